@@ -1,0 +1,165 @@
+"""A data set in memory, with the spec's limits and planted label noise applied."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp import spec
+from memexp.data.sources import SOURCES, RawData
+from memexp.errors import DataError
+from memexp.seeds import generator, raw_words
+
+
+@dataclass(frozen=True)
+class Data:
+    """What trials train and are tested on.
+
+    Attributes
+    ----------
+    x_train, x_test : shape (N, H, W, C) and (M, H, W, C)
+        uint8 pixels 0..255, or float32 used as they are.
+    y_train, y_test : int64, shape (N,) and (M,)
+        Labels trained on and tested on, from 0.
+    classes
+        Name of each label.
+    train_index, test_index : int64, shape (N,) and (M,)
+        Place of each example in its source, before any limit.
+    y_original : int64, shape (N,), or None
+        The source's training labels where the spec flips some on purpose.
+    """
+
+    x_train: NDArray[Any]
+    y_train: NDArray[np.int64]
+    x_test: NDArray[Any]
+    y_test: NDArray[np.int64]
+    classes: tuple[str, ...]
+    train_index: NDArray[np.int64]
+    test_index: NDArray[np.int64]
+    y_original: NDArray[np.int64] | None = None
+
+    @property
+    def flipped(self) -> NDArray[np.bool_] | None:
+        """bool, shape (N,): labels flipped on purpose; None where the spec flips none."""
+        return None if self.y_original is None else self.y_original != self.y_train
+
+    def fingerprint(self) -> dict[str, str]:
+        """sha256 of each array's shape, dtype, content and order."""
+        names = ("x_train", "y_train", "x_test", "y_test")
+        return {name: _array_digest(getattr(self, name)) for name in names}
+
+
+def load_data(block: spec.Dataset) -> Data:
+    """Load what the spec's dataset block names.
+
+    Raises
+    ------
+    DataError
+        If files are missing, cut or mislabelled, or the limits leave nothing.
+    """
+    raw = SOURCES[block.source](block)
+    if block.class_names is not None:
+        raw = raw._replace(classes=tuple(block.class_names))
+    _check(raw, block.source)
+    data = Data(
+        x_train=raw.x_train,
+        y_train=raw.y_train.astype(np.int64),
+        x_test=raw.x_test,
+        y_test=raw.y_test.astype(np.int64),
+        classes=raw.classes,
+        train_index=np.arange(len(raw.y_train), dtype=np.int64),
+        test_index=np.arange(len(raw.y_test), dtype=np.int64),
+    )
+    if block.limit is not None:
+        data = _limited(data, block.limit)
+    if block.label_noise is not None:
+        data = _with_flipped_labels(data, block.label_noise)
+    return data
+
+
+def _check(raw: RawData, source: str) -> None:
+    for split, x, y in (("train", raw.x_train, raw.y_train), ("test", raw.x_test, raw.y_test)):
+        if not len(y):
+            raise DataError(f"{source}: the {split} set is empty")
+        if x.ndim != 4:
+            raise DataError(f"{source}: x_{split} has shape {x.shape}; images must be (N, H, W) or (N, H, W, C)")
+        if y.ndim != 1 or len(x) != len(y):
+            raise DataError(f"{source}: {len(x)} {split} images but labels of shape {y.shape}; there must be one each")
+        wrong = np.flatnonzero((y < 0) | (y >= len(raw.classes)))
+        if len(wrong):
+            raise DataError(
+                f"{source}: y_{split}[{wrong[0]}] = {y[wrong[0]]} is outside the classes 0..{len(raw.classes) - 1} "
+                f"({len(wrong)} such labels); mend the labels, or leave those examples out"
+            )
+        if x.dtype != np.uint8 and not np.isfinite(x).all():
+            raise DataError(f"{source}: x_{split} contains NaN or infinity; replace them before training")
+    empty = sorted(set(range(len(raw.classes))) - set(np.unique(raw.y_train).tolist()))
+    if empty:
+        raise DataError(
+            f"{source}: no training example has label {empty[0]} ({len(empty)} of {len(raw.classes)} classes are empty); "
+            "labels must be 0, 1, ... without gaps"
+        )
+    if raw.x_train.shape[1:] != raw.x_test.shape[1:]:
+        raise DataError(
+            f"{source}: training images are {raw.x_train.shape[1:]}, test images {raw.x_test.shape[1:]}; "
+            "they must have one size"
+        )
+
+
+def _limited(data: Data, limit: spec.Limit) -> Data:
+    """Keep some classes (renumbered in the order given) and at most so many examples."""
+    keep = list(range(len(data.classes))) if limit.classes is None else limit.classes
+    unknown = [label for label in keep if label >= len(data.classes)]
+    if unknown or len(set(keep)) != len(keep) or len(keep) < 2:
+        raise DataError(
+            f"dataset.limit.classes = {limit.classes}: must be at least two different labels of "
+            f"0..{len(data.classes) - 1}"
+        )
+    new_label = np.full(len(data.classes), -1, dtype=np.int64)
+    new_label[keep] = np.arange(len(keep))
+    train = _spread(new_label[data.y_train], limit.train)
+    test = _spread(new_label[data.y_test], limit.test)
+    return Data(
+        x_train=data.x_train[train],
+        y_train=new_label[data.y_train[train]],
+        x_test=data.x_test[test],
+        y_test=new_label[data.y_test[test]],
+        classes=tuple(data.classes[label] for label in keep),
+        train_index=data.train_index[train],
+        test_index=data.test_index[test],
+    )
+
+
+def _spread(labels: NDArray[np.int64], count: int | None) -> NDArray[np.intp]:
+    """Indices (ascending) of at most ``count`` examples with label >= 0, evenly over the classes."""
+    members = np.flatnonzero(labels >= 0)
+    if count is None or count >= len(members):
+        return members
+    turn = np.empty(len(members), dtype=np.int64)  # the example's number within its class
+    for label in np.unique(labels[members]):
+        same = labels[members] == label
+        turn[same] = np.arange(same.sum())
+    return np.sort(members[np.argsort(turn, kind="stable")[:count]])
+
+
+def _with_flipped_labels(data: Data, noise: spec.LabelNoise) -> Data:
+    """Give round(fraction * N) training examples another label, every other class equally likely."""
+    n_train = len(data.y_train)
+    count = round(noise.fraction * n_train)
+    if not count:
+        raise DataError(f"dataset.label_noise.fraction = {noise.fraction:g} of {n_train} examples flips none; raise it")
+    chosen = np.argsort(raw_words(n_train, noise.seed, "label-noise"), kind="stable")[:count]
+    shift = generator(noise.seed, "label-noise-class").integers(1, len(data.classes), size=count)
+    labels = data.y_train.copy()
+    labels[chosen] = (labels[chosen] + shift) % len(data.classes)
+    return replace(data, y_train=labels, y_original=data.y_train)
+
+
+def _array_digest(array: NDArray[Any]) -> str:
+    state = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
+    state.update(np.ascontiguousarray(array).data)
+    return state.hexdigest()

@@ -1,0 +1,259 @@
+"""Data sources: each turns its block of the spec into arrays, or says what is wrong with the files."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp import spec
+from memexp.errors import DataError
+
+
+class RawData(NamedTuple):
+    """Arrays as a source holds them: images (N, H, W, C), integer labels (N,), a name for each label."""
+
+    x_train: NDArray[Any]
+    y_train: NDArray[Any]
+    x_test: NDArray[Any]
+    y_test: NDArray[Any]
+    classes: tuple[str, ...]
+
+
+def load_digits(block: spec.Digits) -> RawData:
+    """scikit-learn's digits. They have no official test set: every fifth image is ours."""
+    from sklearn.datasets import load_digits as sklearn_digits
+
+    bunch = sklearn_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    test = np.arange(len(images)) % 5 == 4
+    return RawData(images[~test], bunch.target[~test], images[test], bunch.target[test], _numbered(10))
+
+
+def load_idx(block: spec.Idx) -> RawData:
+    """MNIST's format: a big-endian header (type, dimensions), then bytes."""
+    folder = _folder(block.path)
+    x_train, y_train, x_test, y_test = (
+        _read_idx(_find_idx(folder, f"{split}-{kind}"))
+        for split in ("train", "t10k")
+        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    )
+    classes = _numbered(int(y_train.max(initial=0)) + 1)
+    return RawData(_as_nhwc(x_train), y_train, _as_nhwc(x_test), y_test, classes)
+
+
+def load_cifar(block: spec.Cifar) -> RawData:
+    """The official python pickles, read with an unpickler that only knows NumPy arrays."""
+    hundred = block.source == "cifar100"
+    files = {"train": ["train"], "test": ["test"], "meta": ["meta"]} if hundred else {
+        "train": [f"data_batch_{k}" for k in range(1, 6)], "test": ["test_batch"], "meta": ["batches.meta"]
+    }
+    read = _cifar_reader(Path(block.path), "cifar-100-python" if hundred else "cifar-10-batches-py")
+    key = "fine_labels" if hundred else "labels"
+    arrays: list[NDArray[Any]] = []
+    for split in ("train", "test"):
+        batches = [read(name) for name in files[split]]
+        try:
+            pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches])
+            labels = np.concatenate([np.asarray(batch[key], dtype=np.int64) for batch in batches])
+            arrays += [pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), labels]
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{block.path}: the {split} files are not {block.source}'s: {error}") from error
+    names = read(files["meta"][0])["fine_label_names" if hundred else "label_names"]
+    return RawData(*arrays, classes=tuple(names))
+
+
+def load_npz(block: spec.Npz) -> RawData:
+    """x_train, y_train, x_test, y_test and, where present, classes (names)."""
+    path = _existing(block.path)
+    wanted = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in wanted if name not in file]
+            if missing:
+                raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file.files)}")
+            x_train, y_train, x_test, y_test = (file[name] for name in wanted)
+            names = tuple(map(str, file["classes"])) if "classes" in file else ()
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as .npz ({error}); write it again with numpy.savez") from error
+    for name, labels in (("y_train", y_train), ("y_test", y_test)):
+        if labels.dtype.kind not in "iu":
+            raise DataError(f"{path}: {name} is {labels.dtype}; labels must be integers")
+    classes = names or _numbered(int(y_train.max(initial=0)) + 1)
+    return RawData(_as_nhwc(_pixels(x_train)), y_train, _as_nhwc(_pixels(x_test)), y_test, classes)
+
+
+def load_torchvision(block: spec.Torchvision) -> RawData:
+    """A class of torchvision.datasets that takes ``train=`` or ``split=`` and yields images of one size."""
+    import torchvision.datasets as datasets
+
+    cls = getattr(datasets, block.dataset, None)
+    if not isinstance(cls, type):
+        raise DataError(f"torchvision.datasets has no {block.dataset!r}; see its documentation for the names")
+    splits = [_torchvision_split(cls, block, train) for train in (True, False)]
+    arrays: list[NDArray[Any]] = []
+    for dataset in splits:
+        images, labels = zip(*((np.asarray(image), int(label)) for image, label in dataset), strict=True)
+        if len({image.shape for image in images}) > 1:
+            raise DataError(f"torchvision {block.dataset}: images differ in size; use 'source: folder' with a size")
+        arrays += [_as_nhwc(_pixels(np.stack(images))), np.asarray(labels)]
+    names = getattr(splits[0], "classes", None) or _numbered(int(arrays[1].max(initial=0)) + 1)
+    return RawData(*arrays, classes=tuple(map(str, names)))
+
+
+def load_folder(block: spec.ImageFolder) -> RawData:
+    """train/CLASS/*.png and test/CLASS/*.png (or val/), read in sorted order."""
+    root = _folder(block.path)
+    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    if not (root / "train").is_dir() or test is None:
+        raise DataError(f"{root} needs the folders train/ and test/ (or val/), each with a folder for every class")
+    classes = tuple(sorted(entry.name for entry in (root / "train").iterdir() if entry.is_dir()))
+    extra = sorted({entry.name for entry in test.iterdir() if entry.is_dir()} - set(classes))
+    if extra:
+        raise DataError(f"{test} has classes that {root / 'train'} lacks: {', '.join(extra)}")
+    x_train, y_train = _read_images(root / "train", classes, block.size)
+    x_test, y_test = _read_images(test, classes, block.size)
+    return RawData(x_train, y_train, x_test, y_test, classes)
+
+
+SOURCES: dict[str, Callable[[Any], RawData]] = {
+    "digits": load_digits,
+    "idx": load_idx,
+    "cifar10": load_cifar,
+    "cifar100": load_cifar,
+    "npz": load_npz,
+    "torchvision": load_torchvision,
+    "folder": load_folder,
+}
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(str(label) for label in range(count))
+
+
+def _existing(path: str) -> Path:
+    if not Path(path).exists():
+        raise DataError(f"dataset.path = {path}: no such file or folder (relative paths start at the spec's folder)")
+    return Path(path)
+
+
+def _folder(path: str) -> Path:
+    if not _existing(path).is_dir():
+        raise DataError(f"dataset.path = {path}: must be a folder")
+    return Path(path)
+
+
+def _as_nhwc(images: NDArray[Any]) -> NDArray[Any]:
+    return images[..., None] if images.ndim == 3 else images
+
+
+def _pixels(images: NDArray[Any]) -> NDArray[Any]:
+    """uint8 as it is; floating point as float32; anything else is refused."""
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind == "f":
+        return images.astype(np.float32)
+    raise DataError(f"images are {images.dtype}; they must be uint8 (0..255) or floating point")
+
+
+def _find_idx(folder: Path, stem: str) -> Path:
+    candidates = [folder / name for s in (stem, stem.replace("-idx", ".idx")) for name in (s, f"{s}.gz")]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise DataError(f"{folder} lacks {stem} (or {stem}.gz); it must hold the four idx files of an MNIST-like set")
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path} is cut or damaged ({error}); get the file again") from error
+    if len(content) < 8 or content[:3] != b"\x00\x00\x08":
+        raise DataError(f"{path} is not an idx file of bytes (it starts with {content[:4].hex()}, expected 000008)")
+    dimensions = content[3]
+    shape = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).tolist()) if len(content) > 4 * dimensions else ()
+    body = len(content) - 4 - 4 * dimensions
+    if not shape or body != np.prod(shape):
+        raise DataError(f"{path} is cut: its header says {shape}, but {body} bytes follow; get the file again")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Loads dicts, lists, strings and NumPy arrays, and nothing that could run code."""
+
+    ALLOWED = ("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer", "encode")
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] in ("numpy", "_codecs") and name in self.ALLOWED:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file needs")
+
+
+def _cifar_reader(path: Path, folder: str) -> Callable[[str], dict[str, Any]]:
+    """A function that reads one of the pickles, from the extracted folder or from the .tar.gz."""
+    _existing(str(path))
+
+    def read_bytes(name: str) -> bytes:
+        if path.is_dir():
+            found = next((p for p in (path / name, path / folder / name) if p.is_file()), None)
+            if found is None:
+                raise DataError(f"{path} lacks {name}; it must hold the files of {folder} (python version)")
+            return found.read_bytes()
+        with tarfile.open(path) as archive:
+            member = archive.extractfile(f"{folder}/{name}")
+            return member.read() if member else b""
+
+    def read(name: str) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = _ArrayUnpickler(io.BytesIO(read_bytes(name)), encoding="latin1").load()
+        except (pickle.UnpicklingError, EOFError, KeyError, OSError, tarfile.TarError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{path}: {name} is cut or is no CIFAR file ({error}); get it again") from error
+        return content
+
+    return read
+
+
+def _torchvision_split(cls: type, block: spec.Torchvision, train: bool) -> Any:
+    extra = {"download": True} if block.download else {}
+    try:
+        try:
+            return cls(block.path, train=train, **extra)
+        except TypeError:
+            return cls(block.path, split="train" if train else "test", **extra)
+    except (RuntimeError, OSError, TypeError, ValueError) as error:
+        raise DataError(
+            f"torchvision.datasets.{block.dataset} in {block.path}: {error}. "
+            "Set 'download: true' to fetch it, or correct the path"
+        ) from error
+
+
+def _read_images(folder: Path, classes: tuple[str, ...], size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    from PIL import Image, ImageOps
+
+    images, labels = [], []
+    for label, name in enumerate(classes):
+        files = sorted(path for path in (folder / name).glob("**/*") if path.is_file() and path.name[0] != ".")
+        if not files:
+            raise DataError(f"{folder / name} has no images; delete the class from both splits, or fill it")
+        for path in files:
+            try:
+                with Image.open(path) as image:
+                    images.append(np.asarray(ImageOps.fit(image.convert("RGB"), (size, size))))
+            except (OSError, SyntaxError, ValueError) as error:
+                raise DataError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
+            labels.append(label)
+    return np.stack(images), np.asarray(labels, dtype=np.int64)

@@ -1,0 +1,207 @@
+"""The spec: what to train, as frozen pydantic models. Unknown keys are faults.
+
+Reading a spec file, with the YAML line of every fault, is in :mod:`memexp.spec_file`; checks that
+need the data or the models are in :mod:`memexp.plan`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+
+MAX_GROUP = 100  # trials in a group of the balanced design, at most
+
+PositiveInt = Annotated[StrictInt, Field(ge=1)]
+Seed = Annotated[StrictInt, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LabelNoise(_Block):
+    """Training labels flipped on purpose: a planted truth to find again."""
+
+    fraction: Fraction = Field(description="share of the training examples whose label is changed")
+    seed: Seed = Field(0, description="which examples, and to which class")
+
+
+class Limit(_Block):
+    """Use a part of the data. Examples are taken class by class in turn, in their own order."""
+
+    classes: list[Annotated[StrictInt, Field(ge=0)]] | None = Field(
+        None, description="labels to keep; they are renumbered from 0 in this order"
+    )
+    train: PositiveInt | None = Field(None, description="training examples to keep, at most")
+    test: PositiveInt | None = Field(None, description="test examples to keep, at most")
+
+
+class _Source(_Block):
+    class_names: list[str] | None = Field(None, description="names of the labels 0, 1, ..., for reports")
+    label_noise: LabelNoise | None = Field(None, description="flip training labels on purpose")
+    limit: Limit | None = Field(None, description="use a part of the data")
+
+
+class Digits(_Source):
+    """scikit-learn's 1,797 images of 8x8; every fifth is a test image. Needs no download."""
+
+    source: Literal["digits"]
+
+
+class Idx(_Source):
+    """A folder with the four idx files of MNIST or Fashion-MNIST, gzipped or not."""
+
+    source: Literal["idx"]
+    path: str
+
+
+class Cifar(_Source):
+    """The official python version of CIFAR-10 or CIFAR-100: the extracted folder or the .tar.gz."""
+
+    source: Literal["cifar10", "cifar100"]
+    path: str
+
+
+class Npz(_Source):
+    """A NumPy file with x_train, y_train, x_test, y_test; images (N, H, W) or (N, H, W, C)."""
+
+    source: Literal["npz"]
+    path: str
+
+
+class Torchvision(_Source):
+    """A data set class of torchvision.datasets, by name."""
+
+    source: Literal["torchvision"]
+    dataset: str = Field(description="name of the class, for example SVHN")
+    path: str = Field(description="its root folder")
+    download: bool = False
+
+
+class ImageFolder(_Source):
+    """Folders train/ and test/ (or val/) with a folder of images for each class."""
+
+    source: Literal["folder"]
+    path: str
+    size: PositiveInt = Field(32, description="images are cut to a centred square and resized to this many pixels")
+
+
+Dataset = Annotated[Digits | Idx | Cifar | Npz | Torchvision | ImageFolder, Field(discriminator="source")]
+
+
+class Model(BaseModel):
+    """Any architecture that timm.create_model knows; further keys are its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    arch: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the user wrote beside ``arch``."""
+        return dict(self.model_extra or {})
+
+
+class Augment(_Block):
+    """Drawn anew for each image at each step, on the device."""
+
+    crop: Annotated[StrictInt, Field(ge=0)] = Field(0, description="zero padding in pixels, then a random crop")
+    flip: bool = Field(False, description="left-right flip with probability 1/2")
+
+
+class Training(_Block):
+    """How one trial is trained: SGD, stated in full."""
+
+    epochs: Annotated[float, Field(gt=0)] = Field(description="passes over the trial's own training set")
+    batch_size: PositiveInt
+    lr: Annotated[float, Field(gt=0)] = Field(description="highest learning rate")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="on every parameter")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    schedule: Literal["constant", "linear", "cosine", "step"] = Field(
+        "constant", description="after the warm-up; linear and cosine end at 0"
+    )
+    warmup_epochs: Annotated[float, Field(ge=0)] = Field(0.0, description="epochs of linear rise from 0")
+    milestones: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[], description="for step: epochs at which the rate is multiplied by decay"
+    )
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    augment: Augment = Augment()
+    standardize: bool = Field(
+        False, description="subtract the training set's mean and divide by its deviation, per channel"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16: products of bf16 numbers where the device has them, sums in fp32"
+    )
+    min_in_accuracy: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="a trial that ends below this accuracy on its own training set has failed"
+    )
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Training:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs = {self.warmup_epochs:g} must be less than epochs = {self.epochs:g}")
+        if bool(self.milestones) != (self.schedule == "step"):
+            raise ValueError("milestones go with 'schedule: step', and 'schedule: step' needs them")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class Subsets(_Block):
+    """Which examples each trial trains on, and how many trials."""
+
+    design: Literal["uniform", "balanced", "bernoulli", "remove"] = "balanced"
+    ratio: Fraction | None = Field(None, description="share of the training set that a trial sees")
+    trials: PositiveInt
+    seed: Seed = 0
+    removed: list[Annotated[StrictInt, Field(ge=0)]] = Field(
+        default=[], description="for remove: indices of the training examples left out"
+    )
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Subsets:
+        if self.design == "remove":
+            if self.ratio is not None:
+                raise ValueError("ratio does not go with 'design: remove'; delete it")
+            if not self.removed:
+                raise ValueError("'design: remove' needs removed: a list of training example indices")
+        else:
+            if self.ratio is None:
+                raise ValueError(f"ratio is missing; 'design: {self.design}' needs it, for example 0.7")
+            if self.removed:
+                raise ValueError("removed goes with 'design: remove' only")
+        return self
+
+
+class Spec(_Block):
+    """One experiment: dataset, model, training, subsets, and what to record of every trial."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = Field(
+        description="the run's folder below --runs"
+    )
+    dataset: Dataset
+    model: Model
+    training: Training
+    subsets: Subsets
+    record: list[Literal["correct", "margin"]] = Field(
+        default=["correct"], description="correct always; margin adds log p_y - log sum of the others"
+    )
+
+    @field_validator("record")
+    @classmethod
+    def _always_correct(cls, record: list[str]) -> list[str]:
+        if "correct" not in record:
+            raise ValueError("must contain 'correct'; every estimate is made from it")
+        return sorted(set(record))
+
+    def science(self) -> dict[str, Any]:
+        """What the outcomes depend on, apart from the data's content: the spec's part of the identity.
+
+        Without the name, the number of trials and the dataset block (the data count by content).
+        """
+        science = self.model_dump(mode="json", exclude={"name", "dataset"})
+        del science["subsets"]["trials"]
+        return science

@@ -1,0 +1,112 @@
+"""manifest.json: what a run is, so that results are never mixed with those of another experiment."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from memexp import __version__
+from memexp.errors import NewerSchema, RunMismatch, StoreError
+from memexp.files import digest, to_json, write_atomic
+from memexp.store.paths import RunPaths
+
+SCHEMA_VERSION = 1
+
+DETERMINISM = (
+    "Masks, initial weights, data order and augmentation are pure functions of (seed, trial). On a CPU with the same "
+    "threads per worker, processor type and versions the outcomes are the same bits; elsewhere they agree statistically."
+)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Identity of a run.
+
+    Attributes
+    ----------
+    science
+        The spec's part of the identity (:meth:`memexp.spec.Spec.science`).
+    data
+        sha256 of each array of the data set.
+    masks
+        sha256 of the masks of the first trials: a guard on the mask generator itself.
+    block_size
+        Trials committed together; one chunk of the store. A layout, not part of the identity.
+    n_train, n_test
+        Examples.
+    classes
+        Names of the labels.
+    versions
+        Of Python and the libraries that created the run.
+    """
+
+    science: dict[str, Any]
+    data: dict[str, str]
+    masks: str
+    block_size: int
+    n_train: int
+    n_test: int
+    classes: list[str]
+    versions: dict[str, str]
+    created: str
+    schema_version: int = SCHEMA_VERSION
+    determinism: str = field(default=DETERMINISM)
+
+    @property
+    def identity(self) -> str:
+        """One digest of science, data and masks."""
+        return digest({"science": self.science, "data": self.data, "masks": self.masks})
+
+    def write(self, paths: RunPaths) -> None:
+        """Write manifest.json."""
+        write_atomic(paths.manifest, to_json({"identity": self.identity} | asdict(self)))
+
+    def require_same(self, other: Manifest, run: str) -> None:
+        """Raise :class:`RunMismatch` with a field-by-field difference unless ``other`` is the same experiment."""
+        here, there = (_flat({"data": m.data, "masks": m.masks} | m.science) for m in (self, other))
+        changed = [
+            f"  {name}: {here.get(name, '(absent)')} there, {there.get(name, '(absent)')} in this spec"
+            for name in sorted(here.keys() | there.keys())
+            if here.get(name) != there.get(name)
+        ]
+        if changed:
+            raise RunMismatch(
+                "\n".join([f"{run} holds another experiment; nothing was changed. Differences:", *changed])
+                + "\nGive this spec another name (or another --runs), or restore the spec of that run."
+            )
+
+
+def read_manifest(paths: RunPaths) -> Manifest:
+    """Read manifest.json.
+
+    Raises
+    ------
+    NewerSchema
+        If a newer memexp wrote it.
+    StoreError
+        If it is damaged.
+    """
+    try:
+        content = json.loads(paths.manifest.read_text())
+        version = content["schema_version"]
+        if version > SCHEMA_VERSION:
+            raise NewerSchema(
+                f"{paths.root} was written with schema {version}; memexp {__version__} reads up to {SCHEMA_VERSION}. "
+                "Install a newer memexp (pip install -U memexp)"
+            )
+        identity = content.pop("identity")
+        manifest = Manifest(**content)
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, NewerSchema):
+            raise
+        raise StoreError(f"{paths.manifest} is damaged ({error}); restore it from a backup") from error
+    if manifest.identity != identity:
+        raise StoreError(f"{paths.manifest} was edited: its identity does not match its content; restore it")
+    return manifest
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}{key}.").items()}
+    return {prefix[:-1]: value}

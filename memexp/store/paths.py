@@ -1,0 +1,90 @@
+"""Every file name of a run directory, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from memexp.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """File names below one run directory."""
+
+    root: Path
+
+    @classmethod
+    def of_run(cls, root: Path) -> RunPaths:
+        """Paths of an existing run.
+
+        Raises
+        ------
+        InputError
+            If ``root`` is not a run directory.
+        """
+        paths = cls(root)
+        if not paths.manifest.is_file():
+            what = "is not a run directory (it has no manifest.json)" if root.exists() else "does not exist"
+            raise InputError(f"{root} {what}; give the folder that `memexp launch` made, such as runs/NAME")
+        return paths
+
+    @property
+    def spec(self) -> Path:
+        """The resolved spec."""
+        return self.root / "spec.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Identity of the run and versions of what made it."""
+        return self.root / "manifest.json"
+
+    @property
+    def trials(self) -> Path:
+        """Outcomes, one row for each trial."""
+        return self.root / "trials.zarr"
+
+    @property
+    def blocks(self) -> Path:
+        """Receipts: one file for each committed block, and outcomes on their way into the store."""
+        return self.root / "blocks"
+
+    @property
+    def launches(self) -> Path:
+        """One file for each submission."""
+        return self.root / "launches"
+
+    @property
+    def attempts(self) -> Path:
+        """One file for each worker: what it met."""
+        return self.root / "attempts"
+
+    @property
+    def logs(self) -> Path:
+        """Standard error of the workers."""
+        return self.root / "logs"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that launches."""
+        return self.root / "launches" / ".lock"
+
+    @property
+    def merged(self) -> Path:
+        """Trials transposed for analysis."""
+        return self.root / "merged.zarr"
+
+    @property
+    def estimates(self) -> Path:
+        """Memorization and influence."""
+        return self.root / "estimates.zarr"
+
+    @property
+    def report(self) -> Path:
+        """The report's page."""
+        return self.root / "report" / "index.html"
+
+    def make_folders(self) -> None:
+        """Create the folders that the launcher and the workers write to."""
+        for folder in (self.root, self.blocks, self.launches, self.attempts, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,213 @@
+"""trials.zarr: one row for each trial, one chunk for each block and array.
+
+The launcher creates and extends the store; workers write whole chunks of their own blocks and never
+touch metadata; everybody else reads. A missing chunk reads as zeros in Zarr, so readers here check
+that every chunk of a finished block exists, and its checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from memexp.errors import NewerSchema, StoreError
+from memexp.store.manifest import SCHEMA_VERSION
+
+MISSING, DONE, FAILED = 0, 1, 2
+
+Arrays = Mapping[str, NDArray[Any]]
+
+_PER_TRIAL = ("seconds", "in_accuracy", "out_accuracy", "test_accuracy", "train_loss")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shape of a store."""
+
+    n_trials: int
+    n_train: int
+    n_test: int
+    block_size: int
+    margins: bool
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks, the last one perhaps smaller."""
+        return -(-self.n_trials // self.block_size)
+
+    def block(self, number: int) -> range:
+        """Trials of a block."""
+        return range(number * self.block_size, min((number + 1) * self.block_size, self.n_trials))
+
+    def outcome_arrays(self) -> dict[str, tuple[str, type]]:
+        """Second axis ("" for none) and type of every array that a worker writes, ``status`` last."""
+        arrays: dict[str, tuple[str, type]] = {
+            "mask": ("train", np.bool_),
+            "train_correct": ("train", np.bool_),
+            "test_correct": ("test", np.bool_),
+        }
+        if self.margins:
+            arrays |= {"train_margin": ("train", np.float16), "test_margin": ("test", np.float16)}
+        return arrays | {name: ("", np.float32) for name in _PER_TRIAL} | {"status": ("", np.uint8)}
+
+    def bytes_per_trial(self) -> int:
+        """Upper bound of what a trial takes on disk: a bit for each boolean, two bytes for each margin."""
+        examples = self.n_train + self.n_test
+        return (examples + self.n_train) // 8 + (2 * examples if self.margins else 0) + 64
+
+
+def create_store(path: Path, layout: Layout, examples: Mapping[str, NDArray[Any]]) -> None:
+    """Create an empty store.
+
+    Parameters
+    ----------
+    path
+        Where; must not exist.
+    layout
+        Shape of the store.
+    examples
+        Arrays that belong to the examples (labels, places in the source); their names start with
+        ``train_`` or ``test_``.
+    """
+    group = zarr.create_group(path, attributes={"memexp_schema": SCHEMA_VERSION})
+    codecs = [ZstdCodec(level=3), Crc32cCodec()]
+    sizes = {"train": layout.n_train, "test": layout.n_test}
+    for name, (axis, dtype) in layout.outcome_arrays().items():
+        group.create_array(
+            name,
+            shape=(layout.n_trials, sizes[axis]) if axis else (layout.n_trials,),
+            chunks=(layout.block_size, sizes[axis]) if axis else (layout.block_size,),
+            dtype=dtype,
+            compressors=codecs,
+            dimension_names=("trial", axis) if axis else ("trial",),
+            fill_value=np.nan if dtype is np.float32 else 0,
+        )
+    for name, values in examples.items():
+        group.create_array(name, data=values, compressors=codecs, dimension_names=(name.split("_")[0],))
+
+
+def extend_store(path: Path, n_trials: int) -> None:
+    """Make room for more trials; rows that exist stay as they are."""
+    store = TrialStore(path, writable=True)
+    for name in store.layout.outcome_arrays():
+        array = store._array(name)
+        array.resize((n_trials, *array.shape[1:]))
+
+
+class TrialStore:
+    """An existing trials.zarr.
+
+    Parameters
+    ----------
+    path
+        The store.
+    writable
+        Workers and the launcher open it for writing.
+    """
+
+    def __init__(self, path: Path, writable: bool = False) -> None:
+        self.path = path
+        try:
+            self.group = zarr.open_group(path, mode="r+" if writable else "r", use_consolidated=False)
+        except (FileNotFoundError, ValueError, KeyError) as error:
+            raise StoreError(f"{path} is not a readable store ({error}); restore it or launch a new run") from error
+        schema = self.group.attrs.get("memexp_schema")
+        if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+            raise NewerSchema(
+                f"{path} has schema {schema}; this memexp reads up to {SCHEMA_VERSION}. "
+                "Install a newer memexp (pip install -U memexp)"
+            )
+        mask, test = self._array("mask"), self._array("test_correct")
+        self.layout = Layout(mask.shape[0], mask.shape[1], test.shape[1], mask.chunks[0], "train_margin" in self.group)
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        array = self.group[name]
+        assert isinstance(array, zarr.Array)
+        return array
+
+    def examples(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the examples: train_label, test_label, train_index, test_index, ..."""
+        outcome = self.layout.outcome_arrays()
+        return {name: self._read(name, slice(None)) for name in sorted(self.group.array_keys()) if name not in outcome}
+
+    def status(self) -> NDArray[np.uint8]:
+        """State of every trial, shape (trial,): MISSING, DONE or FAILED."""
+        return np.asarray(self._read("status", slice(None)))
+
+    def per_trial(self, name: str) -> NDArray[np.float32]:
+        """One of the numbers kept for each trial (seconds, in_accuracy, ...), shape (trial,)."""
+        return np.asarray(self._read(name, slice(None)))
+
+    def read_block(self, number: int) -> dict[str, NDArray[Any]]:
+        """All arrays of one committed block.
+
+        Raises
+        ------
+        StoreError
+            If a chunk is missing, cut or altered.
+        """
+        trials = self.layout.block(number)
+        rows = slice(trials.start, trials.stop)
+        content = {}
+        for name in self.layout.outcome_arrays():
+            if not self._chunk(name, number).is_file():
+                raise self._damaged(name, number, "its file is missing")
+            content[name] = self._read(name, rows, number)
+        return content
+
+    def write_block(self, number: int, content: Arrays) -> None:
+        """Write all arrays of a block, ``status`` last, and see them safely on the disk."""
+        trials = self.layout.block(number)
+        rows = slice(trials.start, trials.stop)
+        names = list(self.layout.outcome_arrays())
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            for name in names[:-1]:
+                self._array(name)[rows] = content[name]
+            self._flush(names[:-1], number)
+            self._array("status")[rows] = content["status"]
+            self._flush(["status"], number)
+
+    def forget_block(self, number: int) -> None:
+        """Mark the trials of a block as missing; its other chunks are overwritten when it is trained again."""
+        trials = self.layout.block(number)
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            self._chunk("status", number).unlink(missing_ok=True)
+            self._array("status")[trials.start : trials.stop] = np.zeros(len(trials), dtype=np.uint8)
+
+    def _chunk(self, name: str, block: int) -> Path:
+        return self.path / name / "c" / ("/".join([str(block), "0"]) if self._array(name).ndim == 2 else str(block))
+
+    def _flush(self, names: list[str], block: int) -> None:
+        for name in names:
+            with open(self._chunk(name, block), "rb") as stream:
+                os.fsync(stream.fileno())
+
+    def _read(self, name: str, rows: slice, block: int | None = None) -> NDArray[Any]:
+        try:
+            return np.asarray(self._array(name)[rows])
+        except (ValueError, RuntimeError, OSError, KeyError) as error:
+            raise self._damaged(name, block, str(error)) from error
+
+    def _damaged(self, name: str, block: int | None, why: str) -> StoreError:
+        where = self.path / name if block is None else self._chunk(name, block)
+        return StoreError(
+            f"{where} is damaged: {why}. Run `memexp verify {self.path.parent} --repair`, "
+            f"then `memexp resume {self.path.parent}`; all other trials are kept"
+        )
+
+
+def block_digest(content: Arrays) -> dict[str, str]:
+    """sha256 of each array of a block, as kept in its receipt (``seconds``, a measured time, too)."""
+    return {
+        name: hashlib.sha256(f"{a.shape}{a.dtype.str}".encode() + np.ascontiguousarray(a).tobytes()).hexdigest()
+        for name, a in content.items()
+    }

@@ -1,0 +1,332 @@
+"""Train the trials of one block and evaluate them on every example: the whole recipe, read downwards.
+
+The data live on the device as tensors. Trials that can be stacked train together, others one after
+the other, by the same code: a batch is always (S, B, C, H, W) for S trials. Every trial takes the
+same number of steps; its examples come from its own endless stream of permutations of its subset,
+cut into full batches, so that a batch may cross the end of an epoch and none is ever partial.
+
+Axes: S trials in a stack, B batch, N train, M test, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import timm.scheduler
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from memexp import models, spec
+from memexp.data import Data
+from memexp.designs import Mask, subset_size
+from memexp.seeds import generator, torch_seed
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is recorded of one trial.
+
+    ``arrays``: mask (N,), train_correct (N,), test_correct (M,) bool; train_margin, test_margin
+    float16 where recorded; seconds, in_accuracy, out_accuracy, test_accuracy, train_loss scalars.
+    ``failure``: why the trial must not be used, or None.
+    """
+
+    arrays: dict[str, Any]
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that the trials of a run share.
+
+    Attributes
+    ----------
+    x_train, x_test : shape (N, C, H, W) and (M, C, H, W), on the device
+        uint8 pixels or float32.
+    y_train, y_test : int64, shape (N,) and (M,), on the device
+    scale, shift : float32, shape (C, 1, 1)
+        An image enters the network as ``x * scale + shift``.
+    """
+
+    spec: spec.Spec
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    scale: Tensor
+    shift: Tensor
+    n_classes: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data are and the trials train."""
+        return self.x_train.device
+
+
+class Evaluation(NamedTuple):
+    """correct (bool), cross-entropy and margin (float32) of S trials on each example, each (S, examples)."""
+
+    correct: NDArray[np.bool_]
+    loss: NDArray[np.float32]
+    margin: NDArray[np.float32] | None  # None where the spec does not record it
+
+
+# ---------------------------------------------------------------------------------- data on the device
+
+
+def prepare(spec: spec.Spec, data: Data, device: str) -> Work:
+    """Put the data on the device, once per process."""
+    x_train, x_test = (
+        torch.tensor(x.transpose(0, 3, 1, 2)).contiguous().to(device) for x in (data.x_train, data.x_test)
+    )
+    unit = 1 / 255 if data.x_train.dtype == np.uint8 else 1.0
+    scale, shift = torch.full((x_train.shape[1], 1, 1), unit), torch.zeros(x_train.shape[1], 1, 1)
+    if spec.training.standardize:
+        mean = data.x_train.mean((0, 1, 2), dtype=np.float64) * unit
+        deviation = np.maximum(data.x_train.std((0, 1, 2), dtype=np.float64) * unit, 1e-8)
+        scale = torch.tensor(unit / deviation, dtype=torch.float32)[:, None, None]
+        shift = torch.tensor(-mean / deviation, dtype=torch.float32)[:, None, None]
+    y_train, y_test = (torch.from_numpy(y).to(device) for y in (data.y_train, data.y_test))
+    return Work(spec, x_train, y_train, x_test, y_test, scale.to(device), shift.to(device), len(data.classes))
+
+
+def _normalized(work: Work, x: Tensor) -> Tensor:
+    x = x.to(torch.float32).mul_(work.scale)
+    return x.add_(work.shift) if work.spec.training.standardize else x
+
+
+def _augmented(x: Tensor, augment: spec.Augment, draws: torch.Generator) -> Tensor:
+    """Each image of (B, C, H, W) shifted by its own crop and flipped by its own coin."""
+    count, _, height, width = x.shape
+    coin = lambda high: torch.randint(high, (count,), generator=draws, device=x.device)  # noqa: E731
+    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device).expand(count, -1)
+    if augment.flip:
+        columns = torch.where(coin(2)[:, None].bool(), columns.flip(1), columns)
+    if not augment.crop:
+        return x.gather(3, columns[:, None, None].expand_as(x))
+    pad = augment.crop
+    x = F.pad(x, (pad, pad, pad, pad))
+    rows = rows + coin(2 * pad + 1)[:, None]
+    columns = columns + coin(2 * pad + 1)[:, None]
+    image = torch.arange(count, device=x.device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    while True:
+        yield draws.permutation(members)
+
+
+def _batches(work: Work, masks: Mask, trials: Sequence[int], steps: int) -> Iterator[tuple[Tensor, Mask]]:
+    """For about one epoch at a time: example numbers (steps, S, B) and which were fed, (S, N)."""
+    recipe, seed = work.spec.training, work.spec.subsets.seed
+    streams = [
+        _stream(np.flatnonzero(mask), generator(seed, "order", trial))
+        for mask, trial in zip(masks, trials, strict=True)
+    ]
+    waiting = [np.empty(0, dtype=np.intp) for _ in trials]
+    fed = np.zeros_like(masks)
+    per_epoch = max(1, -(-int(masks.sum(1).max()) // recipe.batch_size))
+    for start in range(0, steps, per_epoch):
+        count = min(per_epoch, steps - start)
+        order = np.empty((count, len(trials), recipe.batch_size), dtype=np.int64)
+        for s, stream in enumerate(streams):
+            while len(waiting[s]) < count * recipe.batch_size:
+                waiting[s] = np.concatenate([waiting[s], next(stream)])
+            taken, waiting[s] = np.split(waiting[s], [count * recipe.batch_size])
+            order[:, s] = taken.reshape(count, -1)
+            fed[s, taken] = True
+        yield torch.from_numpy(order).to(work.device), fed
+
+
+# ------------------------------------------------------------------------------------------ training
+
+
+def count_steps(spec: spec.Spec, n_train: int) -> int:
+    """Optimizer steps of every trial: epochs * m / batch size, rounded up."""
+    recipe = spec.training
+    return math.ceil(recipe.epochs * subset_size(spec.subsets, n_train) / recipe.batch_size)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, recipe: spec.Training, steps: int) -> Callable[[int], None]:
+    """A function that sets the learning rate of step 0, 1, 2, ...; the curves are timm's."""
+    per_epoch = steps / recipe.epochs
+    warm = round(recipe.warmup_epochs * per_epoch)
+    common: dict[str, Any] = {"warmup_t": warm, "warmup_prefix": True, "t_in_epochs": False}
+    if recipe.schedule == "linear":
+        scheduler = timm.scheduler.PolyLRScheduler(optimizer, t_initial=max(1, steps - warm), power=1.0, **common)
+    elif recipe.schedule == "cosine":
+        scheduler = timm.scheduler.CosineLRScheduler(optimizer, t_initial=max(1, steps - warm), **common)
+    else:  # constant is a step schedule without milestones; milestones count from the start of training
+        at = [round(epoch * per_epoch) - warm for epoch in recipe.milestones]
+        scheduler = timm.scheduler.MultiStepLRScheduler(optimizer, decay_t=at, decay_rate=recipe.decay, **common)
+    # During the warm-up step t has rate lr * (t + 1) / warm: no step is wasted at rate 0.
+    return lambda step: scheduler.step_update(step + 1 if step < warm else step)
+
+
+@contextmanager
+def _precision(precision: str, device: torch.device) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """What ``fp32`` and ``bf16`` mean on this device; yields the context for forward passes.
+
+    On a CPU bf16 only affects products: numbers stay float32, oneDNN rounds the factors to bf16
+    where the processor has such units (AMX, AVX512-BF16) and ignores the wish where not, so bf16
+    is never slower. On a GPU it is autocast.
+    """
+    if device.type == "cuda":
+        bf16 = precision == "bf16"
+        yield lambda: torch.autocast("cuda", torch.bfloat16, enabled=bf16)
+        return
+    wanted = "bf16" if precision == "bf16" else "ieee"
+    units = (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
+    before = [unit.fp32_precision for unit in units]
+    for unit in units:
+        unit.fp32_precision = wanted
+    try:
+        yield nullcontext
+    finally:
+        for unit, value in zip(units, before, strict=True):
+            unit.fp32_precision = value
+
+
+def _trained(
+    work: Work, masks: Mask, trials: Sequence[int], forward: Callable[[], AbstractContextManager[None]], tell: Progress
+) -> tuple[nn.Module, Mask]:
+    """Train S trials together from fresh weights; the stack and the examples it was fed, (S, N)."""
+    recipe, seed = work.spec.training, work.spec.subsets.seed
+    stack = models.stack([_fresh(work, trial) for trial in trials]).to(work.device).train()
+    optimizer = torch.optim.SGD(
+        stack.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay, fused=True,
+    )  # fmt: skip
+    steps = count_steps(work.spec, len(work.y_train))
+    set_rate = _schedule(optimizer, recipe, steps)
+    augments = bool(recipe.augment.crop or recipe.augment.flip)
+    draws = [torch.Generator(work.device).manual_seed(torch_seed(seed, "augment", trial)) for trial in trials]
+    torch.manual_seed(torch_seed(seed, "layers", trials[0]))  # for dropout and the like
+    fed, step = np.zeros_like(masks), 0
+    for epoch, fed in _batches(work, masks, trials, steps):  # noqa: B007
+        for batch in epoch:
+            chosen = batch.view(-1)
+            x = work.x_train.index_select(0, chosen)
+            if augments:
+                parts = zip(x.split(recipe.batch_size), draws, strict=True)
+                x = torch.cat([_augmented(part, recipe.augment, draw) for part, draw in parts])
+            x, y = _normalized(work, x), work.y_train.index_select(0, chosen)
+            set_rate(step)
+            optimizer.zero_grad()
+            with forward():
+                logits = stack(x.unflatten(0, (len(trials), -1))).flatten(0, 1)
+            # the sum over trials of each trial's mean: trials do not see each other's gradient
+            loss = F.cross_entropy(logits.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
+            (loss / recipe.batch_size).backward()
+            optimizer.step()
+            step += 1
+        tell(step / steps)
+        if not loss.isfinite() and len(trials) == 1:
+            break  # nothing can bring this trial back; the evaluation records why it failed
+    return stack, fed
+
+
+def _fresh(work: Work, trial: int) -> nn.Module:
+    block = work.spec.model
+    _, channels, height, width = work.x_train.shape
+    init = torch_seed(work.spec.subsets.seed, "weights", trial)
+    return models.create(block.arch, block.arguments, (height, width, channels), work.n_classes, init)
+
+
+# ---------------------------------------------------------------------------------------- evaluation
+
+
+@torch.no_grad()
+def _evaluated(
+    work: Work, stack: nn.Module, x: Tensor, y: Tensor, n_trials: int, forward: Callable[[], AbstractContextManager[None]]
+) -> Evaluation:
+    """Every example as the S trials see it after training, without augmentation."""
+    stack.eval()
+    size = max(64, 2048 // n_trials)
+    correct, margin, loss = [], [], []
+    for images, labels in zip(x.split(size), y.split(size), strict=True):
+        with forward():
+            logits = stack(_normalized(work, images).expand(n_trials, *images.shape)).float()  # (S, B, K)
+        index = labels.expand(n_trials, -1)[..., None]
+        true = logits.gather(2, index)[..., 0]
+        correct.append(logits.argmax(2) == labels)
+        loss.append(logits.logsumexp(2) - true)
+        if "margin" in work.spec.record:
+            margin.append(true - logits.scatter(2, index, -math.inf).logsumexp(2))
+    rows = [torch.cat(parts, 1).cpu().numpy() for parts in (correct, loss)]
+    return Evaluation(*rows, margin=torch.cat(margin, 1).cpu().numpy() if margin else None)
+
+
+def _outcome(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int, seconds: float) -> Outcome:
+    """The record of trial ``s`` of a stack."""
+    correct, loss = train.correct[s], train.loss[s]
+    arrays: dict[str, Any] = {"mask": mask, "train_correct": correct, "test_correct": test.correct[s], "seconds": seconds}
+    for name, margin in (("train_margin", train.margin), ("test_margin", test.margin)):
+        if margin is not None:
+            largest = float(np.finfo(np.float16).max)
+            arrays[name] = np.clip(margin[s], -largest, largest).astype(np.float16)
+    arrays["in_accuracy"] = correct[mask].mean()
+    arrays["out_accuracy"] = correct[~mask].mean() if not mask.all() else math.nan
+    arrays["test_accuracy"] = test.correct[s].mean()
+    arrays["train_loss"] = loss[mask].mean()
+    least = work.spec.training.min_in_accuracy
+    failure = None
+    if not (np.isfinite(loss).all() and np.isfinite(test.loss[s]).all()):
+        failure = "the loss is not finite (NaN or infinity): the learning rate may be too high"
+    elif arrays["in_accuracy"] < least:
+        failure = f"in_accuracy {arrays['in_accuracy']:.4f} is below min_in_accuracy {least:g}"
+    return Outcome(arrays, failure)
+
+
+# --------------------------------------------------------------------------------------------- block
+
+
+def train_block(work: Work, masks: Mask, trials: Sequence[int], tell: Progress = lambda _: None) -> list[Outcome]:
+    """Train and evaluate some trials.
+
+    Parameters
+    ----------
+    work
+        Data and spec, from :func:`prepare`.
+    masks : bool, shape (len(trials), N)
+        Training examples of each trial.
+    trials
+        Their numbers: they decide initial weights, data order and augmentation.
+    tell
+        Called now and then with the share of the block that is done.
+
+    Returns
+    -------
+    outcomes
+        One for each trial. On a CPU with one thread they are the same bits every time.
+    """
+    # Momenta of pixels that are always 0 decay to denormal numbers, on which the optimizer was
+    # measured five times slower. Zero is what they stand for.
+    torch.set_flush_denormal(True)
+    size = models.stack_size(_fresh(work, trials[0]), work.device.type)
+    outcomes: list[Outcome] = []
+    with _precision(work.spec.training.precision, work.device) as forward:
+        for part in np.array_split(np.arange(len(trials)), -(-len(trials) // size)):
+            start, done = time.perf_counter(), len(outcomes)
+            mine = [trials[k] for k in part]
+
+            def tell_part(share: float, done: int = done, count: int = len(mine)) -> None:
+                tell((done + share * count) / len(trials))
+
+            stack, fed = _trained(work, masks[part], mine, forward, tell_part)
+            train = _evaluated(work, stack, work.x_train, work.y_train, len(mine), forward)
+            test = _evaluated(work, stack, work.x_test, work.y_test, len(mine), forward)
+            seconds = (time.perf_counter() - start) / len(mine)
+            outcomes += [_outcome(work, fed[s], train, test, s, seconds) for s in range(len(mine))]
+    return outcomes
