@@ -87,9 +87,9 @@ def _balanced(subsets: Subsets, n_train: int, trial: int) -> Mask:
     """
     group = balanced_group(subsets.ratio or 0.0)
     assert group is not None, "the spec's check lets only ratios with a group through"
-    trials_per_group, _ = group
-    in_group = _balanced_group(subsets.seed, n_train, *group, trial // trials_per_group)
-    return in_group[trial % trials_per_group]
+    size, out = group
+    mask: Mask = _balanced_group(subsets.seed, n_train, size, out, trial // size)[trial % size]
+    return mask
 
 
 @lru_cache(maxsize=2)

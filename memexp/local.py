@@ -38,7 +38,12 @@ class Resources:
 
     workers: int
     threads: int = 1
-    device: str = "auto"
+    device: str = "cpu"
+    gpus: int = 0
+
+    def device_of(self, worker: int) -> str:
+        """The device of the worker with this number: workers take the GPUs in turn."""
+        return f"cuda:{worker % self.gpus}" if self.device == "cuda" and self.gpus > 1 else self.device
 
 
 @dataclass
@@ -126,12 +131,13 @@ class LocalPool:
 
     def _start(self) -> None:
         attempt = f"{self.launch_id}-w{self._started}"
+        device = self.resources.device_of(self._started)
         self._started += 1
         threads = str(self.resources.threads)
         environment = _MALLOC | os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         with open(self.paths.logs / f"{attempt}.log", "w") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "memexp.worker", self.paths.root, attempt, self.resources.device, threads],
+                [sys.executable, "-m", "memexp.worker", self.paths.root, attempt, device, threads],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
             )  # fmt: skip
         worker = _Worker(process, attempt)

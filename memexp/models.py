@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ class MLP(nn.Module):
     def __init__(self, in_chans: int, img_size: tuple[int, int], num_classes: int, hidden: Sequence[int]) -> None:
         super().__init__()
         widths = [in_chans * img_size[0] * img_size[1], *hidden]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.head = nn.Linear(widths[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,11 +95,12 @@ class ResNet9(nn.Module):
         return logits
 
 
-def _small_image_resnet(block: type[nn.Module], layers: tuple[int, ...], **kwargs: Any) -> ResNet:
+def _small_image_resnet(block: Any, layers: tuple[int, ...], **kwargs: Any) -> ResNet:
     """timm's ResNet with a first convolution of 3x3 and stride 1, and no pooling after it."""
-    model = ResNet(block, layers, **kwargs)
+    model: Any = ResNet(block, layers, **kwargs)
     model.conv1 = nn.Conv2d(kwargs.get("in_chans", 3), 64, 3, padding=1, bias=False)
     model.maxpool = nn.Identity()
+    assert isinstance(model, ResNet)
     return model
 
 
@@ -241,3 +243,21 @@ def stack_size(model: nn.Module, device: str) -> int:
         return 1
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
     return max(1, int((10e6 if device == "cpu" else 1e9) // weights))
+
+
+def try_out(model: nn.Module, image: tuple[int, int, int], n_classes: int) -> None:
+    """Pass two blank images through the model.
+
+    Raises
+    ------
+    InputError
+        If it cannot take them, or gives something else than logits (2, classes).
+    """
+    height, width, channels = image
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.zeros(2, channels, height, width))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise InputError(f"the model cannot take images of {height}x{width}x{channels}: {error}") from error
+    if tuple(logits.shape) != (2, n_classes):
+        raise InputError(f"the model gives {tuple(logits.shape)} for two images; it must give (2, {n_classes}) logits")

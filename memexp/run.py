@@ -133,9 +133,7 @@ def default_block_size(data: Data) -> int:
 
 def layout_of(spec: Spec, manifest: Manifest) -> Layout:
     """Shape of the run's store."""
-    return Layout(
-        spec.subsets.trials, manifest.n_train, manifest.n_test, manifest.block_size, "margin" in spec.record
-    )
+    return Layout(spec.subsets.trials, manifest.n_train, manifest.n_test, manifest.block_size, "margin" in spec.record)
 
 
 def versions() -> dict[str, str]:

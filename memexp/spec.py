@@ -128,7 +128,7 @@ class Training(_Block):
         default=[], description="for step: epochs at which the rate is multiplied by decay"
     )
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    augment: Augment = Augment()
+    augment: Augment = Field(default_factory=Augment)
     standardize: bool = Field(
         False, description="subtract the training set's mean and divide by its deviation, per channel"
     )

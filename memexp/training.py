@@ -18,16 +18,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import timm.scheduler
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.scheduler.multistep_lr import MultiStepLRScheduler
+from timm.scheduler.poly_lr import PolyLRScheduler
+from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
-from memexp import models, spec
+from memexp import models
 from memexp.data import Data
 from memexp.designs import Mask, subset_size
 from memexp.seeds import generator, torch_seed
+from memexp.spec import Augment, Spec, Training
 
 Progress = Callable[[float], None]
 
@@ -58,7 +62,7 @@ class Work:
         An image enters the network as ``x * scale + shift``.
     """
 
-    spec: spec.Spec
+    spec: Spec
     x_train: Tensor
     y_train: Tensor
     x_test: Tensor
@@ -84,7 +88,7 @@ class Evaluation(NamedTuple):
 # ---------------------------------------------------------------------------------- data on the device
 
 
-def prepare(spec: spec.Spec, data: Data, device: str) -> Work:
+def prepare(spec: Spec, data: Data, device: str) -> Work:
     """Put the data on the device, once per process."""
     x_train, x_test = (
         torch.tensor(x.transpose(0, 3, 1, 2)).contiguous().to(device) for x in (data.x_train, data.x_test)
@@ -105,10 +109,13 @@ def _normalized(work: Work, x: Tensor) -> Tensor:
     return x.add_(work.shift) if work.spec.training.standardize else x
 
 
-def _augmented(x: Tensor, augment: spec.Augment, draws: torch.Generator) -> Tensor:
+def _augmented(x: Tensor, augment: Augment, draws: torch.Generator) -> Tensor:
     """Each image of (B, C, H, W) shifted by its own crop and flipped by its own coin."""
     count, _, height, width = x.shape
-    coin = lambda high: torch.randint(high, (count,), generator=draws, device=x.device)  # noqa: E731
+
+    def coin(high: int) -> Tensor:
+        return torch.randint(high, (count,), generator=draws, device=x.device)
+
     rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device).expand(count, -1)
     if augment.flip:
         columns = torch.where(coin(2)[:, None].bool(), columns.flip(1), columns)
@@ -152,24 +159,25 @@ def _batches(work: Work, masks: Mask, trials: Sequence[int], steps: int) -> Iter
 # ------------------------------------------------------------------------------------------ training
 
 
-def count_steps(spec: spec.Spec, n_train: int) -> int:
+def count_steps(spec: Spec, n_train: int) -> int:
     """Optimizer steps of every trial: epochs * m / batch size, rounded up."""
     recipe = spec.training
     return math.ceil(recipe.epochs * subset_size(spec.subsets, n_train) / recipe.batch_size)
 
 
-def _schedule(optimizer: torch.optim.Optimizer, recipe: spec.Training, steps: int) -> Callable[[int], None]:
+def _schedule(optimizer: torch.optim.Optimizer, recipe: Training, steps: int) -> Callable[[int], None]:
     """A function that sets the learning rate of step 0, 1, 2, ...; the curves are timm's."""
     per_epoch = steps / recipe.epochs
     warm = round(recipe.warmup_epochs * per_epoch)
     common: dict[str, Any] = {"warmup_t": warm, "warmup_prefix": True, "t_in_epochs": False}
+    scheduler: Scheduler
     if recipe.schedule == "linear":
-        scheduler = timm.scheduler.PolyLRScheduler(optimizer, t_initial=max(1, steps - warm), power=1.0, **common)
+        scheduler = PolyLRScheduler(optimizer, t_initial=max(1, steps - warm), power=1.0, **common)
     elif recipe.schedule == "cosine":
-        scheduler = timm.scheduler.CosineLRScheduler(optimizer, t_initial=max(1, steps - warm), **common)
+        scheduler = CosineLRScheduler(optimizer, t_initial=max(1, steps - warm), **common)
     else:  # constant is a step schedule without milestones; milestones count from the start of training
         at = [round(epoch * per_epoch) - warm for epoch in recipe.milestones]
-        scheduler = timm.scheduler.MultiStepLRScheduler(optimizer, decay_t=at, decay_rate=recipe.decay, **common)
+        scheduler = MultiStepLRScheduler(optimizer, decay_t=at, decay_rate=recipe.decay, **common)
     # During the warm-up step t has rate lr * (t + 1) / warm: no step is wasted at rate 0.
     return lambda step: scheduler.step_update(step + 1 if step < warm else step)
 
@@ -187,7 +195,7 @@ def _precision(precision: str, device: torch.device) -> Iterator[Callable[[], Ab
         yield lambda: torch.autocast("cuda", torch.bfloat16, enabled=bf16)
         return
     wanted = "bf16" if precision == "bf16" else "ieee"
-    units = (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
+    units: list[Any] = [getattr(torch.backends.mkldnn, name) for name in ("matmul", "conv")]
     before = [unit.fp32_precision for unit in units]
     for unit in units:
         unit.fp32_precision = wanted
@@ -249,7 +257,12 @@ def _fresh(work: Work, trial: int) -> nn.Module:
 
 @torch.no_grad()
 def _evaluated(
-    work: Work, stack: nn.Module, x: Tensor, y: Tensor, n_trials: int, forward: Callable[[], AbstractContextManager[None]]
+    work: Work,
+    stack: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    n_trials: int,
+    forward: Callable[[], AbstractContextManager[None]],
 ) -> Evaluation:
     """Every example as the S trials see it after training, without augmentation."""
     stack.eval()
@@ -264,14 +277,22 @@ def _evaluated(
         loss.append(logits.logsumexp(2) - true)
         if "margin" in work.spec.record:
             margin.append(true - logits.scatter(2, index, -math.inf).logsumexp(2))
-    rows = [torch.cat(parts, 1).cpu().numpy() for parts in (correct, loss)]
-    return Evaluation(*rows, margin=torch.cat(margin, 1).cpu().numpy() if margin else None)
+
+    def rows(parts: list[Tensor]) -> NDArray[Any]:
+        return torch.cat(parts, 1).cpu().numpy()
+
+    return Evaluation(rows(correct), rows(loss), rows(margin) if margin else None)
 
 
 def _outcome(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int, seconds: float) -> Outcome:
     """The record of trial ``s`` of a stack."""
     correct, loss = train.correct[s], train.loss[s]
-    arrays: dict[str, Any] = {"mask": mask, "train_correct": correct, "test_correct": test.correct[s], "seconds": seconds}
+    arrays: dict[str, Any] = {
+        "mask": mask,
+        "train_correct": correct,
+        "test_correct": test.correct[s],
+        "seconds": seconds,
+    }
     for name, margin in (("train_margin", train.margin), ("test_margin", test.margin)):
         if margin is not None:
             largest = float(np.finfo(np.float16).max)

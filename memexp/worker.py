@@ -173,7 +173,8 @@ def serve(root: Path, attempt_id: str, device: str, threads: int, commands: Text
     except Exception as error:  # the launcher decides whether to try again
         explained = isinstance(error, MemexpError)
         message = str(error) if explained else f"{type(error).__name__}: {error}"
-        print(message if explained else traceback.format_exc(), file=sys.stderr, flush=True)
+        sys.stderr.write(f"{message if explained else traceback.format_exc()}\n")
+        sys.stderr.flush()
         with suppress(OSError):  # a full disk must not hide the reason
             attempt.update(error=message)
         say(error=message, exit_code=error.exit_code if isinstance(error, MemexpError) else None)

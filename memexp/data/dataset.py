@@ -100,8 +100,8 @@ def _check(raw: RawData, source: str) -> None:
     empty = sorted(set(range(len(raw.classes))) - set(np.unique(raw.y_train).tolist()))
     if empty:
         raise DataError(
-            f"{source}: no training example has label {empty[0]} ({len(empty)} of {len(raw.classes)} classes are empty); "
-            "labels must be 0, 1, ... without gaps"
+            f"{source}: no training example has label {empty[0]} "
+            f"({len(empty)} of {len(raw.classes)} classes have none); labels must be 0, 1, ... without gaps"
         )
     if raw.x_train.shape[1:] != raw.x_test.shape[1:]:
         raise DataError(

@@ -54,22 +54,24 @@ def load_idx(block: spec.Idx) -> RawData:
 def load_cifar(block: spec.Cifar) -> RawData:
     """The official python pickles, read with an unpickler that only knows NumPy arrays."""
     hundred = block.source == "cifar100"
-    files = {"train": ["train"], "test": ["test"], "meta": ["meta"]} if hundred else {
-        "train": [f"data_batch_{k}" for k in range(1, 6)], "test": ["test_batch"], "meta": ["batches.meta"]
-    }
+    files = (
+        {"train": ["train"], "test": ["test"], "meta": ["meta"]}
+        if hundred
+        else {"train": [f"data_batch_{k}" for k in range(1, 6)], "test": ["test_batch"], "meta": ["batches.meta"]}
+    )
     read = _cifar_reader(Path(block.path), "cifar-100-python" if hundred else "cifar-10-batches-py")
     key = "fine_labels" if hundred else "labels"
-    arrays: list[NDArray[Any]] = []
+    arrays: dict[str, NDArray[Any]] = {}
     for split in ("train", "test"):
         batches = [read(name) for name in files[split]]
         try:
             pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches])
-            labels = np.concatenate([np.asarray(batch[key], dtype=np.int64) for batch in batches])
-            arrays += [pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy(), labels]
+            arrays[f"x_{split}"] = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()
+            arrays[f"y_{split}"] = np.concatenate([np.asarray(batch[key], dtype=np.int64) for batch in batches])
         except (KeyError, ValueError) as error:
             raise DataError(f"{block.path}: the {split} files are not {block.source}'s: {error}") from error
-    names = read(files["meta"][0])["fine_label_names" if hundred else "label_names"]
-    return RawData(*arrays, classes=tuple(names))
+    names = read(files["meta"][0]).get("fine_label_names" if hundred else "label_names", ())
+    return RawData(**arrays, classes=tuple(map(str, names)))
 
 
 def load_npz(block: spec.Npz) -> RawData:
@@ -102,14 +104,14 @@ def load_torchvision(block: spec.Torchvision) -> RawData:
     if not isinstance(cls, type):
         raise DataError(f"torchvision.datasets has no {block.dataset!r}; see its documentation for the names")
     splits = [_torchvision_split(cls, block, train) for train in (True, False)]
-    arrays: list[NDArray[Any]] = []
-    for dataset in splits:
+    arrays: dict[str, NDArray[Any]] = {}
+    for split, dataset in zip(("train", "test"), splits, strict=True):
         images, labels = zip(*((np.asarray(image), int(label)) for image, label in dataset), strict=True)
         if len({image.shape for image in images}) > 1:
             raise DataError(f"torchvision {block.dataset}: images differ in size; use 'source: folder' with a size")
-        arrays += [_as_nhwc(_pixels(np.stack(images))), np.asarray(labels)]
-    names = getattr(splits[0], "classes", None) or _numbered(int(arrays[1].max(initial=0)) + 1)
-    return RawData(*arrays, classes=tuple(map(str, names)))
+        arrays |= {f"x_{split}": _as_nhwc(_pixels(np.stack(images))), f"y_{split}": np.asarray(labels)}
+    names = getattr(splits[0], "classes", None) or _numbered(int(arrays["y_train"].max(initial=0)) + 1)
+    return RawData(**arrays, classes=tuple(map(str, names)))
 
 
 def load_folder(block: spec.ImageFolder) -> RawData:

@@ -15,59 +15,21 @@ can repeat step 3 (:func:`recover`), since it always writes the same bytes.
 from __future__ import annotations
 
 import io
-import json
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memexp.errors import StoreError
 from memexp.files import explain_full_disk, to_json, write_atomic, write_once
 from memexp.store.paths import RunPaths
-from memexp.store.trials import MISSING, Arrays, TrialStore, block_digest
+from memexp.store.receipts import Receipt, block_digest, read_receipt, read_receipts, receipt_path
+from memexp.store.trials import MISSING, Arrays, TrialStore
 
 _ORPHAN_AFTER_SECONDS = 3600.0
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What is known of a committed block.
-
-    Attributes
-    ----------
-    block
-        Its number.
-    first, last
-        Its trials; the last block of a run that grew has an older receipt for its first trials.
-    trained
-        The trials that this attempt trained together, in this order.
-    staged
-        Name of the file with its outcomes until they are in the store.
-    digests
-        sha256 of each array of the block.
-    failures
-        Reason for each failed trial, by trial number.
-    seconds
-        Wall time of the attempt.
-    made_by
-        Host, process, device, threads, versions.
-    """
-
-    block: int
-    first: int
-    last: int
-    trained: list[int]
-    staged: str
-    digests: dict[str, str]
-    failures: dict[str, str]
-    seconds: float
-    finished: float
-    made_by: dict[str, Any] = field(default_factory=dict)
 
 
 def commit(
@@ -89,8 +51,8 @@ def commit(
         If the disk is full. Nothing is lost but this attempt at this block.
     """
     trials = store.layout.block(number)
-    name = _stem(trials)
-    staged = paths.blocks / f"{name}.{uuid.uuid4().hex[:12]}.npz"
+    path = receipt_path(paths, trials.start, trials.stop - 1)
+    staged = path.with_name(f"{path.stem}.{uuid.uuid4().hex[:12]}.npz")
     receipt = Receipt(
         block=number,
         first=trials.start,
@@ -105,16 +67,16 @@ def commit(
     )
     with explain_full_disk(paths.root, "All blocks that were finished are kept."):
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **content)
+        np.savez_compressed(buffer, **content)  # type: ignore[arg-type]
         try:
             write_atomic(staged, buffer.getvalue())
-            mine = write_once(paths.blocks / f"{name}.json", to_json(asdict(receipt)))
+            mine = write_once(path, to_json(asdict(receipt)))
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
         if not mine:
             staged.unlink(missing_ok=True)
-        _publish(paths, store, receipt if mine else _read_receipt(paths.blocks / f"{name}.json"))
+        _publish(paths, store, receipt if mine else read_receipt(path))
     return mine
 
 
@@ -127,27 +89,15 @@ def recover(paths: RunPaths, store: TrialStore) -> None:
             _publish(paths, store, receipt)
         elif (store.status()[receipt.first : receipt.last + 1] == MISSING).any():
             # The machine died so hard that a flushed file is gone: the claim is worth nothing.
-            void_receipt(paths, receipt, "lost")
+            set_aside(receipt_path(paths, receipt.first, receipt.last), "lost")
     for leftover in paths.blocks.glob("*.npz"):
         if leftover.name not in claimed and time.time() - leftover.stat().st_mtime > _ORPHAN_AFTER_SECONDS:
             leftover.unlink(missing_ok=True)
 
 
-def read_receipts(paths: RunPaths) -> Iterator[Receipt]:
-    """All receipts, by first trial; of a block that grew, the older one first."""
-    for path in sorted(paths.blocks.glob("*.json")):
-        yield _read_receipt(path)
-
-
-def void_receipt(paths: RunPaths, receipt: Receipt, why: str) -> None:
-    """Set a receipt aside (it stays as NAME.WHY), so that its block can be trained again."""
-    path = paths.blocks / f"{_stem(range(receipt.first, receipt.last + 1))}.json"
+def set_aside(path: Path, why: str) -> None:
+    """Take a receipt out of the count (it stays as NAME.WHY), so that its block can be trained again."""
     path.replace(path.with_suffix(f".{why}"))
-
-
-def rows_of(receipt: Receipt, content: Arrays) -> dict[str, NDArray[Any]]:
-    """The rows of a block that the receipt speaks of."""
-    return {name: array[: receipt.last - receipt.first + 1] for name, array in content.items()}
 
 
 def _publish(paths: RunPaths, store: TrialStore, receipt: Receipt) -> None:
@@ -161,14 +111,3 @@ def _publish(paths: RunPaths, store: TrialStore, receipt: Receipt) -> None:
         raise StoreError(f"{staged} does not match its receipt; delete it and run `memexp resume {paths.root}`")
     store.write_block(receipt.block, content)
     staged.unlink(missing_ok=True)
-
-
-def _read_receipt(path: Path) -> Receipt:
-    try:
-        return Receipt(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise StoreError(f"{path} is damaged ({error}); run `memexp verify {path.parent.parent} --repair`") from error
-
-
-def _stem(trials: range) -> str:
-    return f"{trials.start:06d}-{trials.stop - 1:06d}"

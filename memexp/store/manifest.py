@@ -14,8 +14,9 @@ from memexp.store.paths import RunPaths
 SCHEMA_VERSION = 1
 
 DETERMINISM = (
-    "Masks, initial weights, data order and augmentation are pure functions of (seed, trial). On a CPU with the same "
-    "threads per worker, processor type and versions the outcomes are the same bits; elsewhere they agree statistically."
+    "Masks, initial weights, data order and augmentation are pure functions of (seed, trial). On a CPU with the "
+    "same threads per worker, processor type and versions the outcomes are the same bits; elsewhere they agree "
+    "statistically."
 )
 
 

@@ -7,7 +7,6 @@ that every chunk of a finished block exists, and its checksum.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +56,7 @@ class Layout:
         }
         if self.margins:
             arrays |= {"train_margin": ("train", np.float16), "test_margin": ("test", np.float16)}
-        return arrays | {name: ("", np.float32) for name in _PER_TRIAL} | {"status": ("", np.uint8)}
+        return arrays | dict.fromkeys(_PER_TRIAL, ("", np.float32)) | {"status": ("", np.uint8)}
 
     def bytes_per_trial(self) -> int:
         """Upper bound of what a trial takes on disk: a bit for each boolean, two bytes for each margin."""
@@ -203,11 +202,3 @@ class TrialStore:
             f"{where} is damaged: {why}. Run `memexp verify {self.path.parent} --repair`, "
             f"then `memexp resume {self.path.parent}`; all other trials are kept"
         )
-
-
-def block_digest(content: Arrays) -> dict[str, str]:
-    """sha256 of each array of a block, as kept in its receipt (``seconds``, a measured time, too)."""
-    return {
-        name: hashlib.sha256(f"{a.shape}{a.dtype.str}".encode() + np.ascontiguousarray(a).tobytes()).hexdigest()
-        for name, a in content.items()
-    }

@@ -1,0 +1,5 @@
+"""``python -m memexp``."""
+
+from memexp.cli import app
+
+app()

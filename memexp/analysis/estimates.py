@@ -1,0 +1,171 @@
+"""estimates.zarr: memorization of every training example, high-influence pairs, on request all influences."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from memexp.analysis.counts import count_train
+from memexp.analysis.intervals import difference
+from memexp.analysis.merged import Merged, replace_store
+from memexp.analysis.pairs import Pairs, Selection, influence, select_pairs
+from memexp.errors import StoreError
+from memexp.store.paths import RunPaths
+
+ESTIMATES_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Memorization:
+    """Memorization of each training example, shape (N,); NaN where it was never in or never out.
+
+    Attributes
+    ----------
+    memorization, memorization_se, memorization_low, memorization_high : float32
+        Estimate, standard error, 95% interval.
+    in_accuracy, out_accuracy : float32
+        Share of the trials with (without) the example that got it right.
+    in_count, out_count : int32
+        Number of those trials.
+    """
+
+    memorization: NDArray[np.float32]
+    memorization_se: NDArray[np.float32]
+    memorization_low: NDArray[np.float32]
+    memorization_high: NDArray[np.float32]
+    in_accuracy: NDArray[np.float32]
+    out_accuracy: NDArray[np.float32]
+    in_count: NDArray[np.int32]
+    out_count: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Content of estimates.zarr."""
+
+    scores: Memorization
+    pairs: Pairs
+    selection: Selection
+    n_trials: int
+
+
+def estimate_memorization(merged: Merged) -> Memorization:
+    """Estimate memorization from the merged trials, band by band."""
+    n_train = len(merged.examples["train_label"])
+    columns: dict[str, NDArray[Any]] = {
+        field.name: np.empty(n_train, np.int32 if field.name.endswith("count") else np.float32)
+        for field in fields(Memorization)
+    }
+    for rows, (mask, correct) in merged.bands("mask", "train_correct"):
+        counts = count_train(mask, correct)
+        estimate = difference(counts.in_correct, counts.in_count, counts.out_correct, counts.out_count)
+        with np.errstate(invalid="ignore"):
+            accuracies = (counts.in_correct / counts.in_count, counts.out_correct / counts.out_count)
+        numbers = (*estimate, *accuracies, counts.in_count, counts.out_count)
+        for field, values in zip(fields(Memorization), numbers, strict=True):
+            columns[field.name][rows] = values
+    return Memorization(**columns)
+
+
+def estimate(
+    merged: Merged, selection: Selection, dense: bool = False, tell: Callable[[float], None] = lambda _: None
+) -> Estimates:
+    """Estimate everything and write estimates.zarr, replacing an older one."""
+    scores = estimate_memorization(merged)
+    labels = merged.examples["test_label"], merged.examples["train_label"]
+    mask, test_correct = merged.matrix("mask"), merged.matrix("test_correct")
+    pairs = select_pairs(test_correct, mask, *labels, scores.memorization, selection)
+    estimates = Estimates(scores, pairs, selection, merged.n_trials)
+    final = merged.paths.estimates
+    building = final.with_name(f".estimates.{uuid.uuid4().hex[:8]}.zarr")
+    try:
+        group = zarr.create_group(building, attributes=_attributes(merged, selection))
+        _write_arrays(group, scores, "train")
+        _write_arrays(group.create_group("pairs"), pairs, "pair")
+        if dense:
+            _write_dense(group, merged, tell)
+        replace_store(building, final)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return estimates
+
+
+def open_estimates(paths: RunPaths) -> Estimates:
+    """Read estimates.zarr.
+
+    Raises
+    ------
+    StoreError
+        If it is absent, damaged, or of another version.
+    """
+    try:
+        group = zarr.open_group(paths.estimates, mode="r")
+        attributes: dict[str, Any] = dict(group.attrs)
+        if attributes["memexp_estimates_schema"] != ESTIMATES_SCHEMA:
+            raise KeyError(f"schema {attributes['memexp_estimates_schema']}")
+        scores = Memorization(**{field.name: _read(group, field.name) for field in fields(Memorization)})
+        pairs = Pairs(**{field.name: _read(group, f"pairs/{field.name}") for field in fields(Pairs)})
+    except (FileNotFoundError, ValueError, KeyError, RuntimeError, OSError) as error:
+        raise StoreError(
+            f"{paths.estimates} is not readable ({error}); run `memexp estimate {paths.root}` to make it again"
+        ) from error
+    return Estimates(scores, pairs, Selection(**attributes["selection"]), int(attributes["trials"]))
+
+
+def is_current(paths: RunPaths, merged: Merged) -> bool:
+    """Whether estimates.zarr was made from exactly these merged trials."""
+    try:
+        attributes = zarr.open_group(paths.estimates, mode="r").attrs
+        return attributes.get("trials_digest") == merged.trials_digest
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _attributes(merged: Merged, selection: Selection) -> dict[str, Any]:
+    return {
+        "memexp_estimates_schema": ESTIMATES_SCHEMA,
+        "trials_digest": merged.trials_digest,
+        "trials": merged.n_trials,
+        "failed_trials_left_out": merged.n_failed,
+        "selection": asdict(selection),
+    }
+
+
+def _write_arrays(group: zarr.Group, record: Memorization | Pairs, axis: str) -> None:
+    for field in fields(record):
+        values = getattr(record, field.name)
+        codecs = [ZstdCodec(level=3), Crc32cCodec()]
+        group.create_array(field.name, data=values, compressors=codecs, dimension_names=(axis,))
+
+
+def _write_dense(group: zarr.Group, merged: Merged, tell: Callable[[float], None]) -> None:
+    """influence (test, train): float32, in tiles."""
+    test_correct = merged.matrix("test_correct")
+    n_test, n_train = len(test_correct), len(merged.examples["train_label"])
+    step = max(1, min(n_train, 8_000_000 // n_test))
+    array = group.create_array(
+        "influence",
+        shape=(n_test, n_train),
+        chunks=(min(n_test, 2000), step),
+        dtype=np.float32,
+        fill_value=np.nan,
+        compressors=[ZstdCodec(level=1), Crc32cCodec()],
+        dimension_names=("test", "train"),
+    )
+    mask = merged.matrix("mask")
+    for start in range(0, n_train, step):
+        columns = slice(start, min(start + step, n_train))
+        array[:, columns] = influence(test_correct, mask[columns]).value.astype(np.float32)
+        tell(columns.stop / n_train)
+
+
+def _read(group: zarr.Group, name: str) -> Any:
+    return np.asarray(group[name][:])  # type: ignore[index]

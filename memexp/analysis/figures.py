@@ -1,0 +1,70 @@
+"""Figures: functions that draw on given Axes, and their way into an HTML page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
+
+
+def draw_histogram(axes: Axes, memorization: NDArray[np.float32], flipped: NDArray[np.bool_] | None) -> Axes:
+    """Histogram of memorization on a logarithmic count axis; planted flips in their own colour."""
+    edges = np.linspace(min(-0.2, float(np.nanmin(memorization))), 1.0, 41).tolist()
+    defined = ~np.isnan(memorization)
+    if flipped is None:
+        axes.hist(memorization[defined], edges, color=BLUE)
+    else:
+        parts = [memorization[defined & ~flipped], memorization[defined & flipped]]
+        axes.hist(parts, edges, stacked=True, color=[BLUE, ORANGE], label=["label as in the source", "flipped"])
+        axes.legend(frameon=False)
+    axes.set_yscale("log")
+    axes.set_xlabel("memorization")
+    axes.set_ylabel("training examples")
+    return axes
+
+
+def draw_accuracies(axes: Axes, accuracies: dict[str, NDArray[np.float32]]) -> Axes:
+    """One dot for each trial and kind of accuracy, the mean as a line."""
+    spread = np.random.default_rng(0)
+    for place, (name, values) in enumerate(accuracies.items()):
+        height = place + spread.uniform(-0.25, 0.25, len(values))
+        axes.plot(values, height, ".", color=BLUE, alpha=0.35, markersize=3)
+        axes.plot([np.mean(values)] * 2, [place - 0.35, place + 0.35], color=ORANGE, linewidth=2)
+        axes.text(float(np.mean(values)), place + 0.4, f"{name} {np.mean(values):.3f}", ha="center", va="bottom")
+    axes.set_yticks([])
+    axes.set_ylim(-0.6, len(accuracies) - 0.2)
+    axes.set_xlabel("accuracy of each trial")
+    return axes
+
+
+def draw_in_out(axes: Axes, in_accuracy: NDArray[np.float32], out_accuracy: NDArray[np.float32]) -> Axes:
+    """Where the examples lie: accuracy with the example in training against without; darker is more."""
+    defined = ~(np.isnan(in_accuracy) | np.isnan(out_accuracy))
+    counts, x_edges, y_edges = np.histogram2d(out_accuracy[defined], in_accuracy[defined], bins=25, range=[[0, 1]] * 2)
+    axes.pcolormesh(x_edges, y_edges, np.log1p(counts).T, cmap="Blues", rasterized=True)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    axes.set_xlabel("accuracy when out")
+    axes.set_ylabel("accuracy when in")
+    axes.set_aspect("equal")
+    return axes
+
+
+def as_svg(draw: Callable[[Axes], Any], width: float = 5.2, height: float = 3.0) -> str:
+    """Draw on a fresh figure and give it as an ``<svg>`` element."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    draw(axes)
+    stream = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "memexp"}):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]

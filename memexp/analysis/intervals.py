@@ -1,0 +1,78 @@
+"""Differences of two proportions: estimate, standard error, and intervals honest at 0 and 1.
+
+Memorization and influence are both P(correct | in) - P(correct | out), estimated from k_in of n_in
+and k_out of n_out correct trials.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Z95 = 1.959963984540054
+
+Floats = NDArray[np.float64]
+
+
+class Difference(NamedTuple):
+    """p_in - p_out with its uncertainty; all of one shape, NaN where a side has no trial."""
+
+    value: Floats
+    se: Floats
+    low: Floats
+    high: Floats
+
+
+def difference(k_in: ArrayLike, n_in: ArrayLike, k_out: ArrayLike, n_out: ArrayLike) -> Difference:
+    """Difference of proportions k_in/n_in - k_out/n_out.
+
+    Parameters
+    ----------
+    k_in, n_in, k_out, n_out
+        Integer counts that broadcast together.
+
+    Returns
+    -------
+    difference
+        ``se`` is the Agresti-Caffo standard error (one success and one failure added on each side),
+        which is not 0 at proportions of 0 or 1. ``low`` and ``high`` bound a 95% interval: the
+        union of Newcombe's hybrid score interval (1998, method 10) and Agresti and Caffo's (2000).
+        Each of the two falls short near other corners; tests/test_intervals.py computes the exact
+        coverage of all three, and of Wald's.
+    """
+    k1, n1, k2, n2 = (np.asarray(a, dtype=np.float64) for a in (k_in, n_in, k_out, n_out))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p1, p2 = k1 / n1, k2 / n2
+        q1, q2 = (k1 + 1) / (n1 + 2), (k2 + 1) / (n2 + 2)
+        value = p1 - p2
+        se = np.sqrt(q1 * (1 - q1) / (n1 + 2) + q2 * (1 - q2) / (n2 + 2))
+        (low1, high1), (low2, high2) = _wilson(p1, n1), _wilson(p2, n2)
+        low = value - np.hypot(p1 - low1, high2 - p2)
+        high = value + np.hypot(high1 - p1, p2 - low2)
+        low = np.maximum(np.minimum(low, q1 - q2 - Z95 * se), -1.0)
+        high = np.minimum(np.maximum(high, q1 - q2 + Z95 * se), 1.0)
+    undefined = ~((n1 > 0) & (n2 > 0))
+    return Difference(*(np.where(undefined, np.nan, a) for a in (value, se, low, high)))
+
+
+def _wilson(p: Floats, n: Floats) -> tuple[Floats, Floats]:
+    centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 * np.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
+    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
+def lemma_bound(ratio: float, n_trials: int) -> float:
+    """Root of the bound on the mean squared error in Lemma 2.1 of the paper.
+
+    E (infl - estimate)^2 <= 1/(p t) + 1/((1-p) t) + exp(-p t / 16) / 2 with p = min(ratio, 1 - ratio).
+    """
+    p = min(ratio, 1 - ratio)
+    return math.sqrt(1 / (p * n_trials) + 1 / ((1 - p) * n_trials) + math.exp(-p * n_trials / 16) / 2)
+
+
+def worst_case_se(ratio: float, n_trials: int) -> float:
+    """Standard error where both accuracies are 1/2, the largest that binomial noise can be."""
+    return math.sqrt(0.25 / (ratio * n_trials) + 0.25 / ((1 - ratio) * n_trials))

@@ -1,0 +1,115 @@
+"""What the command line prints: data to standard output, progress and remarks to standard error."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from memexp.errors import MemexpError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+_QUIET_EVERY_SECONDS = 15.0
+
+
+def explained(command: Callable[P, R]) -> Callable[P, R]:
+    """A command whose faults are printed without a traceback and set the exit code."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except MemexpError as error:
+            err.print(f"memexp: {error}", markup=False, soft_wrap=True, style="red" if err.is_terminal else None)
+            sys.exit(error.exit_code)
+
+    return wrapper
+
+
+def remark(text: str) -> None:
+    """A line on standard error."""
+    err.print(text, markup=False, soft_wrap=True)
+
+
+def show(rows: list[tuple[str, str]]) -> None:
+    """Names and values, aligned, on standard output."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        out.print(f"{name:<{width}}  {value}", markup=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 4.2 s, 42 s, 3 min 20 s, 5 h 10 min, 3.2 days."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes / 1440:.1f} days"
+
+
+@contextmanager
+def progress(what: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
+    """Show how much is done; yields a function that takes the amount done so far.
+
+    On a terminal a bar with speed and time left; otherwise a line now and then.
+    """
+    start = time.monotonic()
+
+    def words(done: float) -> str:
+        speed = done / max(time.monotonic() - start, 1e-9)
+        if speed <= 0 or done <= 0:
+            return "starting"
+        rate = f"{speed:.2f} {unit}/s" if speed >= 0.1 else f"{3600 * speed:.1f} {unit}/h"
+        return f"{rate}, {duration((total - done) / speed)} left"
+
+    if not err.is_terminal:
+        yield _lines(what, total, unit, words)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[words]}"), console=err, refresh_per_second=4) as bar:
+        task = bar.add_task(what, total=total, words="")
+        yield lambda done: bar.update(task, completed=done, words=words(done))
+
+
+def _lines(what: str, total: float, unit: str, words: Callable[[float], str]) -> Callable[[float], None]:
+    told = time.monotonic()
+
+    def tell(done: float) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _QUIET_EVERY_SECONDS:
+            told = time.monotonic()
+            remark(f"{what}: {done:.0f} of {total:.0f} {unit}, {words(done)}")
+
+    return tell
+
+
+@contextmanager
+def stoppable(message: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the work cleanly: print ``message`` and exit with 3 (not complete yet)."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        remark(message)
+        sys.exit(3)
+    finally:
+        signal.signal(signal.SIGTERM, before)

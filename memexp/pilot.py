@@ -1,0 +1,69 @@
+"""The pilot: a few steps on a few examples, to tell what a trial costs on this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from memexp import models
+from memexp.data import Data
+from memexp.plan import Plan
+from memexp.training import Work, prepare, train_block
+
+_ENOUGH_SECONDS = 0.5
+
+
+def seconds_per_trial(plan: Plan, device: str = "cpu") -> float:
+    """Estimated wall seconds of one trial on one worker with one thread.
+
+    Trains one stack for a few steps and evaluates a few examples, then extrapolates: a trial is
+    steps * time per step + examples * time per evaluated example.
+    """
+    torch.set_num_threads(1)
+    few = min(plan.layout.n_train, max(2 * plan.spec.training.batch_size, 256))
+    work = prepare(plan.spec, _head(plan.data, few), device)
+    block = plan.spec.model
+    model = models.create(block.arch, block.arguments, plan.data.x_train.shape[1:], len(plan.data.classes), seed=0)
+    stacked = min(models.stack_size(model, device), plan.layout.block_size)
+    _timed(work, stacked, 1)  # first use of every kernel
+    short = _timed(work, stacked, 1)
+    steps = int(np.clip(_ENOUGH_SECONDS / max(short, 1e-4), 2, 50))
+    per_step = max(0.0, _timed(work, stacked, 1 + steps) - short) / steps
+    evaluated = 2 * few  # training and test examples of the small data set
+    per_example = max(0.0, short - per_step) / evaluated
+    return plan.steps * per_step + (plan.layout.n_train + plan.layout.n_test) * per_example
+
+
+def _timed(work: Work, n_trials: int, steps: int) -> float:
+    """Wall seconds per trial of a stack that takes so many steps."""
+    n_train = len(work.y_train)
+    epochs = steps * work.spec.training.batch_size / n_train
+    training = work.spec.training.model_copy(
+        update={"epochs": epochs, "schedule": "constant", "warmup_epochs": 0.0, "milestones": []}
+    )
+    subsets = work.spec.subsets.model_copy(update={"design": "remove", "removed": [], "ratio": None})
+    tiny = replace(work, spec=work.spec.model_copy(update={"training": training, "subsets": subsets}))
+    start = time.perf_counter()
+    train_block(tiny, np.ones((n_trials, n_train), dtype=np.bool_), list(range(n_trials)))
+    return (time.perf_counter() - start) / n_trials
+
+
+def _head(data: Data, count: int) -> Data:
+    """The first examples, the training set used as test set too."""
+    x, y = data.x_train[:count], data.y_train[:count]
+    return replace(data, x_train=x, y_train=y, x_test=x, y_test=y)
+
+
+def describe_seconds(seconds: float) -> str:
+    """A duration for people: 42 s, 3 min 20 s, 5 h 10 min, 3.2 days."""
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    if seconds < 2 * 86400:
+        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+    return f"{math.ceil(seconds / 8640) / 10:.1f} days"

@@ -1,0 +1,147 @@
+"""The plan: a spec whose data and model have been tried, with its size and cost. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memexp.data import Data, load_data
+from memexp.designs import balanced_group, subset_size
+from memexp.errors import DataError, InputError
+from memexp.run import default_block_size
+from memexp.spec import MAX_GROUP, Spec
+from memexp.spec_file import Fault, SpecFile
+from memexp.store.trials import Layout
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What launching a spec means.
+
+    Attributes
+    ----------
+    spec, data
+        Checked against each other.
+    layout
+        Shape of the store: trials, blocks, examples.
+    subset
+        Training examples of a trial.
+    steps
+        Optimizer steps of a trial.
+    parameters
+        Weights of the model.
+    notes
+        Things that are allowed but worth knowing.
+    """
+
+    spec: Spec
+    data: Data
+    layout: Layout
+    subset: int
+    steps: int
+    parameters: int
+    notes: list[str]
+
+    @property
+    def megabytes(self) -> float:
+        """Disk space for the outcomes, at most."""
+        return self.layout.n_trials * self.layout.bytes_per_trial() / 1e6
+
+
+def make_plan(file: SpecFile) -> Plan:
+    """Check everything that can be checked without training.
+
+    Raises
+    ------
+    SpecError
+        With all faults: data, architecture, and how they fit together.
+    """
+    from memexp.training import count_steps
+
+    spec, faults = file.spec, []
+    data, parameters = None, 0
+    try:
+        data = load_data(spec.dataset)
+    except DataError as error:
+        faults.append(Fault(("dataset",), str(error)))
+    try:
+        parameters = _count_parameters(spec, data)
+    except InputError as error:
+        faults.append(Fault(("model", "arch"), str(error)))
+    if data is not None:
+        faults += _fit(spec, len(data.y_train))
+    faults += _group_faults(spec)
+    file.refuse(faults)
+    assert data is not None
+    layout = Layout(
+        spec.subsets.trials, len(data.y_train), len(data.y_test), default_block_size(data), "margin" in spec.record
+    )
+    steps = count_steps(spec, layout.n_train)
+    return Plan(spec, data, layout, subset_size(spec.subsets, layout.n_train), steps, parameters, _notes(spec))
+
+
+def _count_parameters(spec: Spec, data: Data | None) -> int:
+    """Make the model once; without data only its name is checked, on images of 32x32."""
+    from memexp import models
+
+    height, width, channels = data.x_train.shape[1:] if data is not None else (32, 32, 3)
+    n_classes = len(data.classes) if data is not None else 10
+    model = models.create(spec.model.arch, spec.model.arguments, (height, width, channels), n_classes, seed=0)
+    models.try_out(model, (height, width, channels), n_classes)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _fit(spec: Spec, n_train: int) -> list[Fault]:
+    """What is wrong with this spec on a training set of this size."""
+    subsets, faults = spec.subsets, []
+    outside = [index for index in subsets.removed if index >= n_train]
+    if outside:
+        return [Fault(("subsets", "removed"), f"index {outside[0]} is outside the {n_train} training examples")]
+    size = subset_size(subsets, n_train)
+    if size < 1 or (subsets.design != "remove" and size >= n_train):
+        empty = "no example out" if size else "no example in"
+        faults.append(
+            Fault(("subsets", "ratio"), f"{subsets.ratio} of {n_train} training examples leaves {empty}; move it to .5")
+        )
+    elif spec.training.batch_size > size:
+        faults.append(
+            Fault(
+                ("training", "batch_size"),
+                f"{spec.training.batch_size} exceeds the {size} examples that a trial trains on; make it at most that",
+            )
+        )
+    return faults
+
+
+def _group_faults(spec: Spec) -> list[Fault]:
+    subsets = spec.subsets
+    if subsets.design != "balanced" or subsets.ratio is None:
+        return []
+    group = balanced_group(subsets.ratio)
+    if group is None:
+        return [
+            Fault(
+                ("subsets", "ratio"),
+                f"{subsets.ratio} is no fraction with a denominator up to {MAX_GROUP}, so no group of trials can be "
+                "balanced; use for example 0.7 or 0.75, or 'design: uniform'",
+            )
+        ]
+    if subsets.trials < group[0]:
+        return [
+            Fault(
+                ("subsets", "trials"),
+                f"{subsets.trials} are fewer than one balanced group of {group[0]} trials; "
+                f"use at least {group[0]}, or 'design: uniform'",
+            )
+        ]
+    return []
+
+
+def _notes(spec: Spec) -> list[str]:
+    notes, subsets = [], spec.subsets
+    group = balanced_group(subsets.ratio) if subsets.design == "balanced" and subsets.ratio else None
+    if group and subsets.trials % group[0]:
+        rest = subsets.trials % group[0]
+        notes.append(f"the last {rest} trials are an incomplete group of {group[0]}: slightly less balanced")
+    if spec.training.min_in_accuracy == 0:
+        notes.append("min_in_accuracy is 0: a trial that never learned its own training set would count")
+    return notes
