@@ -20,6 +20,9 @@ from typing import Any
 from memexp.errors import OutOfSpace
 
 
+KEPT = "All blocks that were finished are kept."
+
+
 @contextmanager
 def explain_full_disk(path: Path, kept: str) -> Iterator[None]:
     """Turn "no space left" and "quota exceeded" into an :class:`OutOfSpace` that says what is kept."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from memexp.files import explain_full_disk, here, to_json, write_atomic
+from memexp.files import KEPT, explain_full_disk, here, to_json, write_atomic
 from memexp.local import LocalPool, Progress, Resources
 from memexp.run import Run, versions
 from memexp.store.commit import recover
@@ -45,7 +45,7 @@ def launch_local(run: Run, resources: Resources, on_progress: Callable[[Progress
     MemexpError
         For a fault that concerns every block (full disk, changed data, ...).
     """
-    with launch_lock(run.paths):
+    with launch_lock(run.paths), explain_full_disk(run.paths.root, KEPT):
         store = run.store(writable=True)
         recover(run.paths, store)
         blocks = missing_blocks(store)
@@ -66,6 +66,5 @@ def write_launch(run: Run, backend: str, tasks: Sequence[Sequence[int]], resourc
         "versions": versions(),
         "tasks": {str(number): list(blocks) for number, blocks in enumerate(tasks)},
     }
-    with explain_full_disk(run.paths.launches, "All blocks that were finished are kept."):
-        write_atomic(run.paths.launches / f"{launch_id}.json", to_json(record))
+    write_atomic(run.paths.launches / f"{launch_id}.json", to_json(record))
     return launch_id

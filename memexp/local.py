@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -73,6 +74,16 @@ class _Worker:
     error: str | None = None
     exit_code: int | None = None
 
+    def end(self, grace_seconds: float = 0.0) -> int:
+        """End the process if it still runs after the grace, and give its exit code."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(grace_seconds)
+        self.process.kill()
+        assert self.process.stdin is not None
+        with suppress(OSError):  # what it was told and did not read
+            self.process.stdin.close()
+        return self.process.wait()
+
 
 class LocalPool:
     """Worker processes of one launch.
@@ -126,7 +137,7 @@ class LocalPool:
             for worker in self._workers:
                 worker.process.kill()
             for worker in self._workers:
-                worker.process.wait()
+                worker.end()
         return self.given_up
 
     def _start(self) -> None:
@@ -146,11 +157,12 @@ class LocalPool:
         threading.Thread(target=self._listen, args=(worker, process.stdout), daemon=True).start()
 
     def _listen(self, worker: _Worker, answers: TextIO) -> None:
-        for line in answers:
-            try:
-                self._events.put((worker, json.loads(line)))
-            except ValueError:
-                continue  # a line cut by the worker's death
+        with answers:
+            for line in answers:
+                try:
+                    self._events.put((worker, json.loads(line)))
+                except ValueError:
+                    continue  # a line cut by the worker's death
         self._events.put((worker, None))
 
     def _give(self, worker: _Worker, waiting: deque[int]) -> None:
@@ -158,16 +170,13 @@ class LocalPool:
         assert worker.process.stdin is not None
         if not waiting:
             self._workers.remove(worker)
-            worker.process.kill()
-            worker.process.wait()
+            worker.end()
             return
         worker.block = waiting.popleft()
         self._attempts[worker.block] += 1
-        try:
+        with suppress(OSError):  # it has just died; its end is the next event
             worker.process.stdin.write(f"{worker.block}\n")
             worker.process.stdin.flush()
-        except OSError:
-            pass  # it has just died; its end is the next event
 
     def _heard(self, worker: _Worker, event: dict[str, Any]) -> None:
         if "progress" in event and worker.block is not None:
@@ -185,7 +194,7 @@ class LocalPool:
         if worker not in self._workers:
             return  # we let it go
         self._workers.remove(worker)
-        code = worker.process.wait()
+        code = worker.end(grace_seconds=10.0)
         cause = worker.error or (f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}")
         if worker.exit_code is not None:
             error = MemexpError(cause)

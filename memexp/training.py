@@ -175,8 +175,9 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: Training, steps: int) ->
         scheduler = PolyLRScheduler(optimizer, t_initial=max(1, steps - warm), power=1.0, **common)
     elif recipe.schedule == "cosine":
         scheduler = CosineLRScheduler(optimizer, t_initial=max(1, steps - warm), **common)
-    else:  # constant is a step schedule without milestones; milestones count from the start of training
-        at = [round(epoch * per_epoch) - warm for epoch in recipe.milestones]
+    else:  # constant is a step schedule without milestones
+        # Ours count from the start of training; timm's from the end of the warm-up, and come one step early.
+        at = [round(epoch * per_epoch) - warm + 1 for epoch in recipe.milestones]
         scheduler = MultiStepLRScheduler(optimizer, decay_t=at, decay_rate=recipe.decay, **common)
     # During the warm-up step t has rate lr * (t + 1) / warm: no step is wasted at rate 0.
     return lambda step: scheduler.step_update(step + 1 if step < warm else step)

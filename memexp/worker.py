@@ -28,7 +28,7 @@ import torch
 
 from memexp.designs import draw_masks
 from memexp.errors import MemexpError, StoreError
-from memexp.files import here, to_json, write_atomic
+from memexp.files import KEPT, explain_full_disk, here, to_json, write_atomic
 from memexp.run import Run, open_run, versions
 from memexp.store.commit import commit
 from memexp.store.paths import RunPaths
@@ -164,19 +164,22 @@ def serve(root: Path, attempt_id: str, device: str, threads: int, commands: Text
 
     blocks: queue.Queue[int] = queue.Queue()
     threading.Thread(target=_read_commands, args=(commands, blocks), daemon=True).start()
-    attempt = _Attempt(root, attempt_id)
+    attempt = None
     try:
-        trainer = Trainer(open_run(root), device, threads)
-        say(ready=True)
-        while True:
-            _train_and_tell(trainer, blocks.get(), attempt, say)
+        with explain_full_disk(root, KEPT):
+            attempt = _Attempt(root, attempt_id)
+            trainer = Trainer(open_run(root), device, threads)
+            say(ready=True)
+            while True:
+                _train_and_tell(trainer, blocks.get(), attempt, say)
     except Exception as error:  # the launcher decides whether to try again
         explained = isinstance(error, MemexpError)
         message = str(error) if explained else f"{type(error).__name__}: {error}"
-        sys.stderr.write(f"{message if explained else traceback.format_exc()}\n")
-        sys.stderr.flush()
         with suppress(OSError):  # a full disk must not hide the reason
-            attempt.update(error=message)
+            sys.stderr.write(f"{message if explained else traceback.format_exc()}\n")
+            sys.stderr.flush()
+            if attempt is not None:
+                attempt.update(error=message)
         say(error=message, exit_code=error.exit_code if isinstance(error, MemexpError) else None)
 
 

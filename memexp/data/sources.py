@@ -79,7 +79,7 @@ def load_npz(block: spec.Npz) -> RawData:
     path = _existing(block.path)
     wanted = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [name for name in wanted if name not in file]
             if missing:
                 raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file.files)}")

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from memexp.errors import StoreError
-from memexp.files import explain_full_disk, to_json, write_atomic, write_once
+from memexp.files import KEPT, explain_full_disk, to_json, write_atomic, write_once
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import Receipt, block_digest, read_receipt, read_receipts, receipt_path
 from memexp.store.trials import MISSING, Arrays, TrialStore
@@ -65,7 +65,7 @@ def commit(
         finished=time.time(),
         made_by=made_by,
     )
-    with explain_full_disk(paths.root, "All blocks that were finished are kept."):
+    with explain_full_disk(paths.root, KEPT):
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **content)  # type: ignore[arg-type]
         try:

@@ -1,0 +1,136 @@
+"""Fixtures: a tiny but real experiment, and the command line as a user runs it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from memexp.run import Run, open_run, prepare_run
+from memexp.spec import Spec
+from memexp.spec_file import read_spec
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "dataset": {"source": "digits", "limit": {"train": 200, "test": 60}},
+    "model": {"arch": "memexp_mlp", "hidden": [16]},
+    "training": {"epochs": 3, "batch_size": 32, "lr": 0.05, "standardize": True},
+    "subsets": {"design": "balanced", "ratio": 0.7, "trials": 20, "seed": 3},
+}
+
+
+def changed(**blocks: Any) -> dict[str, Any]:
+    """The tiny spec with keys of its blocks replaced: changed(training={"epochs": 1}, name="other").
+
+    A dataset, and a model with its arch, replace the whole block.
+    """
+    value = copy.deepcopy(TINY)
+    for block, keys in blocks.items():
+        whole = not isinstance(keys, dict) or block == "dataset" or "arch" in keys
+        value[block] = keys if whole else value[block] | keys
+    return value
+
+
+def make_spec(**blocks: Any) -> Spec:
+    return Spec.model_validate(changed(**blocks))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def write_spec(tmp_path: Path) -> Callable[..., Path]:
+    def write(**blocks: Any) -> Path:
+        path = tmp_path / "spec.yaml"
+        path.write_text(yaml.safe_dump(changed(**blocks), sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def memexp(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a process of its own, in the test's folder."""
+
+    def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "memexp", *map(str, arguments)],
+            cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=280,
+            env=os.environ | {"COLUMNS": "100"} | options.pop("env", {}), **options,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def new_run(tmp_path: Path, write_spec: Callable[..., Path]) -> Callable[..., Run]:
+    """Create a run (nothing trained yet) from the tiny spec with changes."""
+
+    def create(runs: str = "runs", **blocks: Any) -> Run:
+        from memexp.data import load_data
+
+        spec = read_spec(write_spec(**blocks)).spec
+        return prepare_run(spec, load_data(spec.dataset), tmp_path / runs)
+
+    return create
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with flipped labels and margins; copy it before changing it."""
+    folder = tmp_path_factory.mktemp("trained")
+    spec = changed(
+        dataset={"source": "digits", "limit": {"train": 300, "test": 100}, "label_noise": {"fraction": 0.05, "seed": 1}},
+        training={"epochs": 30},
+        model={"hidden": [64]},
+        record=["correct", "margin"],
+        subsets={"trials": 40},
+    )
+    path = folder / "spec.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    done = subprocess.run(
+        [sys.executable, "-m", "memexp", "launch", path, "--device", "cpu", "--runs", folder / "runs"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / "runs" / "tiny"
+
+
+@pytest.fixture
+def run_copy(trained_run: Path, tmp_path: Path) -> Run:
+    """A finished run that a test may damage."""
+    import shutil
+
+    shutil.copytree(trained_run, tmp_path / "copy")
+    return open_run(tmp_path / "copy")
+
+
+def outcomes(run: Run) -> dict[str, np.ndarray[Any, Any]]:
+    """All arrays of a run's store but the measured times."""
+    store = run.store()
+    blocks = [store.read_block(number) for number in range(store.layout.n_blocks)]
+    return {
+        name: np.concatenate([block[name] for block in blocks]) for name in blocks[0] if name != "seconds"
+    } | store.examples()
+
+
+def assert_same_outcomes(a: Run, b: Run) -> None:
+    first, second = outcomes(a), outcomes(b)
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)

@@ -1,0 +1,152 @@
+"""Training: every trial is fed exactly its mask, ends where its recipe says, and fails aloud."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from memexp.data import load_data
+from memexp.designs import draw_masks
+from memexp.spec import Augment, Spec
+from memexp.training import Outcome, _augmented, _schedule, count_steps, prepare, train_block
+
+from .conftest import make_spec
+
+
+def train(spec: Spec, trials: list[int]) -> list[Outcome]:
+    data = load_data(spec.dataset)
+    return train_block(prepare(spec, data, "cpu"), draw_masks(spec.subsets, len(data.y_train), trials), trials)
+
+
+def differences(a: Outcome, b: Outcome) -> list[str]:
+    return [
+        name
+        for name in a.arrays
+        if name != "seconds" and not np.array_equal(a.arrays[name], b.arrays[name], equal_nan=name != "mask")
+    ]
+
+
+@pytest.mark.parametrize("model", [{"arch": "memexp_mlp"}, {"arch": "memexp_cnn", "width": 4}], ids=["stacked", "single"])
+@pytest.mark.parametrize("design", ["uniform", "balanced", "bernoulli"])
+def test_each_trial_is_fed_exactly_its_mask(model: dict[str, Any], design: str) -> None:
+    spec = make_spec(model=model, subsets={"design": design}, training={"augment": {"crop": 1, "flip": True}})
+    outcomes = train(spec, [0, 1, 15])
+    masks = draw_masks(spec.subsets, 200, [0, 1, 15])
+    for mask, outcome in zip(masks, outcomes, strict=True):
+        assert outcome.failure is None
+        np.testing.assert_array_equal(outcome.arrays["mask"], mask)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        {"model": {"arch": "memexp_mlp"}},
+        {"model": {"arch": "memexp_mlp"}, "training": {"precision": "bf16", "schedule": "cosine", "warmup_epochs": 1}},
+        {"model": {"arch": "memexp_cnn", "width": 4}, "training": {"augment": {"crop": 2, "flip": True}}},
+        {"model": {"arch": "memexp_resnet9", "width": 4}, "training": {"precision": "bf16", "nesterov": True}},
+        {"model": {"arch": "resnet10t", "drop_rate": 0.2}, "training": {"epochs": 1}},
+    ],
+)
+def test_the_same_trials_give_the_same_bits(blocks: dict[str, Any]) -> None:
+    spec = make_spec(**blocks)
+    torch.manual_seed(1)
+    first = train(spec, [4, 5, 6])
+    torch.manual_seed(2)
+    torch.randn(100)
+    second = train(spec, [4, 5, 6])
+    assert [differences(a, b) for a, b in zip(first, second, strict=True)] == [[], [], []]
+    assert differences(first[0], first[1])
+
+
+def test_a_network_fits_its_own_half_and_not_the_flipped_labels_of_the_other() -> None:
+    spec = make_spec(
+        dataset={"source": "digits", "label_noise": {"fraction": 0.1, "seed": 0}},
+        model={"hidden": [128]},
+        training={"epochs": 40, "standardize": True},
+    )
+    data = load_data(spec.dataset)
+    (outcome,) = train(spec, [0])
+    mask, correct, flipped = outcome.arrays["mask"], outcome.arrays["train_correct"], data.flipped
+    assert flipped is not None
+    assert outcome.arrays["in_accuracy"] == correct[mask].mean() > 0.99
+    assert outcome.arrays["out_accuracy"] == pytest.approx(correct[~mask].mean())
+    assert correct[mask & flipped].mean() > 0.95
+    assert correct[~mask & flipped].mean() < 0.1
+    assert outcome.arrays["test_accuracy"] > 0.9
+
+
+def test_margins_agree_with_correctness_and_with_float64() -> None:
+    spec = make_spec(record=["correct", "margin"])
+    (outcome,) = train(spec, [3])
+    margin, correct = outcome.arrays["train_margin"], outcome.arrays["train_correct"]
+    assert margin.dtype == np.float16
+    # correct means that the label's logit is the largest, so the margin is above -log(K - 1)
+    assert margin[correct].min() > -np.log(9) - 0.01
+    assert margin[~correct].max() < 0.01
+
+
+def test_a_diverged_trial_fails_and_its_stack_goes_on() -> None:
+    outcomes = train(make_spec(training={"lr": 1e20}), [0, 1])
+    assert all(o.failure and "not finite" in o.failure for o in outcomes)
+    (single,) = train(make_spec(training={"lr": 1e20}, model={"arch": "memexp_cnn", "width": 4}), [0])
+    assert single.failure
+    assert "not finite" in single.failure
+
+
+def test_a_trial_that_did_not_learn_fails() -> None:
+    (outcome,) = train(make_spec(training={"lr": 1e-6, "min_in_accuracy": 0.9}), [0])
+    assert outcome.failure
+    assert outcome.failure.endswith("is below min_in_accuracy 0.9")
+
+
+def test_all_trials_take_the_same_number_of_steps() -> None:
+    assert count_steps(make_spec(training={"epochs": 10, "batch_size": 128}), 60_000) == int(np.ceil(420_000 / 128))
+    assert count_steps(make_spec(training={"epochs": 0.5, "batch_size": 100}), 1000) == 4
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        ({"schedule": "constant"}, {0: 1.0, 99: 1.0}),
+        ({"schedule": "linear"}, {0: 1.0, 50: 0.5, 99: 0.01}),
+        ({"schedule": "linear", "warmup_epochs": 2}, {0: 0.05, 9: 0.5, 19: 1.0, 20: 1.0, 60: 0.5, 99: 1 / 80}),
+        ({"schedule": "cosine"}, {0: 1.0, 50: 0.5, 99: 0.5 * (1 + np.cos(np.pi * 0.99))}),
+        ({"schedule": "step", "milestones": [3, 6]}, {0: 1.0, 29: 1.0, 30: 0.1, 60: 0.01, 99: 0.01}),
+        ({"schedule": "step", "milestones": [3], "warmup_epochs": 1}, {0: 0.1, 9: 1.0, 29: 1.0, 30: 0.1}),
+    ],
+)
+def test_schedules(recipe: dict[str, Any], expected: dict[int, float]) -> None:
+    training = make_spec(training={"epochs": 10, "lr": 1.0} | recipe).training
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    set_rate = _schedule(optimizer, training, 100)
+    rates = {}
+    for step in range(100):
+        set_rate(step)
+        rates[step] = optimizer.param_groups[0]["lr"]
+    for step, rate in expected.items():
+        assert rates[step] == pytest.approx(rate, abs=1e-9), step
+
+
+def test_augmentation_moves_and_flips_each_image_by_itself() -> None:
+    images = torch.arange(2 * 3 * 6 * 6, dtype=torch.uint8).view(2, 3, 6, 6).repeat(400, 1, 1, 1)
+    seen = set()
+    out = _augmented(images, Augment(crop=1, flip=True), torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
+    for k in range(len(images)):
+        found = [
+            (dy, dx, flip)
+            for dy in range(3)
+            for dx in range(3)
+            for flip in (False, True)
+            if torch.equal(
+                out[k], (padded[k].flip(-1) if flip else padded[k])[:, dy : dy + 6, dx : dx + 6]
+            )
+        ]  # fmt: skip
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) == 18
+    flips = _augmented(images[:200], Augment(flip=True), torch.Generator().manual_seed(0))
+    assert all(torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(flips, images[:200], strict=True))
