@@ -19,7 +19,6 @@ from typing import Any
 
 from memexp.errors import OutOfSpace
 
-
 KEPT = "All blocks that were finished are kept."
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from memexp import models
+from memexp.batches import Work, prepare
 from memexp.data import Data
 from memexp.plan import Plan
-from memexp.training import Work, prepare, train_block
+from memexp.training import train_block
 
 _ENOUGH_SECONDS = 0.5
 

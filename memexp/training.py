@@ -28,10 +28,10 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from memexp import models
-from memexp.data import Data
+from memexp.batches import Work, augmented, epochs, normalized
 from memexp.designs import Mask, subset_size
-from memexp.seeds import generator, torch_seed
-from memexp.spec import Augment, Spec, Training
+from memexp.seeds import torch_seed
+from memexp.spec import Spec, Training
 
 Progress = Callable[[float], None]
 
@@ -49,111 +49,12 @@ class Outcome:
     failure: str | None = None
 
 
-@dataclass(frozen=True)
-class Work:
-    """Everything that the trials of a run share.
-
-    Attributes
-    ----------
-    x_train, x_test : shape (N, C, H, W) and (M, C, H, W), on the device
-        uint8 pixels or float32.
-    y_train, y_test : int64, shape (N,) and (M,), on the device
-    scale, shift : float32, shape (C, 1, 1)
-        An image enters the network as ``x * scale + shift``.
-    """
-
-    spec: Spec
-    x_train: Tensor
-    y_train: Tensor
-    x_test: Tensor
-    y_test: Tensor
-    scale: Tensor
-    shift: Tensor
-    n_classes: int
-
-    @property
-    def device(self) -> torch.device:
-        """Where the data are and the trials train."""
-        return self.x_train.device
-
-
 class Evaluation(NamedTuple):
     """correct (bool), cross-entropy and margin (float32) of S trials on each example, each (S, examples)."""
 
     correct: NDArray[np.bool_]
     loss: NDArray[np.float32]
     margin: NDArray[np.float32] | None  # None where the spec does not record it
-
-
-# ---------------------------------------------------------------------------------- data on the device
-
-
-def prepare(spec: Spec, data: Data, device: str) -> Work:
-    """Put the data on the device, once per process."""
-    x_train, x_test = (
-        torch.tensor(x.transpose(0, 3, 1, 2)).contiguous().to(device) for x in (data.x_train, data.x_test)
-    )
-    unit = 1 / 255 if data.x_train.dtype == np.uint8 else 1.0
-    scale, shift = torch.full((x_train.shape[1], 1, 1), unit), torch.zeros(x_train.shape[1], 1, 1)
-    if spec.training.standardize:
-        mean = data.x_train.mean((0, 1, 2), dtype=np.float64) * unit
-        deviation = np.maximum(data.x_train.std((0, 1, 2), dtype=np.float64) * unit, 1e-8)
-        scale = torch.tensor(unit / deviation, dtype=torch.float32)[:, None, None]
-        shift = torch.tensor(-mean / deviation, dtype=torch.float32)[:, None, None]
-    y_train, y_test = (torch.from_numpy(y).to(device) for y in (data.y_train, data.y_test))
-    return Work(spec, x_train, y_train, x_test, y_test, scale.to(device), shift.to(device), len(data.classes))
-
-
-def _normalized(work: Work, x: Tensor) -> Tensor:
-    x = x.to(torch.float32).mul_(work.scale)
-    return x.add_(work.shift) if work.spec.training.standardize else x
-
-
-def _augmented(x: Tensor, augment: Augment, draws: torch.Generator) -> Tensor:
-    """Each image of (B, C, H, W) shifted by its own crop and flipped by its own coin."""
-    count, _, height, width = x.shape
-
-    def coin(high: int) -> Tensor:
-        return torch.randint(high, (count,), generator=draws, device=x.device)
-
-    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device).expand(count, -1)
-    if augment.flip:
-        columns = torch.where(coin(2)[:, None].bool(), columns.flip(1), columns)
-    if not augment.crop:
-        return x.gather(3, columns[:, None, None].expand_as(x))
-    pad = augment.crop
-    x = F.pad(x, (pad, pad, pad, pad))
-    rows = rows + coin(2 * pad + 1)[:, None]
-    columns = columns + coin(2 * pad + 1)[:, None]
-    image = torch.arange(count, device=x.device)[:, None, None]
-    return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[NDArray[np.intp]]:
-    while True:
-        yield draws.permutation(members)
-
-
-def _batches(work: Work, masks: Mask, trials: Sequence[int], steps: int) -> Iterator[tuple[Tensor, Mask]]:
-    """For about one epoch at a time: example numbers (steps, S, B) and which were fed, (S, N)."""
-    recipe, seed = work.spec.training, work.spec.subsets.seed
-    streams = [
-        _stream(np.flatnonzero(mask), generator(seed, "order", trial))
-        for mask, trial in zip(masks, trials, strict=True)
-    ]
-    waiting = [np.empty(0, dtype=np.intp) for _ in trials]
-    fed = np.zeros_like(masks)
-    per_epoch = max(1, -(-int(masks.sum(1).max()) // recipe.batch_size))
-    for start in range(0, steps, per_epoch):
-        count = min(per_epoch, steps - start)
-        order = np.empty((count, len(trials), recipe.batch_size), dtype=np.int64)
-        for s, stream in enumerate(streams):
-            while len(waiting[s]) < count * recipe.batch_size:
-                waiting[s] = np.concatenate([waiting[s], next(stream)])
-            taken, waiting[s] = np.split(waiting[s], [count * recipe.batch_size])
-            order[:, s] = taken.reshape(count, -1)
-            fed[s, taken] = True
-        yield torch.from_numpy(order).to(work.device), fed
 
 
 # ------------------------------------------------------------------------------------------ training
@@ -223,14 +124,14 @@ def _trained(
     draws = [torch.Generator(work.device).manual_seed(torch_seed(seed, "augment", trial)) for trial in trials]
     torch.manual_seed(torch_seed(seed, "layers", trials[0]))  # for dropout and the like
     fed, step = np.zeros_like(masks), 0
-    for epoch, fed in _batches(work, masks, trials, steps):  # noqa: B007
+    for epoch, fed in epochs(work, masks, trials, steps):  # noqa: B007
         for batch in epoch:
             chosen = batch.view(-1)
             x = work.x_train.index_select(0, chosen)
             if augments:
                 parts = zip(x.split(recipe.batch_size), draws, strict=True)
-                x = torch.cat([_augmented(part, recipe.augment, draw) for part, draw in parts])
-            x, y = _normalized(work, x), work.y_train.index_select(0, chosen)
+                x = torch.cat([augmented(part, recipe.augment, draw) for part, draw in parts])
+            x, y = normalized(work, x), work.y_train.index_select(0, chosen)
             set_rate(step)
             optimizer.zero_grad()
             with forward():
@@ -271,7 +172,7 @@ def _evaluated(
     correct, margin, loss = [], [], []
     for images, labels in zip(x.split(size), y.split(size), strict=True):
         with forward():
-            logits = stack(_normalized(work, images).expand(n_trials, *images.shape)).float()  # (S, B, K)
+            logits = stack(normalized(work, images).expand(n_trials, *images.shape)).float()  # (S, B, K)
         index = labels.expand(n_trials, -1)[..., None]
         true = logits.gather(2, index)[..., 0]
         correct.append(logits.argmax(2) == labels)

@@ -26,6 +26,7 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
+from memexp.batches import prepare
 from memexp.designs import draw_masks
 from memexp.errors import MemexpError, StoreError
 from memexp.files import KEPT, explain_full_disk, here, to_json, write_atomic
@@ -33,7 +34,7 @@ from memexp.run import Run, open_run, versions
 from memexp.store.commit import commit
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING
-from memexp.training import Outcome, prepare, train_block
+from memexp.training import Outcome, train_block
 
 _TELL_EVERY_SECONDS = 0.5
 

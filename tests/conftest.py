@@ -95,7 +95,11 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with flipped labels and margins; copy it before changing it."""
     folder = tmp_path_factory.mktemp("trained")
     spec = changed(
-        dataset={"source": "digits", "limit": {"train": 300, "test": 100}, "label_noise": {"fraction": 0.05, "seed": 1}},
+        dataset={
+            "source": "digits",
+            "limit": {"train": 300, "test": 100},
+            "label_noise": {"fraction": 0.05, "seed": 1},
+        },
         training={"epochs": 30},
         model={"hidden": [64]},
         record=["correct", "margin"],

@@ -32,14 +32,18 @@ def test_masks_never_change(design: str, expected: str) -> None:
     assert hashlib.sha256(np.packbits(masks).tobytes()).hexdigest()[:16] == expected
 
 
-@given(st.integers(2, 300), st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.75, 0.95]), st.integers(0, 2**40), st.integers(0, 10**6))
+@given(
+    st.integers(2, 300), st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.75, 0.95]), st.integers(0, 2**40), st.integers(0, 10**6)
+)
 def test_uniform_takes_exactly_m_of_n(n: int, ratio: float, seed: int, trial: int) -> None:
     block = subsets("uniform", ratio, seed)
     assert draw_masks(block, n, [trial]).sum() == subset_size(block, n) == round(ratio * n)
 
 
 @settings(deadline=None)
-@given(st.integers(1, 400), st.sampled_from([0.1, 0.5, 0.7, 0.75, 0.9, 0.95, 0.64]), st.integers(0, 99), st.integers(0, 50))
+@given(
+    st.integers(1, 400), st.sampled_from([0.1, 0.5, 0.7, 0.75, 0.9, 0.95, 0.64]), st.integers(0, 99), st.integers(0, 50)
+)
 def test_balanced_is_balanced_over_examples_and_over_trials(n: int, ratio: float, seed: int, group: int) -> None:
     size, out = balanced_group(ratio) or (0, 0)
     assert Fraction(size - out, size) == Fraction(ratio).limit_denominator(100)

@@ -32,7 +32,9 @@ def test_sizes_are_the_published_ones(arch: str, image: tuple[int, int, int], co
     assert parameters(create(arch, image)) == count
 
 
-@pytest.mark.parametrize("arch", ["memexp_mlp", "memexp_cnn", "memexp_resnet9", "memexp_resnet18", "resnet10t", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "arch", ["memexp_mlp", "memexp_cnn", "memexp_resnet9", "memexp_resnet18", "resnet10t", "vit_tiny_patch16_224"]
+)
 @pytest.mark.parametrize("image", [(8, 8, 1), (32, 32, 3)])
 def test_every_architecture_takes_small_images(arch: str, image: tuple[int, int, int]) -> None:
     arguments = {"patch_size": 4} if arch.startswith("vit") else {}

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from memexp.batches import augmented, prepare
 from memexp.data import load_data
 from memexp.designs import draw_masks
 from memexp.spec import Augment, Spec
-from memexp.training import Outcome, _augmented, _schedule, count_steps, prepare, train_block
+from memexp.training import Outcome, _schedule, count_steps, train_block
 
 from .conftest import make_spec
 
@@ -29,7 +30,9 @@ def differences(a: Outcome, b: Outcome) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("model", [{"arch": "memexp_mlp"}, {"arch": "memexp_cnn", "width": 4}], ids=["stacked", "single"])
+@pytest.mark.parametrize(
+    "model", [{"arch": "memexp_mlp"}, {"arch": "memexp_cnn", "width": 4}], ids=["stacked", "single"]
+)
 @pytest.mark.parametrize("design", ["uniform", "balanced", "bernoulli"])
 def test_each_trial_is_fed_exactly_its_mask(model: dict[str, Any], design: str) -> None:
     spec = make_spec(model=model, subsets={"design": design}, training={"augment": {"crop": 1, "flip": True}})
@@ -133,7 +136,7 @@ def test_schedules(recipe: dict[str, Any], expected: dict[int, float]) -> None:
 def test_augmentation_moves_and_flips_each_image_by_itself() -> None:
     images = torch.arange(2 * 3 * 6 * 6, dtype=torch.uint8).view(2, 3, 6, 6).repeat(400, 1, 1, 1)
     seen = set()
-    out = _augmented(images, Augment(crop=1, flip=True), torch.Generator().manual_seed(0))
+    out = augmented(images, Augment(crop=1, flip=True), torch.Generator().manual_seed(0))
     padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
     for k in range(len(images)):
         found = [
@@ -148,5 +151,5 @@ def test_augmentation_moves_and_flips_each_image_by_itself() -> None:
         assert len(found) == 1
         seen.add(found[0])
     assert len(seen) == 18
-    flips = _augmented(images[:200], Augment(flip=True), torch.Generator().manual_seed(0))
+    flips = augmented(images[:200], Augment(flip=True), torch.Generator().manual_seed(0))
     assert all(torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(flips, images[:200], strict=True))

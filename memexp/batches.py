@@ -1,0 +1,117 @@
+"""Data on the device: which examples come when, and how an image enters the network.
+
+Axes: S trials in a stack, B batch, N train, M test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from memexp.data import Data
+from memexp.designs import Mask
+from memexp.seeds import generator
+from memexp.spec import Augment, Spec
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that the trials of a run share.
+
+    Attributes
+    ----------
+    x_train, x_test : shape (N, C, H, W) and (M, C, H, W), on the device
+        uint8 pixels or float32.
+    y_train, y_test : int64, shape (N,) and (M,), on the device
+    scale, shift : float32, shape (C, 1, 1)
+        An image enters the network as ``x * scale + shift``.
+    """
+
+    spec: Spec
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    scale: Tensor
+    shift: Tensor
+    n_classes: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data are and the trials train."""
+        return self.x_train.device
+
+
+def prepare(spec: Spec, data: Data, device: str) -> Work:
+    """Put the data on the device, once per process."""
+    x_train, x_test = (
+        torch.tensor(x.transpose(0, 3, 1, 2)).contiguous().to(device) for x in (data.x_train, data.x_test)
+    )
+    unit = 1 / 255 if data.x_train.dtype == np.uint8 else 1.0
+    scale, shift = torch.full((x_train.shape[1], 1, 1), unit), torch.zeros(x_train.shape[1], 1, 1)
+    if spec.training.standardize:
+        mean = data.x_train.mean((0, 1, 2), dtype=np.float64) * unit
+        deviation = np.maximum(data.x_train.std((0, 1, 2), dtype=np.float64) * unit, 1e-8)
+        scale = torch.tensor(unit / deviation, dtype=torch.float32)[:, None, None]
+        shift = torch.tensor(-mean / deviation, dtype=torch.float32)[:, None, None]
+    y_train, y_test = (torch.from_numpy(y).to(device) for y in (data.y_train, data.y_test))
+    return Work(spec, x_train, y_train, x_test, y_test, scale.to(device), shift.to(device), len(data.classes))
+
+
+def normalized(work: Work, x: Tensor) -> Tensor:
+    """Images (B, C, H, W) as the network gets them: float32, scaled."""
+    x = x.to(torch.float32).mul_(work.scale)
+    return x.add_(work.shift) if work.spec.training.standardize else x
+
+
+def augmented(x: Tensor, augment: Augment, draws: torch.Generator) -> Tensor:
+    """Each image of (B, C, H, W) shifted by its own crop and flipped by its own coin."""
+    count, _, height, width = x.shape
+
+    def coin(high: int) -> Tensor:
+        return torch.randint(high, (count,), generator=draws, device=x.device)
+
+    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device).expand(count, -1)
+    if augment.flip:
+        columns = torch.where(coin(2)[:, None].bool(), columns.flip(1), columns)
+    if not augment.crop:
+        return x.gather(3, columns[:, None, None].expand_as(x))
+    pad = augment.crop
+    x = F.pad(x, (pad, pad, pad, pad))
+    rows = rows + coin(2 * pad + 1)[:, None]
+    columns = columns + coin(2 * pad + 1)[:, None]
+    image = torch.arange(count, device=x.device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    while True:
+        yield draws.permutation(members)
+
+
+def epochs(work: Work, masks: Mask, trials: Sequence[int], steps: int) -> Iterator[tuple[Tensor, Mask]]:
+    """For about one epoch at a time: example numbers (steps, S, B) and which were fed, (S, N)."""
+    recipe, seed = work.spec.training, work.spec.subsets.seed
+    streams = [
+        _stream(np.flatnonzero(mask), generator(seed, "order", trial))
+        for mask, trial in zip(masks, trials, strict=True)
+    ]
+    waiting = [np.empty(0, dtype=np.intp) for _ in trials]
+    fed = np.zeros_like(masks)
+    per_epoch = max(1, -(-int(masks.sum(1).max()) // recipe.batch_size))
+    for start in range(0, steps, per_epoch):
+        count = min(per_epoch, steps - start)
+        order = np.empty((count, len(trials), recipe.batch_size), dtype=np.int64)
+        for s, stream in enumerate(streams):
+            while len(waiting[s]) < count * recipe.batch_size:
+                waiting[s] = np.concatenate([waiting[s], next(stream)])
+            taken, waiting[s] = np.split(waiting[s], [count * recipe.batch_size])
+            order[:, s] = taken.reshape(count, -1)
+            fed[s, taken] = True
+        yield torch.from_numpy(order).to(work.device), fed
