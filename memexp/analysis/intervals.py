@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from memexp.analysis.exact import MOST_OUTCOMES, interval_table
+
 Z95 = 1.959963984540054
 
 Floats = NDArray[np.float64]
@@ -38,12 +40,13 @@ def difference(k_in: ArrayLike, n_in: ArrayLike, k_out: ArrayLike, n_out: ArrayL
     -------
     difference
         ``se`` is the Agresti-Caffo standard error (one success and one failure added on each side),
-        which is not 0 at proportions of 0 or 1. ``low`` and ``high`` bound a 95% interval: the
-        union of Newcombe's hybrid score interval (1998, method 10) and Agresti and Caffo's (2000).
-        Each of the two falls short near other corners; tests/test_intervals.py computes the exact
-        coverage of all three, and of Wald's.
+        which is not 0 at proportions of 0 or 1. ``low`` and ``high`` bound a 95% interval: with few
+        trials an exact one from a table (:mod:`memexp.analysis.exact`), otherwise the union of
+        Newcombe's hybrid score interval (1998, method 10) and Agresti and Caffo's (2000). Each of
+        the two falls short near other corners; tests/test_intervals.py computes the exact coverage
+        of all of them, and of Wald's.
     """
-    k1, n1, k2, n2 = (np.asarray(a, dtype=np.float64) for a in (k_in, n_in, k_out, n_out))
+    k1, n1, k2, n2 = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (k_in, n_in, k_out, n_out)))
     with np.errstate(divide="ignore", invalid="ignore"):
         p1, p2 = k1 / n1, k2 / n2
         q1, q2 = (k1 + 1) / (n1 + 2), (k2 + 1) / (n2 + 2)
@@ -54,8 +57,24 @@ def difference(k_in: ArrayLike, n_in: ArrayLike, k_out: ArrayLike, n_out: ArrayL
         high = value + np.hypot(high1 - p1, p2 - low2)
         low = np.maximum(np.minimum(low, q1 - q2 - Z95 * se), -1.0)
         high = np.minimum(np.maximum(high, q1 - q2 + Z95 * se), 1.0)
-    undefined = ~((n1 > 0) & (n2 > 0))
-    return Difference(*(np.where(undefined, np.nan, a) for a in (value, se, low, high)))
+    defined = (n1 > 0) & (n2 > 0)
+    few = defined & ((n1 + 1) * (n2 + 1) <= MOST_OUTCOMES)
+    if few.any():
+        low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
+        low[few], high[few] = _from_tables(k1[few], n1[few], k2[few], n2[few])
+    return Difference(*(np.where(defined, a, np.nan) for a in (value, se, low, high)))
+
+
+def _from_tables(k1: Floats, n1: Floats, k2: Floats, n2: Floats) -> tuple[Floats, Floats]:
+    """Exact intervals, one table for each pair of trial numbers; all of shape (few,)."""
+    low, high = np.empty(k1.shape), np.empty(k1.shape)
+    sizes, which = np.unique(np.stack([n1, n2]).astype(np.int64), axis=1, return_inverse=True)
+    for number, (n_in, n_out) in enumerate(sizes.T.tolist()):
+        here = which == number
+        outcome = k1[here].astype(np.int64), k2[here].astype(np.int64)
+        lows, highs = interval_table(n_in, n_out)
+        low[here], high[here] = lows[outcome], highs[outcome]
+    return low, high
 
 
 def _wilson(p: Floats, n: Floats) -> tuple[Floats, Floats]:

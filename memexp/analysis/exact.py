@@ -1,0 +1,81 @@
+"""Exact intervals for the difference of two proportions where trials are few.
+
+Closed formulas lean on the normal distribution; with 7 trials in and 3 out there are 32 possible
+outcomes and no such distribution. Here the test of Miettinen and Nurminen (1985) is inverted with
+its exact, unconditional p-value (Chan and Zhang 1999): the largest probability, over the unknown
+common level, of an outcome at least as far from the supposed difference.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
+
+Floats = NDArray[np.float64]
+
+# An exact test at level .05 covers 97.3 % on average at (7, 3), because so few outcomes cannot hit a
+# level. At .07 no truth is covered less than 93 %, and the average is 96 %.
+LEVEL = 0.07
+MOST_OUTCOMES = 500  # above, the closed formulas keep their promise, and this would be slow
+
+_DIFFERENCES = np.linspace(-1, 1, 401)
+_NUISANCE = np.linspace(0, 1, 101)
+
+
+@lru_cache(maxsize=256)
+def interval_table(n_in: int, n_out: int) -> tuple[Floats, Floats]:
+    """Lower and upper ends for every outcome.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Trials with and without the example, each at least 1.
+
+    Returns
+    -------
+    low, high : float64, shape (n_in + 1, n_out + 1)
+        Indexed by the numbers of correct trials; rounded outwards to a multiple of 0.005.
+    """
+    k_in, k_out = (k.ravel().astype(np.float64) for k in np.indices((n_in + 1, n_out + 1)))
+    kept = np.stack([_p_values(k_in, n_in, k_out, n_out, delta) > LEVEL for delta in _DIFFERENCES])
+    last = len(_DIFFERENCES) - 1
+    first_kept, last_kept = kept.argmax(0), last - kept[::-1].argmax(0)
+    low = _DIFFERENCES[np.maximum(first_kept - 1, 0)]
+    high = _DIFFERENCES[np.minimum(last_kept + 1, last)]
+    shape = (n_in + 1, n_out + 1)
+    return low.reshape(shape), high.reshape(shape)
+
+
+def _p_values(k_in: Floats, n_in: int, k_out: Floats, n_out: int, delta: float) -> Floats:
+    """p-value of every outcome if the true difference is ``delta``; k_in and k_out have shape (outcomes,)."""
+    lowest, highest = max(0.0, -delta), min(1.0, 1.0 - delta)
+    distance = _score(k_in, n_in, k_out, n_out, delta, lowest, highest)
+    order = np.argsort(-distance, kind="stable")
+    p_out = lowest + (highest - lowest) * _NUISANCE[:, None]
+    p_in = np.clip(p_out + delta, 0, 1)
+    probability = _binomial(k_in, n_in, p_in) * _binomial(k_out, n_out, p_out)
+    at_least_as_far = probability[:, order].cumsum(axis=1).max(axis=0)
+    ties_end = np.searchsorted(-distance[order], -distance, side="right") - 1
+    return np.asarray(at_least_as_far[ties_end])
+
+
+def _score(k_in: Floats, n_in: int, k_out: Floats, n_out: int, delta: float, lowest: float, highest: float) -> Floats:
+    """Distance of each outcome from ``delta`` in standard errors, under the likeliest level that has this delta."""
+    low, high = np.full(k_in.shape, lowest), np.full(k_in.shape, highest)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for _ in range(40):  # the likelihood is concave in the level: halve on the sign of its slope
+            level = (low + high) / 2
+            p_in = level + delta
+            slope = k_in / p_in - (n_in - k_in) / (1 - p_in) + k_out / level - (n_out - k_out) / (1 - level)
+            low, high = np.where(slope > 0, level, low), np.where(slope > 0, high, level)
+    p_out, p_in = (low + high) / 2, np.clip((low + high) / 2 + delta, 0, 1)
+    variance = p_in * (1 - p_in) / n_in + p_out * (1 - p_out) / n_out
+    gap = np.abs(k_in / n_in - k_out / n_out - delta)
+    return np.round(np.where(gap < 1e-12, 0.0, gap / np.sqrt(np.maximum(variance, 1e-12))), 7)
+
+
+def _binomial(k: Floats, n: int, p: Floats) -> Floats:
+    return np.asarray(np.exp(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) + xlogy(k, p) + xlogy(n - k, 1 - p)))
