@@ -6,24 +6,24 @@ Nothing heavy is imported at the top: ``memexp --help`` and ``memexp status`` st
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from memexp import __version__
+from memexp import __version__, cli_analysis, cli_slurm, cli_watch
+from memexp.cli_watch import Json, RunPath
 from memexp.console import duration, explained, out, progress, remark, show, stoppable
+from memexp.errors import InputError
 
 if TYPE_CHECKING:
-    from memexp.analysis.estimates import Estimates
-    from memexp.analysis.merged import Merged
-    from memexp.analysis.pairs import Selection
     from memexp.local import Resources
     from memexp.plan import Plan
+    from memexp.profile import Profile
     from memexp.run import Run
-    from memexp.status import Status
 
 app = typer.Typer(
     help="Train many models on random subsets; estimate memorization and influence.",
@@ -34,13 +34,16 @@ app = typer.Typer(
 )
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder, such as runs/digits.")]
 Runs = Annotated[Path, typer.Option(help="Folder below which runs are created.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one per processor or GPU]")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each worker.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Executor = Annotated[Literal["auto", "local"], typer.Option(help="Where trials run: on this machine.")]
+Executor = Annotated[
+    Literal["auto", "local", "slurm"], typer.Option(help="On this machine, or as Slurm jobs (with a profile).")
+]
+ProfileName = Annotated[
+    str | None, typer.Option("--profile", help="Where to train on Slurm: a name in slurm/profiles/, or a YAML file.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -110,12 +113,13 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
 def launch(
     spec: SpecPath,
     executor: Executor = "auto",
+    profile: ProfileName = None,
     runs: Runs = Path("runs"),
     workers: Workers = None,
     threads: Threads = 1,
     device: Device = "auto",
     block: Annotated[int | None, typer.Option(min=1, help="Trials committed together (new runs only).")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and batch scripts; write nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Create the run of a spec, or go on with it, and train what is missing."""
@@ -125,27 +129,71 @@ def launch(
 
     remark(f"checking {spec}")
     made = make_plan(read_spec(spec))
+    where = _profile(executor, profile)
     if dry_run:
         show(_describe_plan(made))
+        if where is not None:
+            cli_slurm.show_scripts(made, runs, where, block)
         return
     for name, value in _describe_plan(made):
         remark(f"  {name:<15} {value}")
     if not yes and sys.stdin.isatty() and not typer.confirm("Train now?", default=True, err=True):
         raise typer.Exit(3)
     run = prepare_run(made.spec, made.data, runs, block)
-    _train(run, workers, threads, device)
+    if where is None:
+        _train(run, workers, threads, device)
+    cli_slurm.submit(run, where, cli_slurm.seconds_per_block(run, where, made))
 
 
 @app.command()
 @explained
-def resume(run: RunPath, workers: Workers = None, threads: Threads = 1, device: Device = "auto") -> None:
+def resume(
+    run: RunPath,
+    executor: Executor = "auto",
+    profile: ProfileName = None,
+    only: Annotated[
+        str | None, typer.Option(help="Only tasks that ended so, such as timeout,oom (see `memexp status`).")
+    ] = None,
+    time_min: Annotated[int | None, typer.Option(min=1, help="Another time limit of the tasks, minutes.")] = None,
+    mem_gb: Annotated[float | None, typer.Option(min=0, help="Another memory limit of the tasks.")] = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
     """Train what is missing of a run; its folder is enough."""
     from memexp.run import open_run
 
-    _train(open_run(run), workers, threads, device)
+    opened = open_run(run)
+    where = _profile(executor, profile, opened)
+    if where is None:
+        if only or time_min or mem_gb:
+            raise InputError("--only, --time-min and --mem-gb are for Slurm tasks; this run is resumed on this machine")
+        _train(opened, workers, threads, device)
+    cli_slurm.resume(opened, where, only, {"time_min": time_min, "mem_gb": mem_gb})
 
 
-def _train(run: Run, workers: int | None, threads: int, device: str) -> None:
+def _profile(executor: str, name: str | None, run: Run | None = None) -> Profile | None:
+    """The profile to submit with, or None for training on this machine."""
+    from memexp import scheduler
+    from memexp.launches import read_launches
+    from memexp.profile import Profile, read_profile
+
+    if executor == "local":
+        return None
+    if name is not None:
+        return read_profile(name)
+    last = read_launches(run.paths)[-1:] if run is not None else []
+    if last and last[0].backend == "slurm" and (executor == "slurm" or scheduler.is_here()):
+        return Profile.model_validate(last[0].profile)
+    if executor == "slurm" or (scheduler.is_here() and "SLURM_JOB_ID" not in os.environ):
+        raise InputError(
+            "this machine submits to Slurm: name a profile with --profile (`memexp doctor --profiles` lists them), "
+            "or train right here with --executor local"
+        )
+    return None
+
+
+def _train(run: Run, workers: int | None, threads: int, device: str) -> NoReturn:
     """Train locally, then estimate; exit with the run's state."""
     from memexp.launch import launch_local
     from memexp.local import Progress
@@ -168,9 +216,9 @@ def _train(run: Run, workers: int | None, threads: int, device: str) -> None:
         remark(f"block {number} was given up: {cause}")
     after = read_status(run.paths.root)
     if after.done:
-        merged, estimates = _estimates(run)
-        _summarize(merged, estimates)
-    _print_state(after)
+        merged, estimates = cli_analysis.estimates_of(run)
+        cli_analysis.summarize(merged, estimates)
+    cli_watch.print_state(after, cli_watch.remarks)
     out.print(str(run.paths.root), soft_wrap=True)
     raise typer.Exit(1 if result.given_up else after.exit_code)
 
@@ -190,111 +238,13 @@ def _resources(workers: int | None, threads: int, device: str) -> Resources:
 
 @app.command()
 @explained
-def status(run: RunPath, as_json: Json = False) -> None:
-    """Count the trials by state; exit code 0 complete, 1 some failed, 3 not yet."""
-    from memexp.status import read_status
-
-    found = read_status(run)
-    if as_json:
-        out.print_json(json.dumps(asdict(found)))
-    else:
-        _print_state(found, to_stdout=True)
-    raise typer.Exit(found.exit_code)
-
-
-def _print_state(found: Status, to_stdout: bool = False) -> None:
-    rows = [("trials", f"{found.done:,} done, {found.failed:,} failed, {found.missing:,} missing of {found.trials:,}")]
-    if found.trials_per_hour:
-        rows.append(("speed", f"{found.trials_per_hour:,.0f} trials/h, {found.worker_hours:.2g} worker hours so far"))
-    if found.seconds_left is not None:
-        rows.append(("time left", duration(found.seconds_left)))
-    rows += [("failed", f"{count} trials: {reason}") for reason, count in found.failures.items()]
-    if found.launcher is not None:
-        rows.append(("training now", f"process {found.launcher.get('pid')} on {found.launcher.get('host')}"))
-    elif found.missing:
-        rows.append(("next", f"memexp resume {found.run}"))
-    else:
-        rows.append(("next", f"memexp report {found.run}"))
-    if to_stdout:
-        show(rows)
-        return
-    for name, value in rows:
-        remark(f"{name:<13} {value}")
-
-
-@app.command()
-@explained
-def merge(run: RunPath) -> None:
-    """Transpose the finished trials into merged.zarr."""
-    from memexp.analysis import merged
-    from memexp.store.paths import RunPaths
-
-    with progress("merging", 1, "blocks") as tell:
-        result = merged.merge(RunPaths.of_run(run), tell)
-    show([("merged", f"{result.n_trials:,} trials"), ("written to", str(result.paths.merged))])
-
-
-@app.command()
-@explained
-def estimate(
-    run: RunPath,
-    memorization: Annotated[float, typer.Option(help="Pairs: least memorization of the training example.")] = 0.25,
-    influence: Annotated[float, typer.Option(help="Pairs: least influence.")] = 0.15,
-    most: Annotated[int, typer.Option(min=1, help="Pairs: keep so many of the strongest.")] = 100_000,
-    dense: Annotated[bool, typer.Option("--dense", help="Also write the whole influence matrix.")] = False,
-) -> None:
-    """Estimate memorization and high-influence pairs into estimates.zarr."""
-    from memexp.analysis.pairs import Selection
-    from memexp.run import open_run
-
-    found, estimates = _estimates(open_run(run), Selection(memorization, influence, most), dense)
-    _summarize(found, estimates)
-    out.print(str(found.paths.estimates), soft_wrap=True)
-
-
-def _estimates(run: Run, selection: Selection | None = None, dense: bool = False) -> tuple[Merged, Estimates]:
-    """Merge and estimate where the files are not up to date (or a selection is asked for)."""
-    from memexp.analysis import estimates as store
-    from memexp.analysis.merged import open_merged
-    from memexp.analysis.pairs import Selection
-
-    with progress("merging", 1, "blocks") as tell:
-        merged = open_merged(run.paths, tell)
-    if selection is None and store.is_current(run.paths, merged):
-        return merged, store.open_estimates(run.paths)
-    with progress("estimating", 1, "parts") as tell:
-        return merged, store.estimate(merged, selection or Selection(), dense, tell)
-
-
-def _summarize(merged: Merged, estimates: Estimates) -> None:
-    import numpy as np
-
-    scores = estimates.scores
-    accuracies = (
-        f"{name.split('_')[0]} {merged.per_trial(name).mean():.4f}"
-        for name in ("in_accuracy", "out_accuracy", "test_accuracy")
-    )
-    remark(f"accuracy      {', '.join(accuracies)} (mean of {merged.n_trials:,} trials)")
-    if np.isnan(scores.memorization).all():
-        remark("memorization  undefined: no example is in for some trials and out for others")
-        return
-    remark(
-        f"memorization  mean {np.nanmean(scores.memorization):.4f}, "
-        f"{int((scores.memorization >= 0.25).sum()):,} examples at 0.25 or more, "
-        f"median standard error {np.nanmedian(scores.memorization_se):.3f}"
-    )
-    remark(f"pairs         {len(estimates.pairs):,} of high influence")
-
-
-@app.command()
-@explained
 def report(run: RunPath) -> None:
     """Write report/index.html: one page with figures and images, no network needed."""
     from memexp.analysis.report import Source, write_report
     from memexp.run import open_run
 
     opened = open_run(run)
-    merged, estimates = _estimates(opened)
+    merged, estimates = cli_analysis.estimates_of(opened)
     images = opened.load_data()
     path = write_report(Source(opened.spec, opened.manifest, merged, estimates, images), opened.paths.report)
     out.print(str(path), soft_wrap=True)
@@ -346,15 +296,24 @@ def schema() -> None:
 def doctor(
     runs: Runs = Path("runs"),
     models: Annotated[bool, typer.Option("--models", help="List the architectures that a spec may name.")] = False,
+    profiles: Annotated[bool, typer.Option("--profiles", help="List the profiles that there are.")] = False,
+    profile: ProfileName = None,
     as_json: Json = False,
 ) -> None:
-    """Find out what this machine can do."""
+    """Find out what this machine and, with a profile, its cluster can do."""
+    from memexp.profile import read_profile
+
     if models:
         _list_models()
         return
-    from memexp.doctor import examine
+    if profiles:
+        _list_profiles()
+        return
+    from memexp.doctor import examine, probe
 
     findings = examine(runs)
+    if profile is not None:
+        findings += probe(read_profile(profile), runs)
     if as_json:
         out.print_json(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -371,3 +330,15 @@ def _list_models() -> None:
     assert memexp.models.default_cfgs
     for name in [*ours, *(name for name in timm.list_models() if name not in ours)]:
         out.print(name, markup=False)
+
+
+def _list_profiles() -> None:
+    from memexp.profile import profile_folders
+
+    for folder in profile_folders():
+        for path in sorted(folder.glob("*.yaml")):
+            out.print(f"{path.stem}  {path}", markup=False, soft_wrap=True)
+
+
+for _command in (cli_analysis.merge, cli_analysis.estimate, cli_watch.status, cli_watch.cancel, cli_watch.logs):
+    app.command()(explained(_command))

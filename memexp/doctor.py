@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from memexp.run import available_cpus, versions
+from memexp import scheduler
+from memexp.errors import MemexpError
+from memexp.files import versions
+from memexp.profile import Profile
+from memexp.run import available_cpus
 
 Verdict = Literal["ok", "warning", "fault"]
 
@@ -26,7 +31,7 @@ class Finding:
 
 def examine(runs: Path) -> list[Finding]:
     """Try everything that a launch on this machine needs."""
-    return [_software(), *_processors(), _gpus(), *_file_system(runs), _slurm()]
+    return [_software(), *_processors(), _gpus(), *_file_system(runs), *_slurm()]
 
 
 def _software() -> Finding:
@@ -101,6 +106,54 @@ def _locks(folder: Path) -> Finding:
         )
 
 
-def _slurm() -> Finding:
-    found = shutil.which("sbatch")
-    return Finding("Slurm", "ok", f"sbatch is {found}" if found else "no sbatch: launches run on this machine")
+def _slurm() -> list[Finding]:
+    if not scheduler.is_here():
+        return [Finding("Slurm", "ok", "no sbatch: launches run on this machine")]
+    try:
+        config = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", scheduler.call("scontrol", "show", "config"), re.MULTILINE))
+        limits = scheduler.limits()
+    except scheduler.SchedulerError as error:
+        return [Finding("Slurm", "fault", f"sbatch is here, but Slurm does not answer: {error}")]
+    most = f"{limits.max_submit} jobs of yours at a time" if limits.max_submit else "no limit of submitted jobs found"
+    requeue = config.get("JobRequeue") == "1"
+    accounting = config.get("AccountingStorageType", "").endswith("slurmdbd")
+    return [
+        Finding("Slurm", "ok", f"version {config.get('SLURM_VERSION')}, cluster {config.get('ClusterName')}"),
+        Finding("limits", "ok", f"{limits.max_array} elements in an array, {most}"),
+        Finding(
+            "requeue", "ok" if requeue else "warning",
+            "jobs of lost nodes start again by themselves" if requeue
+            else "JobRequeue is off: what a lost node was doing waits for the follow-up job",
+        ),
+        Finding(
+            "preemption", "ok",
+            f"{config.get('PreemptType')}, mode {config.get('PreemptMode')}, "
+            f"KillWait {config.get('KillWait')}: an unfinished block is trained again",
+        ),
+        Finding(
+            "accounting", "ok" if accounting else "warning",
+            "on" if accounting else f"off: how a task ended is known for {config.get('MinJobAge')} only",
+        ),
+    ]  # fmt: skip
+
+
+def probe(profile: Profile, runs: Path) -> list[Finding]:
+    """Run a small job with this profile and let the compute node report; waits for it a few minutes."""
+    from memexp.probe import run_probe
+
+    try:
+        seen = run_probe(profile, runs)
+    except MemexpError as error:
+        return [Finding("probe job", "fault", str(error))]
+    gpus = ", ".join(seen["gpus"]) or "no GPU"
+    enough = len(seen["gpus"]) >= profile.gpus
+    return [
+        Finding("probe job", "ok", f"ran on {seen['node']} after {seen['waited']:.0f} s in the queue"),
+        Finding("its software", "ok", ", ".join(f"{name} {number}" for name, number in seen["versions"].items())),
+        Finding(
+            "its GPUs", "ok" if enough else "fault",
+            gpus if enough else f"torch sees {gpus}, but the profile asks for {profile.gpus}: is this torch built for "
+            "CUDA, and is the driver recent enough?",
+        ),
+        Finding("shared files", "ok", f"what the node wrote was seen here after {seen['delay']:.1f} s"),
+    ]  # fmt: skip

@@ -10,15 +10,18 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from memexp.errors import OutOfSpace
 
+_LIBRARIES = ("memexp", "torch", "timm", "numpy", "zarr")
 KEPT = "All blocks that were finished are kept."
 
 
@@ -99,3 +102,14 @@ def digest(value: Any) -> str:
 def here() -> dict[str, Any]:
     """Who writes: host and process id, as kept beside every attempt."""
     return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, the libraries that decide outcomes, and the machine's type."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

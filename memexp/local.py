@@ -7,11 +7,13 @@ can explain (full disk, changed data) stops everything, since it would meet ever
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,6 +24,7 @@ from memexp.errors import MemexpError
 from memexp.store.paths import RunPaths
 
 MAX_ATTEMPTS = 3
+_COMMIT_SECONDS = 3.0
 
 # glibc gives large buffers back to the system after every step and gets them again as fresh pages;
 # without that, and with huge pages, training the public demo's MLP was measured 1.2 times faster.
@@ -71,6 +74,7 @@ class _Worker:
     process: subprocess.Popen[str]
     attempt: str
     block: int | None = None
+    since: float = 0.0
     error: str | None = None
     exit_code: int | None = None
 
@@ -107,6 +111,19 @@ class LocalPool:
         self._attempts: Counter[int] = Counter()
         self._deaths_at_start = 0
         self.given_up: dict[int, str] = {}
+        self._until: float | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._until is not None
+
+    def stop(self, seconds: float) -> None:
+        """Begin no block any more, and end workers that would need longer than ``seconds`` for theirs.
+
+        Returns at once; may be called by a signal handler.
+        """
+        self._until = time.monotonic() + seconds
 
     def train(self, blocks: Sequence[int], on_progress: Callable[[Progress], None]) -> dict[int, str]:
         """Train the blocks; the causes of those given up, by block number.
@@ -121,6 +138,8 @@ class LocalPool:
             for _ in range(min(self.resources.workers, len(waiting))):
                 self._start()
             while self._workers:
+                if self._until is not None:
+                    self._wind_up(waiting, self._until)
                 try:
                     worker, event = self._events.get(timeout=0.5)
                 except queue.Empty:
@@ -165,6 +184,20 @@ class LocalPool:
                     continue  # a line cut by the worker's death
         self._events.put((worker, None))
 
+    def _wind_up(self, waiting: deque[int], until: float) -> None:
+        waiting.clear()
+        for worker in list(self._workers):
+            if worker.block is None or time.monotonic() + self._seconds_left(worker) > until:
+                self._workers.remove(worker)
+                worker.end()
+
+    def _seconds_left(self, worker: _Worker) -> float:
+        """Until the worker has trained and committed its block."""
+        assert worker.block is not None
+        share = self.progress.running.get(worker.block, 0.0)
+        spent = time.monotonic() - worker.since
+        return _COMMIT_SECONDS + (spent * (1 - share) / share if share > 0 else math.inf)
+
     def _give(self, worker: _Worker, waiting: deque[int]) -> None:
         """Hand the worker its next block, or let it go."""
         assert worker.process.stdin is not None
@@ -172,7 +205,7 @@ class LocalPool:
             self._workers.remove(worker)
             worker.end()
             return
-        worker.block = waiting.popleft()
+        worker.block, worker.since = waiting.popleft(), time.monotonic()
         self._attempts[worker.block] += 1
         with suppress(OSError):  # it has just died; its end is the next event
             worker.process.stdin.write(f"{worker.block}\n")

@@ -186,16 +186,42 @@ class StackedLinear(nn.Module):
     The weight is kept as (S, in, out), so that its gradient comes out of the batched product in the
     same memory order and the optimizer updates it without a transposing copy (measured: 2.5 ms
     against 1.2 ms for a step of 784-512-256-10 on one core).
+
+    Attributes
+    ----------
+    kept
+        Share of the weight's old gradient that a backward pass keeps and adds the new one to. With
+        the momentum as share, ``weight.grad`` is the momentum buffer, filled by the product itself.
     """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.stack([layer.weight.detach().t() for layer in layers]))
         self.bias = nn.Parameter(torch.stack([layer.bias.detach() for layer in layers])[:, None])
+        self.kept: float | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x : (S, B, in)."""
-        return torch.bmm(x, self.weight).add_(self.bias)
+        if self.kept is None or not torch.is_grad_enabled():
+            return torch.bmm(x, self.weight).add_(self.bias)
+        out: Tensor = _AccumulatingProduct.apply(x, self.weight, self.weight.grad, self.kept)
+        return out.add_(self.bias)
+
+
+class _AccumulatingProduct(torch.autograd.Function):
+    """x @ weight, whose backward pass makes ``gradient = kept * gradient + x^T @ upstream`` in place."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, gradient: Tensor, kept: float) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.gradient, ctx.kept = gradient, kept
+        return torch.bmm(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, None, None, None]:
+        x, weight = ctx.saved_tensors
+        ctx.gradient.baddbmm_(x.mT, upstream, beta=ctx.kept)
+        return torch.bmm(upstream, weight.mT) if ctx.needs_input_grad[0] else None, None, None, None
 
 
 class OneTrial(nn.Module):

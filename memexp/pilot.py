@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import replace
 
@@ -57,14 +56,3 @@ def _head(data: Data, count: int) -> Data:
     """The first examples, the training set used as test set too."""
     x, y = data.x_train[:count], data.y_train[:count]
     return replace(data, x_train=x, y_train=y, x_test=x, y_test=y)
-
-
-def describe_seconds(seconds: float) -> str:
-    """A duration for people: 42 s, 3 min 20 s, 5 h 10 min, 3.2 days."""
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-    if seconds < 2 * 86400:
-        return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
-    return f"{math.ceil(seconds / 8640) / 10:.1f} days"

@@ -9,8 +9,9 @@ from memexp.designs import balanced_group, subset_size
 from memexp.errors import DataError, InputError
 from memexp.run import default_block_size
 from memexp.spec import MAX_GROUP, Spec
-from memexp.spec_file import Fault, SpecFile
+from memexp.spec_file import SpecFile
 from memexp.store.trials import Layout
+from memexp.yaml_file import Fault
 
 
 @dataclass(frozen=True)

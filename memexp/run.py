@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import shutil
 import sys
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,12 @@ from numpy.typing import NDArray
 from memexp.data import Data, load_data
 from memexp.designs import draw_masks
 from memexp.errors import DataError, InputError, OutOfSpace, StoreError
-from memexp.files import explain_full_disk, write_atomic
+from memexp.files import explain_full_disk, versions, write_atomic
 from memexp.spec import Spec
 from memexp.spec_file import check_spec, write_spec
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.trials import Layout, TrialStore, create_store, extend_store
-
-_LIBRARIES = ("memexp", "torch", "timm", "numpy", "zarr")
 
 
 @dataclass(frozen=True)
@@ -134,17 +130,6 @@ def default_block_size(data: Data) -> int:
 def layout_of(spec: Spec, manifest: Manifest) -> Layout:
     """Shape of the run's store."""
     return Layout(spec.subsets.trials, manifest.n_train, manifest.n_test, manifest.block_size, "margin" in spec.record)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, the libraries that decide outcomes, and the machine's type."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def available_cpus() -> int:

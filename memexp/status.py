@@ -1,18 +1,39 @@
-"""Status: counts from the store and receipts; starts without torch."""
+"""Status: counts from the store and receipts, then what Slurm says of its tasks; starts without torch."""
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from memexp.launches import read_launches
+from memexp.scheduler import SchedulerError
 from memexp.store.lock import lock_holder
 from memexp.store.manifest import read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_receipts
 from memexp.store.trials import DONE, FAILED, MISSING, TrialStore
+from memexp.tasks import ALIVE, Task, job_log, read_tasks
 
 _RECENT_SECONDS = 600.0
+_LOG_LINES = 3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Tasks that ended, or wait, for the same cause, and one of them as an example.
+
+    ``log``: the last lines of the example's log.
+    """
+
+    state: str
+    cause: str
+    count: int
+    task: str
+    job_id: str
+    node: str
+    log: list[str]
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,14 @@ class Status:
         Host and process that trains the run now, or None.
     failures
         Number of failed trials by reason.
+    worker_hours_left
+        What the missing trials will need at the median time of those trained; None if unknown.
+    tasks
+        Slurm tasks by state (see :class:`memexp.tasks.Task`); empty for a run trained locally.
+    problems
+        Slurm tasks that ended without finishing, or will not start, by cause.
+    scheduler
+        Why Slurm could not be asked; None if it answered or was not needed.
     """
 
     run: str
@@ -44,6 +73,10 @@ class Status:
     worker_hours: float
     launcher: dict[str, object] | None
     failures: dict[str, int]
+    worker_hours_left: float | None = None
+    tasks: dict[str, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    scheduler: str | None = None
 
     @property
     def trials(self) -> int:
@@ -60,7 +93,8 @@ def read_status(root: Path) -> Status:
     """Count the trials of a run."""
     paths = RunPaths.of_run(root)
     read_manifest(paths)  # refuses what this version cannot read
-    states = TrialStore(paths.trials).status()
+    store = TrialStore(paths.trials)
+    states = store.status()
     counts = {state: int((states == state).sum()) for state in (DONE, FAILED, MISSING)}
     receipts = sorted(read_receipts(paths), key=lambda receipt: receipt.finished)
     speed = None
@@ -71,6 +105,8 @@ def read_status(root: Path) -> Status:
         speed = 3600 * sum(len(r.trained) for r in recent) / max(newest - began, 1e-3)
     # Reasons differ in their numbers; the words before the first number group them.
     reasons = Counter(_without_numbers(reason) for r in receipts for reason in r.failures.values())
+    per_trial = statistics.median(r.seconds / len(r.trained) for r in receipts if r.trained) if receipts else None
+    tasks, silence = _ask_slurm(paths, store.missing_blocks())
     return Status(
         run=str(root),
         done=counts[DONE],
@@ -81,7 +117,36 @@ def read_status(root: Path) -> Status:
         worker_hours=sum(r.seconds for r in receipts) / 3600,
         launcher=lock_holder(paths),
         failures=dict(reasons),
+        worker_hours_left=per_trial * counts[MISSING] / 3600 if per_trial is not None else None,
+        tasks=dict(Counter(task.state for task in tasks)),
+        problems=_problems(paths, tasks),
+        scheduler=silence,
     )
+
+
+def _ask_slurm(paths: RunPaths, missing: list[int]) -> tuple[list[Task], str | None]:
+    """Tasks of the run, and why Slurm could not be asked."""
+    if not read_launches(paths, "slurm"):
+        return [], None
+    try:
+        return read_tasks(paths, set(missing)), None
+    except SchedulerError as error:
+        return [], str(error)
+
+
+def _problems(paths: RunPaths, tasks: list[Task]) -> list[Problem]:
+    groups: dict[tuple[str, str], list[Task]] = {}
+    for task in tasks:
+        if task.state == "stuck" or task.state not in (*ALIVE, "done"):
+            groups.setdefault((task.state, _without_numbers(task.cause)), []).append(task)
+    found = []
+    for (state, _), alike in groups.items():
+        last = alike[-1]
+        log = job_log(paths, last)
+        lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:] if log and log.is_file() else []
+        name = f"{last.launch} task {last.number}"
+        found.append(Problem(state, last.cause, len(alike), name, last.job_id, last.node, lines))
+    return sorted(found, key=lambda problem: -problem.count)
 
 
 def _without_numbers(reason: str) -> str:

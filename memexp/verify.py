@@ -10,7 +10,8 @@ import numpy as np
 
 from memexp.designs import draw_masks
 from memexp.errors import StoreError
-from memexp.run import Run, versions
+from memexp.files import versions
+from memexp.run import Run
 from memexp.seeds import generator
 from memexp.store.commit import set_aside
 from memexp.store.receipts import Receipt, read_committed, read_receipt, receipt_files

@@ -29,8 +29,8 @@ import torch
 from memexp.batches import prepare
 from memexp.designs import draw_masks
 from memexp.errors import MemexpError, StoreError
-from memexp.files import KEPT, explain_full_disk, here, to_json, write_atomic
-from memexp.run import Run, open_run, versions
+from memexp.files import KEPT, explain_full_disk, here, to_json, versions, write_atomic
+from memexp.run import Run, open_run
 from memexp.store.commit import commit
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from memexp.errors import DataError, MemexpError, RunBusy, RunMismatch
-from memexp.launch import launch_local, missing_blocks
+from memexp.launch import launch_local
 from memexp.local import MAX_ATTEMPTS, Progress, Resources
 from memexp.run import Run, open_run, prepare_run
 from memexp.store.commit import recover
@@ -82,11 +82,11 @@ def test_ten_kills_at_random_change_nothing(new_run: Callable[..., Run], write_s
                 kills += 1
         _, errors = launched.communicate()
         assert launched.returncode in (0, 1), errors
-        if not missing_blocks(open_run(tmp_path / "noisy/tiny").store()) and kills < 10:
+        if not open_run(tmp_path / "noisy/tiny").store().missing_blocks() and kills < 10:
             shutil.rmtree(tmp_path / "noisy")  # it was too quick for ten kills: again from the start
     noisy = open_run(tmp_path / "noisy/tiny")
     launch_local(noisy, TWO, ignore)
-    assert not missing_blocks(noisy.store())
+    assert not noisy.store().missing_blocks()
     assert_same_outcomes(quiet, noisy)
 
 
@@ -237,7 +237,7 @@ def test_a_block_that_always_kills_its_worker_is_given_up(new_run: Callable[...,
     assert not killer.is_alive()
     assert list(given_up) == [1]
     assert f"killed by signal 9 ({MAX_ATTEMPTS} times); see" in given_up[1]
-    assert missing_blocks(run.store()) == [1]
+    assert run.store().missing_blocks() == [1]
 
 
 def test_workers_that_cannot_start_are_reported(new_run: Callable[..., Run]) -> None:

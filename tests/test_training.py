@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from memexp.batches import augmented, prepare
+from memexp.batches import augmented, epochs, normalized, prepare
 from memexp.data import load_data
 from memexp.designs import draw_masks
 from memexp.spec import Augment, Spec
-from memexp.training import Outcome, _schedule, count_steps, train_block
+from memexp.training import Outcome, _fresh, _schedule, _trained, count_steps, train_block
 
 from .conftest import make_spec
 
@@ -62,6 +63,30 @@ def test_the_same_trials_give_the_same_bits(blocks: dict[str, Any]) -> None:
     second = train(spec, [4, 5, 6])
     assert [differences(a, b) for a, b in zip(first, second, strict=True)] == [[], [], []]
     assert differences(first[0], first[1])
+
+
+@pytest.mark.parametrize("recipe", [{"momentum": 0.9}, {"momentum": 0.0}, {"nesterov": True}, {"weight_decay": 0.01}])
+def test_a_stack_takes_the_steps_of_a_plain_loop(recipe: dict[str, Any]) -> None:
+    spec = make_spec(model={"arch": "memexp_mlp"}, training={"epochs": 2, "lr": 0.1, **recipe})
+    work = prepare(spec, load_data(spec.dataset), "cpu")
+    trials, steps = [3, 4, 5], count_steps(spec, 200)
+    masks = draw_masks(spec.subsets, 200, trials)
+    stack, _ = _trained(work, masks, trials, nullcontext, lambda _: None)
+    for s, trial in enumerate(trials):
+        model = _fresh(work, trial)
+        options = {name: getattr(spec.training, name) for name in ("lr", "momentum", "nesterov", "weight_decay")}
+        optimizer = torch.optim.SGD(model.parameters(), **options)
+        for epoch, _ in epochs(work, masks[[s]], [trial], steps):
+            for batch in epoch[:, 0]:
+                optimizer.zero_grad()
+                loss = torch.nn.functional.cross_entropy(
+                    model(normalized(work, work.x_train[batch])), work.y_train[batch]
+                )
+                loss.backward()
+                optimizer.step()
+        for (name, ours), theirs in zip(stack.named_parameters(), model.parameters(), strict=True):
+            found = ours[s].T if name.endswith("weight") else ours[s, 0]
+            torch.testing.assert_close(found, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_a_network_fits_its_own_half_and_not_the_flipped_labels_of_the_other() -> None:

@@ -142,6 +142,11 @@ class TrialStore:
         """State of every trial, shape (trial,): MISSING, DONE or FAILED."""
         return np.asarray(self._read("status", slice(None)))
 
+    def missing_blocks(self) -> list[int]:
+        """Blocks with a trial that is neither done nor failed."""
+        missing = np.flatnonzero(self.status() == MISSING) // self.layout.block_size
+        return [int(block) for block in np.unique(missing)]
+
     def per_trial(self, name: str) -> NDArray[np.float32]:
         """One of the numbers kept for each trial (seconds, in_accuracy, ...), shape (trial,)."""
         return np.asarray(self._read(name, slice(None)))

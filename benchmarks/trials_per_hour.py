@@ -1,0 +1,228 @@
+"""Trials per hour on Fashion-MNIST: memexp against the two loops that a user would write by hand.
+
+    python benchmarks/trials_per_hour.py [--data FOLDER] [--rounds 3] [--trials 20]
+
+All contenders do the same work: MLP 784-512-256-10 on a random 70 % of 60,000 images, 10 epochs of
+batches of 128, SGD with learning rate 0.1 and momentum 0.9, then correctness on all 70,000 images.
+They take turns, each with the whole machine to itself; every process reports its own steady seconds
+per trial (imports, data loading and compilation are left out for all of them).
+
+(a) PyTorch, DataLoader over a Subset, default threads: the loop of the tutorials.
+(b) JAX, data in memory, one jitted step, default threads.
+(c) memexp, the local executor's processes, float32 and bf16 products.
+
+The limit is what the machine's best matrix product of the same precision, on all cores, would need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+RECIPE = {"epochs": 10, "batch": 128, "lr": 0.1, "momentum": 0.9, "ratio": 0.7}
+WIDTHS = (784, 512, 256, 10)
+
+
+def load(folder: Path) -> tuple[Any, ...]:
+    """Images (N, 784) float32 in 0..1 and labels, training then test."""
+
+    def read(name: str, offset: int) -> Any:
+        return np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8, offset=offset)
+
+    arrays: list[Any] = []
+    for split in ("train", "t10k"):
+        arrays.append(read(f"{split}-images-idx3-ubyte.gz", 16).reshape(-1, 784).astype(np.float32) / 255)
+        arrays.append(read(f"{split}-labels-idx1-ubyte.gz", 8).astype(np.int64))
+    return tuple(arrays)
+
+
+def multiply_adds_per_trial() -> float:
+    """Of the matrix products: forward, gradients of weights, of activations (not of the images), evaluation."""
+    weights = [a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)]
+    per_example = 3 * sum(weights) - weights[0]
+    return RECIPE["epochs"] * RECIPE["ratio"] * 60_000 * per_example + 70_000 * sum(weights)
+
+
+def torch_loop(folder: Path, trials: int) -> list[dict[str, float]]:
+    """(a) What one writes by hand in PyTorch."""
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, Subset, TensorDataset
+
+    x_train, y_train, x_test, y_test = (torch.from_numpy(a) for a in load(folder))
+    results = []
+    for trial in range(trials):
+        start = time.perf_counter()
+        torch.manual_seed(trial)
+        chosen = torch.randperm(60_000)[: int(RECIPE["ratio"] * 60_000)]
+        model = nn.Sequential(
+            nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10)
+        )  # fmt: skip
+        optimizer = torch.optim.SGD(model.parameters(), lr=RECIPE["lr"], momentum=RECIPE["momentum"])
+        loader = DataLoader(
+            Subset(TensorDataset(x_train, y_train), chosen.tolist()), batch_size=int(RECIPE["batch"]), shuffle=True
+        )
+        for _ in range(int(RECIPE["epochs"])):
+            for x, y in loader:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x), y).backward()
+                optimizer.step()
+        with torch.no_grad():
+            train_correct, test_correct = model(x_train).argmax(1) == y_train, model(x_test).argmax(1) == y_test
+        assert len(train_correct) == 60_000
+        results.append({"seconds": time.perf_counter() - start, "test": test_correct.float().mean().item()})
+    return results
+
+
+def jax_loop(folder: Path, trials: int) -> list[dict[str, float]]:
+    """(b) A plain JAX loop with one jitted step."""
+    import jax
+    import jax.numpy as jnp
+
+    x_train, y_train, x_test, y_test = load(folder)
+
+    def init(key: Any) -> Any:
+        keys = jax.random.split(key, 3)
+        pairs = list(zip(WIDTHS, WIDTHS[1:], strict=False))
+        return [
+            (jax.random.uniform(k, (a, b), minval=-1, maxval=1) / np.sqrt(a), jnp.zeros(b))
+            for k, (a, b) in zip(keys, pairs, strict=True)
+        ]
+
+    def forward(weights: Any, x: Any) -> Any:
+        for w, b in weights[:-1]:
+            x = jax.nn.relu(x @ w + b)
+        w, b = weights[-1]
+        return x @ w + b
+
+    def loss(weights: Any, x: Any, y: Any) -> Any:
+        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(forward(weights, x)), y[:, None], 1))
+
+    @jax.jit
+    def step(weights: Any, velocity: Any, x: Any, y: Any) -> Any:
+        gradient = jax.grad(loss)(weights, x, y)
+        velocity = jax.tree.map(lambda v, g: RECIPE["momentum"] * v + g, velocity, gradient)
+        return jax.tree.map(lambda w, v: w - RECIPE["lr"] * v, weights, velocity), velocity
+
+    predict = jax.jit(lambda weights, x: jnp.argmax(forward(weights, x), 1))
+    results = []
+    for trial in range(-1, trials):  # trial -1 compiles
+        start = time.perf_counter()
+        draws = np.random.RandomState(trial + 1)
+        chosen = draws.permutation(60_000)[: int(RECIPE["ratio"] * 60_000)]
+        weights = init(jax.random.PRNGKey(trial))
+        velocity = jax.tree.map(jnp.zeros_like, weights)
+        for _ in range(int(RECIPE["epochs"]) if trial >= 0 else 1):
+            order = draws.permutation(chosen)
+            for at in range(0, len(order), int(RECIPE["batch"])):
+                batch = order[at : at + int(RECIPE["batch"])]
+                weights, velocity = step(weights, velocity, x_train[batch], y_train[batch])
+        train_correct = np.asarray(predict(weights, x_train)) == y_train
+        test_correct = np.asarray(predict(weights, x_test)) == y_test
+        assert len(train_correct) == 60_000
+        if trial >= 0:
+            results.append({"seconds": time.perf_counter() - start, "test": float(test_correct.mean())})
+    return results
+
+
+def memexp_launch(folder: Path, trials: int, precision: str) -> list[dict[str, float]]:
+    """(c) `memexp launch`: steady seconds per trial of the whole machine, from the blocks' receipts."""
+    from memexp.run import available_cpus, open_run
+    from memexp.store.receipts import read_receipts
+
+    with tempfile.TemporaryDirectory() as place:
+        spec = Path(place) / "spec.yaml"
+        spec.write_text(
+            f"name: bench\ndataset: {{source: idx, path: {folder}}}\nmodel: {{arch: memexp_mlp}}\n"
+            f"training: {{epochs: 10, batch_size: 128, lr: 0.1, momentum: 0.9, precision: {precision}}}\n"
+            f"subsets: {{design: uniform, ratio: 0.7, trials: {trials}}}\n"
+        )
+        command = [sys.executable, "-m", "memexp", "launch", spec, "--yes", "--runs", place, "--device", "cpu"]
+        subprocess.run([*command, "--block", "4"], check=True, capture_output=True)
+        run = open_run(Path(place) / "bench")
+        workers = available_cpus()
+        test = float(run.store().per_trial("test_accuracy").mean())
+        return [
+            {"seconds": receipt.seconds / len(receipt.trained) / workers, "test": test}
+            for receipt in read_receipts(run.paths)
+        ]
+
+
+def machine_limit(precision: str) -> float:
+    """Multiply-adds per second of large matrix products, one process of one thread per core."""
+    program = (
+        "import time, torch; torch.set_num_threads(1)\n"
+        f"torch.backends.mkldnn.matmul.fp32_precision = {'bf16' if precision == 'bf16' else 'ieee'!r}\n"
+        "n = 2048; a = torch.randn(n, n); b = torch.randn(n, n); a @ b\n"
+        "start = time.perf_counter(); count = 0\n"
+        "while time.perf_counter() - start < 4: a @ b; count += 1\n"
+        "print(count * n**3 / (time.perf_counter() - start))"
+    )
+    from memexp.run import available_cpus
+
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        for _ in range(available_cpus())
+    ]
+    return sum(float(process.communicate()[0]) for process in processes)
+
+
+CONTENDERS = {
+    "PyTorch, DataLoader": torch_loop,
+    "JAX, one jitted step": jax_loop,
+    "memexp, fp32": lambda folder, trials: memexp_launch(folder, trials, "fp32"),
+    "memexp, bf16": lambda folder, trials: memexp_launch(folder, trials, "bf16"),
+}
+
+
+def measure(name: str, folder: Path, trials: int) -> list[dict[str, float]]:
+    """Run a contender in a process of its own."""
+    command = [sys.executable, __file__, "--data", str(folder), "--trials", str(trials), "--only", name]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return list(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Measure all contenders in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=16, help="of memexp in a round; the loops do a quarter")
+    parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.only:
+        print(json.dumps(CONTENDERS[given.only](given.data, given.trials)))
+        return
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+    ratios: list[float] = []
+    for _ in range(given.rounds):
+        for name in CONTENDERS:
+            found[name] += measure(name, given.data, given.trials if "memexp" in name else max(1, given.trials // 4))
+    median = {name: statistics.median(r["seconds"] for r in results) for name, results in found.items()}
+    ratios = [median["JAX, one jitted step"] / median[name] for name in CONTENDERS]
+    work = multiply_adds_per_trial()
+    limits = {precision: work / machine_limit(precision) for precision in ("fp32", "bf16")}
+    print(f"{work / 1e9:.0f} billion multiply-adds per trial")
+    print("| | seconds per trial | trials per hour | against JAX | test accuracy | limit, s | share of the limit |")
+    print("|---|---|---|---|---|---|---|")
+    for (name, results), ratio in zip(found.items(), ratios, strict=True):
+        test = statistics.mean(r["test"] for r in results)
+        limit = limits["bf16" if "bf16" in name else "fp32"]
+        print(
+            f"| {name} | {median[name]:.2f} | {3600 / median[name]:,.0f} | {ratio:.2f} | {100 * test:.2f} % "
+            f"| {limit:.2f} | {100 * limit / median[name]:.0f} % |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Commands that read a run: merge and estimate. torch is imported where influence is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from memexp.cli_watch import RunPath
+from memexp.console import out, progress, remark, show
+
+if TYPE_CHECKING:
+    from memexp.analysis.estimates import Estimates
+    from memexp.analysis.merged import Merged
+    from memexp.run import Run
+
+Several = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="Runs of one experiment; the first one's merged.zarr is written.")
+]
+
+
+def merge(runs: Several) -> None:
+    """Transpose the finished trials into merged.zarr; several runs: also those of other clusters or seeds."""
+    from memexp.analysis import merged
+    from memexp.store.paths import RunPaths
+
+    first, *others = (RunPaths.of_run(run) for run in runs)
+    with progress("merging", 1, "parts") as tell:
+        result = merged.merge(first, others, tell)
+    show([("merged", f"{result.n_trials:,} trials"), ("written to", str(result.paths.merged))])
+
+
+def estimate(
+    run: RunPath,
+    memorization: Annotated[float, typer.Option(help="Pairs: least memorization of the training example.")] = 0.25,
+    influence: Annotated[float, typer.Option(help="Pairs: least influence.")] = 0.15,
+    most: Annotated[int, typer.Option(min=1, help="Pairs: keep so many of the strongest.")] = 100_000,
+    all_classes: Annotated[bool, typer.Option("--all-classes", help="Pairs of different classes too.")] = False,
+    strongest: Annotated[
+        int, typer.Option(min=0, help="Also the K most positive and negative pairs of each example.")
+    ] = 0,
+    fdr: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Pairs: only discoveries at this false discovery rate.")
+    ] = None,
+    dense: Annotated[bool, typer.Option("--dense", help="Also write the whole influence matrix.")] = False,
+    memory_gb: Annotated[float, typer.Option(min=0.01, help="Memory for parts of the influence matrix.")] = 1.0,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to multiply.")] = "cpu",
+) -> None:
+    """Estimate memorization and high-influence pairs into estimates.zarr."""
+    from memexp.analysis import estimates as store
+    from memexp.analysis.pairs import Selection
+    from memexp.run import open_run
+
+    selection = Selection(memorization, influence, most, all_classes, strongest, fdr)
+    found = _merged(open_run(run))
+    with progress("estimating", 1, "parts") as tell:
+        result = store.estimate(found, selection, dense, tell, memory_gb, device)
+    summarize(found, result)
+    out.print(str(found.paths.estimates), soft_wrap=True)
+
+
+def estimates_of(run: Run) -> tuple[Merged, Estimates]:
+    """Merge and estimate where the files are not up to date."""
+    from memexp.analysis import estimates as store
+    from memexp.analysis.pairs import Selection
+
+    merged = _merged(run)
+    if store.is_current(run.paths, merged):
+        return merged, store.open_estimates(run.paths)
+    with progress("estimating", 1, "parts") as tell:
+        return merged, store.estimate(merged, Selection(), tell=tell)
+
+
+def _merged(run: Run) -> Merged:
+    from memexp.analysis.merged import open_merged
+
+    with progress("merging", 1, "parts") as tell:
+        return open_merged(run.paths, tell)
+
+
+def summarize(merged: Merged, estimates: Estimates) -> None:
+    """Accuracies, memorization and pairs in three lines on standard error."""
+    import numpy as np
+
+    scores = estimates.scores
+    accuracies = (
+        f"{name.split('_')[0]} {merged.per_trial(name).mean():.4f}"
+        for name in ("in_accuracy", "out_accuracy", "test_accuracy")
+    )
+    remark(f"accuracy      {', '.join(accuracies)} (mean of {merged.n_trials:,} trials)")
+    if np.isnan(scores.memorization).all():
+        remark("memorization  undefined: no example is in for some trials and out for others")
+        return
+    remark(
+        f"memorization  mean {np.nanmean(scores.memorization):.4f}, "
+        f"{int((scores.memorization >= 0.25).sum()):,} examples at 0.25 or more, "
+        f"median standard error {np.nanmedian(scores.memorization_se):.3f}"
+    )
+    remark(_pairs_line(estimates))
+
+
+def _pairs_line(estimates: Estimates) -> str:
+    passing = estimates.pairs.passing()
+    discoveries = int((passing.fdr <= 0.05).sum())
+    return (
+        f"pairs         {len(passing):,} of high influence among {estimates.tested:,}; "
+        f"{discoveries:,} of them at a false discovery rate of 0.05"
+    )

@@ -1,0 +1,136 @@
+"""Commands that look at a run and its tasks: status, cancel, logs. They start without torch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memexp.console import duration, out, remark, show
+from memexp.errors import InputError
+
+if TYPE_CHECKING:
+    from memexp.status import Status
+
+_LOG_LINES = 40
+Rows = list[tuple[str, str]]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder, such as runs/digits.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def status(
+    run: RunPath,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run is complete.")] = False,
+    every: Annotated[float, typer.Option(min=2, help="Seconds between two looks.")] = 30,
+) -> None:
+    """Count the trials by state; exit code 0 complete, 1 some failed, 3 not yet."""
+    from memexp.status import read_status
+
+    while True:
+        found = read_status(run)
+        if as_json:
+            out.print_json(json.dumps(asdict(found)))
+        else:
+            print_state(found, show)
+        if not watch or not found.missing:
+            raise typer.Exit(found.exit_code)
+        out.print()
+        time.sleep(every)
+
+
+def print_state(found: Status, write: Callable[[Rows], None]) -> None:
+    """Where a run stands, and what to do next."""
+    rows = [("trials", f"{found.done:,} done, {found.failed:,} failed, {found.missing:,} missing of {found.trials:,}")]
+    if found.trials_per_hour:
+        left = f", {found.worker_hours_left:.2g} left" if found.worker_hours_left else ""
+        rows.append(
+            ("speed", f"{found.trials_per_hour:,.0f} trials/h; worker hours {found.worker_hours:.2g} used{left}")
+        )
+    if found.seconds_left is not None:
+        rows.append(("time left", f"{duration(found.seconds_left)} at that speed"))
+    rows += [("failed", f"{count} trials: {reason}") for reason, count in found.failures.items()]
+    if found.tasks:
+        rows.append(("tasks", ", ".join(f"{count} {state}" for state, count in sorted(found.tasks.items()))))
+    if found.scheduler is not None:
+        rows.append(("Slurm", f"cannot be asked: {found.scheduler}"))
+    for problem in found.problems:
+        where = f" on {problem.node}" if problem.node else ""
+        rows.append((problem.state, f"{problem.count} tasks, such as {problem.task}{where}: {problem.cause}"))
+        rows += [("", f"  {line}") for line in problem.log]
+    if found.launcher is not None:
+        rows.append(("training now", f"process {found.launcher.get('pid')} on {found.launcher.get('host')}"))
+    rows.append(("next", _next(found)))
+    write(rows)
+
+
+def _next(found: Status) -> str:
+    from memexp.tasks import ALIVE
+
+    if not found.missing:
+        return f"memexp report {found.run}"
+    if found.launcher is not None or any(found.tasks.get(state) for state in ALIVE if state != "stuck"):
+        return f"memexp status {found.run} --watch"
+    return f"memexp resume {found.run}"
+
+
+def remarks(rows: Rows) -> None:
+    """The rows on standard error."""
+    for name, value in rows:
+        remark(f"{name:<13} {value}")
+
+
+def cancel(run: RunPath) -> None:
+    """Stop a run's Slurm jobs, or its launch on this machine; finished blocks are kept."""
+    from memexp.cancel import cancel as stop
+    from memexp.store.paths import RunPaths
+
+    done = stop(RunPaths.of_run(run))
+    jobs = f"{len(done.jobs)} Slurm jobs ({', '.join(done.jobs)})" if done.jobs else "no Slurm job"
+    process = f"process {done.process} on this machine" if done.process else "no process here"
+    show([("stopped", f"{jobs}; {process}"), ("next", f"memexp resume {run}")])
+
+
+def logs(
+    run: RunPath,
+    task: Annotated[int | None, typer.Option(min=0, help="Only this task of the last launch.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only tasks that ended without finishing.")] = False,
+    lines: Annotated[int, typer.Option(min=1, help="Last lines of each log.")] = _LOG_LINES,
+) -> None:
+    """Print the logs of a run: of Slurm tasks and of workers."""
+    from memexp.store.paths import RunPaths
+
+    paths = RunPaths.of_run(run)
+    found = _log_files(run, task, failed) if task is not None or failed else sorted(paths.logs.rglob("*.[lo][ou][gt]"))
+    written = [path for path in found if path.is_file() and path.stat().st_size]
+    if not written:
+        raise InputError(f"{run} has no such log; `memexp status {run}` shows its tasks")
+    for path in written:
+        out.rule(str(path), align="left", style="")
+        tail = path.read_text(errors="replace").splitlines()[-lines:]
+        out.print("\n".join(tail), markup=False, highlight=False, soft_wrap=True)
+
+
+def _log_files(run: Path, number: int | None, failed: bool) -> list[Path]:
+    from memexp.store.paths import RunPaths
+    from memexp.store.trials import TrialStore
+    from memexp.tasks import ALIVE, job_log, read_tasks
+
+    paths = RunPaths.of_run(run)
+    tasks = read_tasks(paths, set(TrialStore(paths.trials).missing_blocks()))
+    if failed:
+        tasks = [task for task in tasks if task.state not in (*ALIVE, "done")]
+    if number is not None:
+        last = max((task.launch for task in tasks), default="")
+        tasks = [task for task in tasks if task.number == number and task.launch == last]
+    found = []
+    for task in tasks:
+        log = job_log(paths, task)
+        found += [log] if log else []
+        found += sorted(paths.logs.glob(f"{task.launch}-t{task.number}-r*.log"))
+    return found

@@ -1,0 +1,91 @@
+"""What a Slurm job runs: the blocks of one task, by worker processes as on a single machine.
+
+Started by submitit with a run's path and numbers only. It may be killed at any instant, started again
+by Slurm, and run twice at once after a node was lost: the store accepts each block once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from memexp.errors import MemexpError
+from memexp.files import KEPT, explain_full_disk, here, to_json, write_atomic
+from memexp.launches import read_launch
+from memexp.local import LocalPool, Resources
+from memexp.run import open_run
+from memexp.store.paths import RunPaths
+
+_SECONDS_AFTER_TERM = 10.0  # Slurm's KillWait is 30 s unless an administrator changed it
+
+
+def run_task(root: str, launch_id: str, number: int) -> None:
+    """Train what is missing of a task's blocks, until it is done or told to stop.
+
+    Raises
+    ------
+    MemexpError
+        If a block was given up, or a fault concerns every block; Slurm then calls the task failed.
+    """
+    paths = RunPaths.of_run(Path(root))
+    launch = read_launch(paths, launch_id)
+    attempt = f"{launch_id}-t{number}-r{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+    record = _begin(paths, attempt)
+    missing = set(open_run(paths.root).store().missing_blocks())
+    blocks = [block for block in launch.tasks[number] if block in missing]
+    pool = LocalPool(paths, attempt, Resources(**launch.resources))
+    before = [
+        (name, signal.signal(name, lambda *_, seconds=seconds: pool.stop(seconds)))
+        for name, seconds in (
+            (signal.SIGUSR2, float((launch.profile or {}).get("signal_s", _SECONDS_AFTER_TERM))),
+            (signal.SIGTERM, _SECONDS_AFTER_TERM),
+        )
+    ]
+    error = "ended unexpectedly"
+    try:
+        with explain_full_disk(paths.root, KEPT):
+            given_up = pool.train(blocks, lambda _: None)
+        error = "; ".join(f"block {block}: {cause}" for block, cause in given_up.items())
+        if not error and pool.stopped:
+            error = "told to stop (time limit, preemption or cancellation); the rest was handed back"
+    except MemexpError as fault:
+        error = str(fault)
+        raise
+    finally:
+        for name, handler in before:
+            signal.signal(name, handler)
+        _end(paths, attempt, record, error)
+    if given_up:
+        sys.stderr.write(f"{error}\n")
+        raise MemexpError(error)
+
+
+def _begin(paths: RunPaths, attempt: str) -> dict[str, Any]:
+    """Note the attempt: where it runs, as which job, for which time."""
+    environment = os.environ
+    array, index = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+    record = here() | {
+        "node": environment.get("SLURMD_NODENAME", ""),
+        "job_id": f"{array}_{index}" if array else environment.get("SLURM_JOB_ID", ""),
+        "restarts": int(environment.get("SLURM_RESTART_COUNT", "0")),
+        "start": _now(),
+        "end": None,
+        "error": None,
+    }
+    write_atomic(paths.attempts / f"{attempt}.json", to_json(record))
+    return record
+
+
+def _end(paths: RunPaths, attempt: str, record: dict[str, Any], error: str) -> None:
+    try:
+        write_atomic(paths.attempts / f"{attempt}.json", to_json(record | {"end": _now(), "error": error or None}))
+    except OSError as fault:  # a full disk must not hide the reason
+        sys.stderr.write(f"{error}\ncannot note the end of this attempt: {fault}\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,129 @@
+"""launches/: one file for each submission: backend, task -> blocks, resources, the scheduler's names."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from memexp.errors import StoreError
+from memexp.files import here, to_json, versions, write_atomic
+from memexp.store.paths import RunPaths
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something that was given to the scheduler.
+
+    Attributes
+    ----------
+    name
+        Unique, so that the job can be found even if the answer to its submission was lost.
+    first, count
+        Tasks ``first .. first + count - 1`` of the launch are its elements ``0 .. count - 1``.
+    job_id
+        The scheduler's number; None before it has answered.
+    """
+
+    name: str
+    first: int = 0
+    count: int = 1
+    job_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One submission.
+
+    Attributes
+    ----------
+    launch_id
+        Name of its file; sorts by time.
+    backend
+        ``local`` or ``slurm``.
+    tasks
+        Blocks of each task.
+    resources
+        Workers, threads, device of each task.
+    profile
+        The profile as it was used (Slurm).
+    jobs
+        Arrays of tasks (Slurm).
+    follow_up
+        The job that follows them (Slurm).
+    idle_rounds
+        Rounds of submission before this one, in a row, that finished no block.
+    settled
+        Blocks that were finished when this launch was made.
+    """
+
+    launch_id: str
+    backend: str
+    tasks: list[list[int]]
+    resources: dict[str, Any]
+    profile: dict[str, Any] | None = None
+    jobs: list[Job] = field(default_factory=list)
+    follow_up: Job | None = None
+    idle_rounds: int = 0
+    settled: int = 0
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    by: dict[str, Any] = field(default_factory=here)
+    versions: dict[str, str] = field(default_factory=versions)
+
+    @property
+    def when(self) -> datetime:
+        """Time of creation."""
+        return datetime.fromisoformat(self.created)
+
+    def write(self, paths: RunPaths) -> None:
+        """Write, or replace, its file."""
+        write_atomic(paths.launches / f"{self.launch_id}.json", to_json(asdict(self)))
+
+    def with_job_id(self, name: str, job_id: str) -> Launch:
+        """The same with the scheduler's answer filled in."""
+        jobs = [replace(job, job_id=job_id) if job.name == name else job for job in self.jobs]
+        follow_up = self.follow_up
+        if follow_up is not None and follow_up.name == name:
+            follow_up = replace(follow_up, job_id=job_id)
+        return replace(self, jobs=jobs, follow_up=follow_up)
+
+    def job_of(self, task: int) -> tuple[Job, int] | None:
+        """The array and the index in it of a task; None if it was never submitted."""
+        for job in self.jobs:
+            if job.first <= task < job.first + job.count:
+                return job, task - job.first
+        return None
+
+
+def new_id() -> str:
+    """A name for a launch, by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}"
+
+
+def read_launch(paths: RunPaths, launch_id: str) -> Launch:
+    """Read one launch.
+
+    Raises
+    ------
+    StoreError
+        If its file is missing or damaged.
+    """
+    path = paths.launches / f"{launch_id}.json"
+    try:
+        content = json.loads(path.read_text())
+        jobs = [Job(**job) for job in content.pop("jobs")]
+        follow_up = content.pop("follow_up")
+        return Launch(**content, jobs=jobs, follow_up=Job(**follow_up) if follow_up else None)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{path} cannot be read ({error}); move it away and run `memexp resume {paths.root}`"
+        ) from error
+
+
+def read_launches(paths: RunPaths, backend: str | None = None) -> Sequence[Launch]:
+    """All launches, oldest first."""
+    found = [read_launch(paths, path.stem) for path in sorted(paths.launches.glob("*.json"))]
+    return [launch for launch in found if backend in (None, launch.backend)]

@@ -1,0 +1,55 @@
+"""Which blocks make a task: long enough that starting costs little, short enough for the time limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from memexp.profile import Profile
+
+START_SECONDS = 20.0  # until the first block trains: Python, torch, the data
+START_SHARE = 0.05  # of a task's time, at most, that may go into starting
+FILL = 0.8  # of the time limit that the trials may take: nodes differ in speed
+PILOT_TASKS = 4  # of the first round, where nothing is known of a trial's time
+
+
+def pack(blocks: Sequence[int], seconds_per_block: float | None, profile: Profile) -> list[list[int]]:
+    """Share blocks out to tasks.
+
+    Tasks fill their time limit. Where that would leave fewer tasks than may run at once, they are
+    made shorter, as long as starting them takes less than 5 % of their time. Where the time of a
+    block is unknown, a few tasks of one block for each worker find it out; the next round knows.
+
+    Parameters
+    ----------
+    blocks
+        Numbers of the blocks.
+    seconds_per_block
+        Wall seconds of one block on one worker; None if unknown.
+    profile
+        Gives the time limit, workers of a task, and how many tasks may run at once.
+
+    Returns
+    -------
+    tasks
+        Blocks of each task. After a pilot's tasks, the rest of ``blocks`` is not in any.
+    """
+    if not blocks:
+        return []
+    workers = profile.resources.workers
+    if seconds_per_block is None:
+        count = min(PILOT_TASKS, -(-len(blocks) // workers))
+        return [list(blocks[task * workers : (task + 1) * workers]) for task in range(count)]
+    room = max(0.0, 60 * profile.time_min - profile.signal_s - START_SECONDS)
+    rounds = max(1, int(FILL * room / seconds_per_block))
+    fewest = -(-len(blocks) // (rounds * workers))
+    shortest = START_SECONDS / START_SHARE
+    most = int(len(blocks) * seconds_per_block / workers / shortest)
+    count = max(1, fewest, min(most, profile.array_parallelism))
+    count = min(count, math.ceil(len(blocks) / workers))
+    return [list(blocks[task::count]) for task in range(count)]
+
+
+def split(count: int, max_array: int) -> list[range]:
+    """Tasks ``0 .. count - 1`` cut into arrays of at most ``max_array`` elements."""
+    return [range(start, min(start + max_array, count)) for start in range(0, count, max_array)]

@@ -1,0 +1,199 @@
+"""Ask Slurm: one ``squeue`` and at most one ``sacct`` for a whole run, never a call for each job.
+
+Jobs are found by their names, which are unique, since a controller that lost its state gives the
+same job ids again. ``squeue`` comes first: it is right about everything that is alive. ``sacct`` lags
+behind by seconds, may be switched off, and is asked only about what ``squeue`` no longer knows.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from memexp.errors import MemexpError
+
+# What ends an element. Every other state, also one that a later Slurm invents, counts as alive.
+TERMINAL = {
+    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT",
+}  # fmt: skip
+# Ends that Slurm usually takes back, by putting the element into the queue again a little later.
+_TAKEN_BACK = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}
+_GRACE = timedelta(seconds=20)
+# Reasons for which a waiting job will never start by itself.
+STUCK = ("held", "JobHeldUser", "JobHeldAdmin", "DependencyNeverSatisfied", "launch failed", "BadConstraints")
+
+_TIMEOUT_SECONDS = 60
+
+
+class SchedulerError(MemexpError):
+    """Slurm does not answer, or refused."""
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element of an array (or a single job) as the scheduler sees it.
+
+    Attributes
+    ----------
+    job_id
+        Such as ``123_4``, or ``123`` for a job that is no array.
+    name
+        The job's name.
+    state
+        Slurm's word: PENDING, RUNNING, TIMEOUT, ...
+    reason
+        Why it waits; empty where Slurm does not say.
+    node
+        Where it runs or ran.
+    ended
+        Whether it is over for good.
+    """
+
+    job_id: str
+    name: str
+    state: str
+    reason: str
+    node: str
+    ended: bool
+
+    @property
+    def index(self) -> int:
+        """Place in its array; 0 for a single job."""
+        return int(self.job_id.partition("_")[2] or 0)
+
+    @property
+    def stuck(self) -> bool:
+        """Waits for something that never comes by itself."""
+        return not self.ended and any(word in self.reason for word in STUCK)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``max_array``: elements of an array. ``max_submit``: jobs of a user at a time, None if unlimited or unknown."""
+
+    max_array: int
+    max_submit: int | None
+
+
+def is_here() -> bool:
+    """Whether this machine can submit to Slurm."""
+    return shutil.which("sbatch") is not None
+
+
+def call(*command: str, seconds: float = _TIMEOUT_SECONDS) -> str:
+    """Run one of Slurm's commands and give its output.
+
+    Raises
+    ------
+    SchedulerError
+        If it is missing, fails or does not answer in time.
+    """
+    environment = os.environ | {"SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, check=False)
+    except FileNotFoundError as error:
+        raise SchedulerError(f"{command[0]} is not here; run this on a machine that submits to Slurm") from error
+    except subprocess.TimeoutExpired as error:
+        raise SchedulerError(f"{command[0]} did not answer within {seconds:.0f} s; try again later") from error
+    if done.returncode != 0:
+        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        raise SchedulerError(f"{command[0]}: {said}")
+    return done.stdout
+
+
+def elements(names: Collection[str], since: datetime, history: bool = True) -> dict[tuple[str, int], Element]:
+    """All elements of the jobs with these names, by (name, index).
+
+    Parameters
+    ----------
+    names
+        Job names.
+    since
+        When the first of them was submitted.
+    history
+        Also ask the accounting about those that the queue has forgotten.
+
+    Raises
+    ------
+    SchedulerError
+        If the queue cannot be read. A missing accounting is no fault.
+    """
+    if not names:
+        return {}
+    queue = call("squeue", "-h", "-r", "-t", "all", "-n", ",".join(names), "-o", "%i|%j|%T|%r|%N|%e")
+    found = {(e.name, e.index): e for e in map(_from_queue, queue.splitlines()) if e is not None}
+    if not history:
+        return found
+    try:
+        start = (since - timedelta(minutes=5)).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
+        fields = "JobID,JobName,State,DerivedExitCode,NodeList"
+        past = call("sacct", "-X", "-n", "-P", "-S", start, "--name", ",".join(names), "-o", fields)
+    except SchedulerError:
+        return found
+    ended = {(e.name, e.index): e for e in map(_from_accounting, past.splitlines()) if e is not None}
+    return ended | found
+
+
+def _from_queue(line: str) -> Element | None:
+    job_id, name, state, reason, node, end = line.split("|")
+    if not re.fullmatch(r"\d+(_\d+)?", job_id):
+        return None  # a range of elements cancelled with their array: their own lines count
+    over = state in TERMINAL and not (state in _TAKEN_BACK and _is_recent(end))
+    return Element(job_id, name, state, "" if reason == "None" else reason, node, over)
+
+
+def _is_recent(end: str) -> bool:
+    try:
+        return datetime.now() - datetime.fromisoformat(end) < _GRACE
+    except ValueError:
+        return True
+
+
+def _from_accounting(line: str) -> Element | None:
+    job_id, name, state, derived, node = line.split("|")
+    state = state.split()[0] if state else ""  # "CANCELLED by 0"
+    # The accounting is asked about the past only: what it calls running the queue would know.
+    if state not in TERMINAL or not re.fullmatch(r"\d+(_\d+)?", job_id):
+        return None
+    if state == "FAILED" and derived == "0:125":
+        state = "OUT_OF_MEMORY"
+    return Element(job_id, name, state, "", node, ended=True)
+
+
+def limits() -> Limits:
+    """Limits of the cluster for this user."""
+    config = call("scontrol", "show", "config")
+    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
+    return Limits(int(size[1]) if size else 1001, _max_submit())
+
+
+def _max_submit() -> int | None:
+    try:
+        associations = call(
+            "sacctmgr", "-n", "-P", "show", "assoc", f"user={getpass.getuser()}", "format=MaxSubmit,QOS"
+        )
+        qualities = call("sacctmgr", "-n", "-P", "show", "qos", "format=Name,MaxSubmitPU")
+    except SchedulerError:
+        return None
+    mine = {name for line in associations.splitlines() for name in line.split("|")[1].split(",")}
+    found = [line.split("|")[0] for line in associations.splitlines()]
+    found += [line.split("|")[1] for line in qualities.splitlines() if line.split("|")[0] in mine | {"normal"}]
+    numbers = [int(value) for value in found if value.isdigit()]
+    return min(numbers) if numbers else None
+
+
+def count_own_jobs() -> int:
+    """Jobs of this user that wait or run, each array element counted."""
+    return len(call("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i").splitlines())
+
+
+def cancel(job_ids: Collection[str]) -> None:
+    """Cancel jobs (arrays by their plain number)."""
+    if job_ids:
+        call("scancel", *job_ids)

@@ -1,0 +1,285 @@
+"""Give a run's missing blocks to Slurm, as arrays of tasks, and leave nothing running here.
+
+submitit writes the batch scripts and starts one small function with a run's path and a task's number;
+outcomes go to the store only. A follow-up job starts when all tasks have ended, however they ended.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedSubmissionError
+
+from memexp import scheduler
+from memexp.files import KEPT, explain_full_disk
+from memexp.job import run_task
+from memexp.launches import Job, Launch, new_id
+from memexp.packing import pack, split
+from memexp.profile import Profile
+from memexp.run import Run
+from memexp.scheduler import Limits, SchedulerError
+from memexp.store.commit import recover
+from memexp.store.lock import launch_lock
+from memexp.tasks import alive, read_tasks
+
+Call = tuple[Callable[..., None], list[Any]]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What :func:`launch_slurm` did.
+
+    Attributes
+    ----------
+    launch
+        The submission; None if there was nothing to submit.
+    queued
+        Tasks of earlier launches that are still alive.
+    left
+        Blocks that were not submitted, and ``why``.
+    """
+
+    launch: Launch | None
+    queued: int = 0
+    left: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Tasks and jobs before they are submitted; ``left``: blocks in no job, and ``why``."""
+
+    tasks: list[list[int]]
+    jobs: list[Job]
+    left: int
+    why: str
+
+
+def launch_slurm(
+    run: Run,
+    profile: Profile,
+    seconds_per_block: float | None,
+    wanted: Sequence[int] | None = None,
+    idle_rounds: int = 0,
+) -> Submitted:
+    """Submit the missing blocks that no live task has, and the job that follows them.
+
+    Parameters
+    ----------
+    run
+        The run.
+    profile
+        Where to train.
+    seconds_per_block
+        For :func:`memexp.packing.pack`.
+    wanted
+        Only these blocks.
+    idle_rounds
+        Rounds before this one that finished no block.
+
+    Raises
+    ------
+    RunBusy
+        If another process launches the run now.
+    SchedulerError
+        If Slurm does not answer, or refuses all of it.
+    """
+    with launch_lock(run.paths), explain_full_disk(run.paths.root, KEPT):
+        store = run.store(writable=True)
+        recover(run.paths, store)
+        missing = store.missing_blocks()
+        queued = alive(read_tasks(run.paths, missing, history=False))
+        taken = {block for each in queued for block in each.missing}
+        blocks = [block for block in missing if block not in taken and (wanted is None or block in wanted)]
+        if not blocks:
+            return Submitted(None, len(queued))
+        launch_id = new_id()
+        prepared = prepare(run, launch_id, profile, blocks, seconds_per_block, scheduler.limits(), room())
+        launch = Launch(
+            launch_id, "slurm", prepared.tasks, asdict(profile.resources), profile.model_dump(mode="json"),
+            prepared.jobs, Job(f"{run.spec.name}.{launch_id}.next"), idle_rounds, store.layout.n_blocks - len(missing),
+        )  # fmt: skip
+        launch.write(run.paths)
+        launch, refused = _submit(run, launch, profile)
+        left = prepared.left + sum(len(tasks) for tasks in launch.tasks) - _submitted_blocks(launch)
+        return Submitted(launch, len(queued), left, refused or prepared.why)
+
+
+def _submitted_blocks(launch: Launch) -> int:
+    return sum(len(blocks) for number, blocks in enumerate(launch.tasks) if launch.job_of(number))
+
+
+def room() -> int | None:
+    """How many more jobs this user may submit now, one kept for the follow-up; None if unlimited."""
+    most = scheduler.limits().max_submit
+    return None if most is None else max(0, most - scheduler.count_own_jobs() - 1)
+
+
+def prepare(
+    run: Run,
+    launch_id: str,
+    profile: Profile,
+    blocks: Sequence[int],
+    seconds_per_block: float | None,
+    limits: Limits,
+    free: int | None,
+) -> Prepared:
+    """Tasks and arrays of a launch, as many as the limits allow."""
+    tasks = pack(blocks, seconds_per_block, profile)
+    why = "" if seconds_per_block else "the first tasks measure the time of a trial; the follow-up submits the rest"
+    most = min(number for number in (free, profile.max_tasks, len(tasks)) if number is not None)
+    if most < len(tasks):
+        why = f"the limit of {most} more jobs is reached; the follow-up job submits the rest"
+        tasks = tasks[:most]
+        if not tasks:
+            raise SchedulerError(
+                "Slurm's limit of submitted jobs (MaxSubmitJobs) is reached by the jobs that you have in the queue; "
+                f"run `memexp resume {run.paths.root}` when some of them have ended"
+            )
+    jobs = [
+        Job(f"{run.spec.name}.{launch_id}.{number}", part.start, len(part))
+        for number, part in enumerate(split(len(tasks), limits.max_array))
+    ]
+    return Prepared(tasks, jobs, len(blocks) - sum(map(len, tasks)), why)
+
+
+# ---------------------------------------------------------------------------------------- submission
+
+
+def _submit(run: Run, launch: Launch, profile: Profile) -> tuple[Launch, str]:
+    """Submit array after array, each noted in the launch's file at once; why it stopped early, if it did."""
+    from memexp.follow import follow  # it launches in its turn
+
+    refused = ""
+    for job in launch.jobs:
+        calls: list[Call] = [
+            (run_task, [str(run.paths.root.resolve()), launch.launch_id, number])
+            for number in range(job.first, job.first + job.count)
+        ]
+        try:
+            job_id = submit_job(run.paths.logs / job.name, job, profile, calls)
+        except SchedulerError as error:
+            refused = str(error)
+            break
+        launch = launch.with_job_id(job.name, job_id)
+        launch.write(run.paths)
+    launch = replace(launch, jobs=[job for job in launch.jobs if job.job_id])
+    if not launch.jobs:
+        (run.paths.launches / f"{launch.launch_id}.json").unlink()
+        raise SchedulerError(f"Slurm refused the tasks of {run.paths.root}: {refused}. Nothing was submitted")
+    launch.write(run.paths)
+    assert launch.follow_up is not None
+    last = launch.follow_up
+    after = "afterany:" + ":".join(str(job.job_id) for job in launch.jobs)
+    call: Call = (follow, [str(run.paths.root.resolve()), launch.launch_id])
+    try:
+        job_id = submit_job(run.paths.logs / last.name, last, follow_up_profile(profile), [call], after)
+        launch = launch.with_job_id(last.name, job_id)
+    except SchedulerError as error:
+        refused = f"the follow-up job was refused ({error}); run `memexp resume {run.paths.root}` later yourself"
+    launch.write(run.paths)
+    return launch, refused
+
+
+def submit_job(folder: Path, job: Job, profile: Profile, calls: Sequence[Call], dependency: str | None = None) -> str:
+    """Submit one array (or a single job) and give its number.
+
+    Raises
+    ------
+    SchedulerError
+        If Slurm refuses it. If the answer was lost though the job exists, the job is cancelled first.
+    """
+    before = set(folder.glob("*.pkl")) if folder.exists() else set()
+    executor = make_executor(folder, job.name, profile, dependency)
+    try:
+        with _outside_any_job():
+            if len(calls) == 1:
+                function, arguments = calls[0]
+                return str(executor.submit(function, *arguments).job_id)
+            with executor.batch():
+                jobs = [executor.submit(function, *arguments) for function, arguments in calls]
+        return str(jobs[0].job_id).partition("_")[0]
+    except (FailedSubmissionError, submitit.core.utils.FailedJobError, OSError) as error:
+        for leftover in {*folder.glob("*.pkl"), *folder.glob(".submission_file_*")} - before:
+            leftover.unlink(missing_ok=True)
+        _cancel_by_name(job.name)
+        raise SchedulerError(_explain(str(error), profile)) from error
+
+
+@contextmanager
+def _outside_any_job() -> Iterator[None]:
+    """Without the variables of a job that we may run in, which sbatch would take as options."""
+    cluster = os.environ.get("SLURM_CONF")
+    with submitit.helpers.clean_env():
+        if cluster is not None:
+            os.environ["SLURM_CONF"] = cluster
+        yield
+
+
+def _cancel_by_name(name: str) -> None:
+    """A controller that answers too late has accepted the job nevertheless."""
+    try:
+        scheduler.call("scancel", "--name", name)
+    except SchedulerError:
+        return  # it refused, or is away; tasks that find no instructions end by themselves
+
+
+def _explain(said: str, profile: Profile) -> str:
+    lines = [line.removeprefix("sbatch: error: ").strip() for line in said.splitlines() if "sbatch" in line]
+    text = "; ".join(dict.fromkeys(lines)) or said.strip()
+    if "SubmitJob" in text or "submit limit" in text:
+        return f"{text}. Lower max_tasks in the profile (now {profile.max_tasks or 'unlimited'})"
+    return text
+
+
+def make_executor(folder: Path, name: str, profile: Profile, dependency: str | None = None) -> submitit.SlurmExecutor:
+    """submitit's executor for jobs of this profile.
+
+    Without ``srun``: it costs the controller a call for each task. Python replaces the batch shell, so
+    that signals sent to the batch shell (``B:``) reach it.
+    """
+    executor = submitit.SlurmExecutor(folder, python=f"exec {profile.python or shlex.quote(sys.executable)}")
+    extra = {"ntasks": 1, "requeue": True, "signal": f"B:USR2@{profile.signal_s}"}
+    if profile.gpus:
+        extra["gpus-per-node"] = profile.gpus
+    wanted = {
+        "job_name": name, "time": profile.time_min, "cpus_per_task": profile.cpus,
+        "mem": f"{round(1024 * profile.mem_gb)}MB" if profile.mem_gb else None,
+        "partition": profile.partition, "account": profile.account, "qos": profile.qos, "dependency": dependency,
+    }  # fmt: skip
+    executor.update_parameters(
+        **{key: value for key, value in wanted.items() if value is not None},
+        setup=[*profile.setup, *(f"export {key}={shlex.quote(value)}" for key, value in profile.env.items())],
+        additional_parameters=extra | {key.replace("_", "-"): value for key, value in profile.sbatch.items()},
+        array_parallelism=profile.array_parallelism,
+        use_srun=False,
+        stderr_to_stdout=True,
+        wckey=None,
+    )
+    return executor
+
+
+def follow_up_profile(profile: Profile) -> Profile:
+    """The profile of the follow-up job: the tasks' set-up and account, its own small resources."""
+    small = profile.follow_up
+    own = {
+        name: value for name, value in small if name in small.model_fields_set or name in ("time_min", "mem_gb", "cpus")
+    }
+    return profile.model_copy(update=own | {"gpus": 0, "signal_s": 30, "array_parallelism": 1, "workers": 1})
+
+
+def batch_script(folder: Path, name: str, profile: Profile, count: int, dependency: str | None = None) -> str:
+    """The very script that a submission hands to ``sbatch``."""
+    executor = make_executor(folder, name, profile, dependency)
+    if count > 1:
+        executor.parameters["map_count"] = count
+    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
+    return text

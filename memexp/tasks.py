@@ -1,0 +1,171 @@
+"""What became of the tasks that were given to Slurm: the store first, then the queue, then the accounting."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from memexp import scheduler
+from memexp.errors import RunBusy
+from memexp.launches import Launch, read_launch, read_launches
+from memexp.scheduler import Element
+from memexp.store.paths import RunPaths
+
+ALIVE = ("pending", "running", "stuck")
+# Ends by Slurm's word; a task whose blocks are all finished is done whatever Slurm says.
+_ENDS = {
+    "TIMEOUT": "timeout", "DEADLINE": "timeout", "OUT_OF_MEMORY": "oom", "CANCELLED": "cancelled",
+    "NODE_FAIL": "node_fail", "BOOT_FAIL": "node_fail", "PREEMPTED": "preempted", "FAILED": "failed",
+    "COMPLETED": "returned",
+}  # fmt: skip
+ENDS = tuple(dict.fromkeys([*_ENDS.values(), "lost"]))
+# After a submission the queue may not show a job for a moment.
+_NEW = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One array element and what became of it.
+
+    Attributes
+    ----------
+    launch, number
+        Which task.
+    missing
+        Its blocks that are not finished yet.
+    state
+        ``done``; alive: ``pending``, ``running``, ``stuck`` (will not start by itself); ended with
+        blocks missing: ``timeout``, ``oom``, ``failed``, ``cancelled``, ``node_fail``, ``preempted``,
+        ``returned`` (it stopped in time and handed the rest back) or ``lost`` (Slurm does not know it).
+    job_id, node
+        Empty where unknown.
+    cause
+        What is known of why it ended or waits.
+    """
+
+    launch: str
+    number: int
+    missing: list[int]
+    state: str
+    job_id: str = ""
+    node: str = ""
+    cause: str = ""
+
+
+def read_tasks(paths: RunPaths, missing: Collection[int], history: bool = True) -> list[Task]:
+    """The newest Slurm task of every block; at most two calls of the scheduler.
+
+    Parameters
+    ----------
+    paths
+        The run.
+    missing
+        Blocks that are not finished, from the store.
+    history
+        Also ask the accounting how tasks ended.
+
+    Raises
+    ------
+    SchedulerError
+        If the scheduler does not answer.
+    """
+    launches = read_launches(paths, "slurm")
+    open_launches = [launch for launch in launches if _open(launch, missing)]
+    names = [job.name for launch in open_launches for job in launch.jobs]
+    found = scheduler.elements(names, open_launches[0].when, history) if names else {}
+    tasks: list[Task] = []
+    claimed: set[int] = set()
+    for launch in reversed(launches):  # a block belongs to the newest task that has it
+        for number, blocks in enumerate(launch.tasks):
+            mine = [block for block in blocks if block in missing and block not in claimed]
+            tasks.append(_state(paths, launch, number, mine, found))
+            claimed |= {block for block in mine if tasks[-1].state != "unsubmitted"}
+    return [task for task in reversed(tasks) if task.state != "unsubmitted"]
+
+
+def _open(launch: Launch, missing: Collection[int]) -> bool:
+    return any(block in missing for blocks in launch.tasks for block in blocks)
+
+
+def _state(
+    paths: RunPaths, launch: Launch, number: int, missing: list[int], found: dict[tuple[str, int], Element]
+) -> Task:
+    task = Task(launch.launch_id, number, missing, "done")
+    place = launch.job_of(number)
+    if place is None:
+        return replace(task, state="unsubmitted")
+    if not missing:
+        return task
+    job, index = place
+    element = found.get((job.name, index))
+    if element is None:
+        new = datetime.now(UTC) - launch.when < _NEW
+        return replace(task, state="pending" if new else "lost", cause=last_error(paths, task) or "unknown to Slurm")
+    task = replace(task, job_id=element.job_id, node=element.node)
+    if element.stuck:
+        return replace(task, state="stuck", cause=f"waits: {element.reason}")
+    if not element.ended:
+        return replace(task, state="running" if element.state == "RUNNING" else "pending", cause=element.reason)
+    cause = last_error(paths, task) or f"Slurm says {element.state}"
+    return replace(task, state=_ENDS[element.state], cause=cause)
+
+
+def attempt_files(paths: RunPaths, task: Task) -> Sequence[Path]:
+    """Records of the task's attempts (not of their workers), oldest first."""
+    return sorted(paths.attempts.glob(f"{task.launch}-t{task.number}-r*[0-9].json"))
+
+
+def job_log(paths: RunPaths, task: Task) -> Path | None:
+    """What the task's batch script printed; None if it never started."""
+    launch = read_launch(paths, task.launch)
+    place = launch.job_of(task.number)
+    if place is None or place[0].job_id is None:
+        return None
+    job, index = place
+    element = job.job_id if job.count == 1 else f"{job.job_id}_{index}"
+    return paths.logs / job.name / f"{element}_0_log.out"
+
+
+def last_error(paths: RunPaths, task: Task) -> str:
+    """Why the last attempt ended, in its own words; empty if it was killed without a word."""
+    for path in reversed(attempt_files(paths, task)):
+        try:
+            return str(json.loads(path.read_text())["error"] or "")
+        except (OSError, ValueError, KeyError):
+            return ""
+    return ""
+
+
+def alive(tasks: Sequence[Task]) -> list[Task]:
+    """Tasks that wait or run."""
+    return [task for task in tasks if task.state in ALIVE]
+
+
+def bad_nodes(paths: RunPaths, tasks: Sequence[Task]) -> list[str]:
+    """Nodes where at least two tasks failed and none ended well, while some did elsewhere."""
+    failed = Counter(task.node for task in tasks if task.node and task.state in ("failed", "node_fail"))
+    well = set()
+    for path in paths.attempts.glob("*-t*-r*[0-9].json"):
+        try:
+            record = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        if record.get("end") and not record.get("error"):
+            well.add(record.get("node"))
+    return sorted(node for node, count in failed.items() if count >= 2 and node not in well and well)
+
+
+def refuse_if_queued(paths: RunPaths, missing: Collection[int]) -> None:
+    """Raise :class:`RunBusy` if Slurm will train, or is training, some of the missing blocks."""
+    if not scheduler.is_here():
+        return  # a copy of a run that was trained elsewhere
+    tasks = alive(read_tasks(paths, missing, history=False))
+    if tasks:
+        raise RunBusy(
+            f"{paths.root} has {len(tasks)} tasks in Slurm's queue. Watch them with `memexp status {paths.root}`, "
+            f"or stop them first with `memexp cancel {paths.root}`"
+        )
