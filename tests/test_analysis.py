@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,19 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memexp.analysis import dense as dense_module
 from memexp.analysis import merged as merged_module
-from memexp.analysis import pairs as pairs_module
-from memexp.analysis.counts import TrainCounts, count_pairs, count_train
+from memexp.analysis import products
+from memexp.analysis.counts import TrainCounts, count_train
 from memexp.analysis.estimates import Estimates, estimate, is_current, open_estimates
 from memexp.analysis.intervals import difference, lemma_bound, worst_case_se
 from memexp.analysis.merged import merge, open_merged
-from memexp.analysis.pairs import Selection, influence, select_pairs
+from memexp.analysis.pairs import Selection, select_pairs
+from memexp.analysis.products import Tile, Trials
 from memexp.errors import Incomplete, StoreError
 from memexp.run import Run
 from memexp.store.commit import commit
+from memexp.store.manifest import Manifest
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING, Layout, TrialStore, create_store
 
@@ -49,11 +53,15 @@ def brute_force(mask: Any, correct: Any) -> np.ndarray[Any, Any]:
     return result
 
 
-def make_store(root: Path, trials: Arrays, status: Any, block_size: int, labels: Any = None) -> RunPaths:
+def make_store(
+    root: Path, trials: Arrays, status: Any, block_size: int, labels: Any = None, spec_seed: int = 0
+) -> RunPaths:
     n_trials, n_train = trials["mask"].shape
     n_test = trials["test_correct"].shape[1]
     paths = RunPaths(root)
     paths.make_folders()
+    science = {"subsets": {"seed": spec_seed, "ratio": 0.7}}
+    Manifest(science, {}, f"masks of {spec_seed}", block_size, n_train, n_test, ["a"] * 3, {}, "now").write(paths)
     layout = Layout(n_trials, n_train, n_test, block_size, margins=False)
     train, test = labels or (np.zeros(n_train, np.int64), np.zeros(n_test, np.int64))
     create_store(paths.trials, layout, {"train_label": train, "test_label": test})
@@ -68,18 +76,24 @@ def make_store(root: Path, trials: Arrays, status: Any, block_size: int, labels:
     return paths
 
 
-@settings(max_examples=25, deadline=None)
+def packed(test_correct: Any, mask: Any) -> Trials:
+    """bool (M, T) and (N, T) -> Trials."""
+    return Trials(np.packbits(test_correct, axis=1), np.packbits(mask, axis=1), mask.shape[1])
+
+
+@settings(max_examples=15, deadline=None)
 @given(
     n_trials=st.integers(1, 41),
     n_train=st.integers(1, 23),
     n_test=st.integers(1, 9),
     block_size=st.integers(1, 12),
-    band=st.integers(1, 400),
-    tile=st.integers(1, 7),
+    slab=st.integers(3, 16),
+    rows=st.integers(2, 9),
+    tile=st.integers(2, 7),
     seed=st.integers(0, 2**32),
 )
 def test_estimates_equal_the_brute_force_loop_bit_for_bit(
-    n_trials: int, n_train: int, n_test: int, block_size: int, band: int, tile: int, seed: int,
+    n_trials: int, n_train: int, n_test: int, block_size: int, slab: int, rows: int, tile: int, seed: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:  # fmt: skip
     trials = random_trials(n_trials, n_train, n_test, seed)
@@ -89,11 +103,15 @@ def test_estimates_equal_the_brute_force_loop_bit_for_bit(
     labels = draws.integers(0, 3, n_train), draws.integers(0, 3, n_test)
     paths = make_store(tmp_path_factory.mktemp("run"), trials, status, block_size, labels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(merged_module, "_BAND_BYTES", band)
-        patch.setattr(pairs_module, "_TILE", tile)
+        patch.setattr(merged_module, "_BAND_BYTES", slab * rows)
+        patch.setattr(merged_module, "_SLAB", slab)
+        patch.setattr(merged_module, "_ROWS", rows)
+        patch.setattr(merged_module, "_CHUNKS", 2)
+        patch.setattr(products, "_WIDEST", tile)
+        patch.setattr(dense_module, "_WIDTH", tile)
         merged = merge(paths)
         selection = Selection(memorization=0.2, influence=0.1, most=37)
-        estimates = estimate(merged, selection, dense=True)
+        estimates = estimate(merged, selection, dense=True, memory_gb=draws.choice([1e-6, 1e-3]))
     done = status == DONE
     mask, correct, test = (trials[name][done] for name in ("mask", "train_correct", "test_correct"))
     scores = estimates.scores
@@ -107,9 +125,7 @@ def test_estimates_equal_the_brute_force_loop_bit_for_bit(
         (-dense[j, i], i, j)
         for i in range(n_train)
         for j in range(n_test)
-        if labels[0][i] == labels[1][j]
-        and scores.memorization[i] >= 0.2
-        and brute_force(mask[:, [i]], test[:, [j]])[0, 0] >= 0.1
+        if labels[0][i] == labels[1][j] and scores.memorization[i] >= 0.2 and dense[j, i] >= np.float32(0.1)
     ]
     found = estimates.pairs
     assert list(zip(-found.influence, found.train, found.test, strict=True)) == sorted(wanted)[:37]
@@ -141,26 +157,25 @@ def test_counts_add_over_any_partition_of_the_trials(cuts: list[int], seed: int)
     assert total is not None
     for field in fields(TrainCounts):
         np.testing.assert_array_equal(getattr(total, field.name), getattr(whole, field.name))
-    test = trials["test_correct"].T
-    np.testing.assert_array_equal(
-        sum(count_pairs(test[:, part], mask[:, part]) for part in parts), count_pairs(test, mask)
-    )
+    test, everything = trials["test_correct"].T, Tile(slice(None), slice(None))
+    counts_of_parts = [packed(test[:, part], mask[:, part]).in_correct(everything) for part in parts]
+    np.testing.assert_array_equal(sum(counts_of_parts), test.astype(int) @ mask.T.astype(int))
 
 
 def test_what_was_never_in_or_never_out_is_nan_and_never_selected() -> None:
     mask = np.array([[1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]], bool)  # (N, T)
     correct = np.array([[1, 1, 1, 1]], bool)
-    values = influence(correct, mask)
-    assert np.isnan(values.value[0, :2]).all()
-    assert np.isnan(values.se[0, :2]).all()
-    assert values.value[0, 2] == 0
+    trials = packed(correct, mask)
+    values = trials.influence(Tile(slice(None), slice(None)))
+    assert np.isnan(values[0, :2]).all()
+    assert values[0, 2] == 0
     estimate_ = difference([4, 0, 2], [4, 0, 2], [0, 4, 0], [0, 4, 2])
     assert np.isnan(estimate_.low[:2]).all()
-    pairs = select_pairs(
-        np.array([[1, 1, 0, 0]], bool), mask, np.zeros(1, int), np.zeros(3, int),
-        np.array([np.nan, np.nan, 1], np.float32), Selection(),
-    )  # fmt: skip
+    helped = packed(np.array([[1, 1, 0, 0]], bool), mask)
+    memorization = np.array([np.nan, np.nan, 1], np.float32)
+    pairs, tested = select_pairs(helped, (np.zeros(1, int), np.zeros(3, int)), memorization, Selection())
     assert pairs.train.tolist() == [2]
+    assert tested == 1
 
 
 def test_failed_and_missing_trials_do_not_count(tmp_path: Path) -> None:
@@ -171,7 +186,7 @@ def test_failed_and_missing_trials_do_not_count(tmp_path: Path) -> None:
     merged = merge(make_store(tmp_path, trials, status, 10))
     assert merged.trials_digest
     assert (merged.n_trials, merged.n_failed, merged.n_missing) == (9, 1, 10)
-    np.testing.assert_array_equal(merged.matrix("mask"), np.delete(trials["mask"][:10], 3, 0).T)
+    np.testing.assert_array_equal(merged.packed("mask"), np.packbits(np.delete(trials["mask"][:10], 3, 0).T, axis=1))
 
 
 def test_nothing_to_merge_is_said(tmp_path: Path) -> None:
@@ -183,9 +198,11 @@ def test_nothing_to_merge_is_said(tmp_path: Path) -> None:
 def test_a_damaged_block_stops_the_merge(run_copy: Run) -> None:
     chunk = run_copy.paths.trials / "train_correct/c/1/0"
     chunk.write_bytes(chunk.read_bytes()[:-3])
+    assert merge(run_copy.paths).n_trials == 40  # what is merged already is not read again
+    shutil.rmtree(run_copy.paths.merged)
     with pytest.raises(StoreError, match="memexp verify"):
         merge(run_copy.paths)
-    assert open_merged(run_copy.paths).n_trials == 40  # the older merge is still there and still right
+    assert not run_copy.paths.merged.exists()
 
 
 def test_estimates_are_made_again_when_trials_arrive_or_files_break(run_copy: Run) -> None:

@@ -13,9 +13,9 @@ from .conftest import ROOT
 
 FILES = sorted((ROOT / "memexp").rglob("*.py"))
 LAYERS = {
-    "torch": {"batches", "training", "models", "worker", "pilot", "doctor", "cli"},
+    "torch": {"batches", "training", "models", "worker", "pilot", "doctor", "cli", "products"},
     "timm": {"training", "models", "cli"},
-    "zarr": {"trials", "merged", "estimates"},
+    "zarr": {"trials", "merged", "estimates", "dense"},
     "submitit": set(),
 }
 

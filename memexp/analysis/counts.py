@@ -49,18 +49,3 @@ def count_train(mask: Bits, correct: Bits) -> TrainCounts:
         in_correct=in_correct,
         out_correct=correct.sum(1, dtype=np.int64) - in_correct,
     )
-
-
-def count_pairs(test_correct: Bits, mask: Bits) -> Counts:
-    """Trials in which test example j was right and training example i was in; int64, shape (M, N).
-
-    One product of 0/1 matrices: float32 adds such products exactly up to 2**24 trials.
-
-    Parameters
-    ----------
-    test_correct, mask
-        bool, shape (M, T) and (N, T).
-    """
-    assert mask.shape[1] < 2**24, "float32 would no longer count exactly"
-    product = test_correct.astype(np.float32) @ mask.astype(np.float32).T
-    return product.astype(np.int64)

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.analysis.counts import count_train
+from memexp.analysis.dense import write_dense
 from memexp.analysis.intervals import difference
 from memexp.analysis.merged import Merged, replace_store
-from memexp.analysis.pairs import Pairs, Selection, influence, select_pairs
+from memexp.analysis.pairs import Pairs, Selection, select_pairs
+from memexp.analysis.products import Trials
 from memexp.errors import StoreError
 from memexp.store.paths import RunPaths
 
-ESTIMATES_SCHEMA = 1
+ESTIMATES_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,19 @@ class Memorization:
 
 @dataclass(frozen=True)
 class Estimates:
-    """Content of estimates.zarr."""
+    """Content of estimates.zarr.
+
+    Attributes
+    ----------
+    tested
+        Pairs that were looked at: the family of the false discovery rates.
+    """
 
     scores: Memorization
     pairs: Pairs
     selection: Selection
     n_trials: int
+    tested: int
 
 
 def estimate_memorization(merged: Merged) -> Memorization:
@@ -76,26 +85,50 @@ def estimate_memorization(merged: Merged) -> Memorization:
 
 
 def estimate(
-    merged: Merged, selection: Selection, dense: bool = False, tell: Callable[[float], None] = lambda _: None
+    merged: Merged,
+    selection: Selection,
+    dense: bool = False,
+    tell: Callable[[float], None] = lambda _: None,
+    memory_gb: float = 1.0,
+    device: str = "cpu",
 ) -> Estimates:
-    """Estimate everything and write estimates.zarr, replacing an older one."""
+    """Estimate everything and write estimates.zarr, replacing an older one.
+
+    Parameters
+    ----------
+    dense
+        Write the whole influence matrix too; an interrupted one is finished.
+    tell
+        Takes the share done.
+    memory_gb
+        What tiles of the influence matrix may take, beside the trials' bits.
+    device
+        Where products are made: ``cpu`` or ``cuda``.
+    """
     scores = estimate_memorization(merged)
+    trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials, device)
     labels = merged.examples["test_label"], merged.examples["train_label"]
-    mask, test_correct = merged.matrix("mask"), merged.matrix("test_correct")
-    pairs = select_pairs(test_correct, mask, *labels, scores.memorization, selection)
-    estimates = Estimates(scores, pairs, selection, merged.n_trials)
+    pairs, tested = select_pairs(trials, labels, scores.memorization, selection, memory_gb, _half(tell, dense, 0.0))
+    estimates = Estimates(scores, pairs, selection, merged.n_trials, tested)
     final = merged.paths.estimates
     building = final.with_name(f".estimates.{uuid.uuid4().hex[:8]}.zarr")
+    matrix = final.with_name(".influence.zarr")
     try:
-        group = zarr.create_group(building, attributes=_attributes(merged, selection))
+        group = zarr.create_group(building, attributes=_attributes(merged, estimates))
         _write_arrays(group, scores, "train")
         _write_arrays(group.create_group("pairs"), pairs, "pair")
         if dense:
-            _write_dense(group, merged, tell)
+            write_dense(trials, matrix, merged.trials_digest, memory_gb, _half(tell, True, 0.5))
+            matrix.rename(building / "influence")
         replace_store(building, final)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return estimates
+
+
+def _half(tell: Callable[[float], None], halves: bool, start: float) -> Callable[[float], None]:
+    """Progress of one half of the work, where there are two."""
+    return lambda share: tell(start + share / 2 if halves else share)
 
 
 def open_estimates(paths: RunPaths) -> Estimates:
@@ -117,25 +150,28 @@ def open_estimates(paths: RunPaths) -> Estimates:
         raise StoreError(
             f"{paths.estimates} is not readable ({error}); run `memexp estimate {paths.root}` to make it again"
         ) from error
-    return Estimates(scores, pairs, Selection(**attributes["selection"]), int(attributes["trials"]))
+    selection = Selection(**attributes["selection"])
+    return Estimates(scores, pairs, selection, int(attributes["trials"]), int(attributes["pairs_tested"]))
 
 
 def is_current(paths: RunPaths, merged: Merged) -> bool:
     """Whether estimates.zarr was made from exactly these merged trials."""
     try:
         attributes = zarr.open_group(paths.estimates, mode="r").attrs
-        return attributes.get("trials_digest") == merged.trials_digest
+        current = attributes.get("memexp_estimates_schema") == ESTIMATES_SCHEMA
+        return current and attributes.get("trials_digest") == merged.trials_digest
     except (FileNotFoundError, ValueError):
         return False
 
 
-def _attributes(merged: Merged, selection: Selection) -> dict[str, Any]:
+def _attributes(merged: Merged, estimates: Estimates) -> dict[str, Any]:
     return {
         "memexp_estimates_schema": ESTIMATES_SCHEMA,
         "trials_digest": merged.trials_digest,
         "trials": merged.n_trials,
         "failed_trials_left_out": merged.n_failed,
-        "selection": asdict(selection),
+        "selection": asdict(estimates.selection),
+        "pairs_tested": estimates.tested,
     }
 
 
@@ -144,27 +180,6 @@ def _write_arrays(group: zarr.Group, record: Memorization | Pairs, axis: str) ->
         values = getattr(record, field.name)
         codecs = [ZstdCodec(level=3), Crc32cCodec()]
         group.create_array(field.name, data=values, compressors=codecs, dimension_names=(axis,))
-
-
-def _write_dense(group: zarr.Group, merged: Merged, tell: Callable[[float], None]) -> None:
-    """influence (test, train): float32, in tiles."""
-    test_correct = merged.matrix("test_correct")
-    n_test, n_train = len(test_correct), len(merged.examples["train_label"])
-    step = max(1, min(n_train, 8_000_000 // n_test))
-    array = group.create_array(
-        "influence",
-        shape=(n_test, n_train),
-        chunks=(min(n_test, 2000), step),
-        dtype=np.float32,
-        fill_value=np.nan,
-        compressors=[ZstdCodec(level=1), Crc32cCodec()],
-        dimension_names=("test", "train"),
-    )
-    mask = merged.matrix("mask")
-    for start in range(0, n_train, step):
-        columns = slice(start, min(start + step, n_train))
-        array[:, columns] = influence(test_correct, mask[columns]).value.astype(np.float32)
-        tell(columns.stop / n_train)
 
 
 def _read(group: zarr.Group, name: str) -> Any:

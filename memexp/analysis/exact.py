@@ -40,7 +40,9 @@ def interval_table(n_in: int, n_out: int) -> tuple[Floats, Floats]:
         Indexed by the numbers of correct trials; rounded outwards to a multiple of 0.005.
     """
     k_in, k_out = (k.ravel().astype(np.float64) for k in np.indices((n_in + 1, n_out + 1)))
-    kept = np.stack([_p_values(k_in, n_in, k_out, n_out, delta) > LEVEL for delta in _DIFFERENCES])
+    distances = _scores(k_in, n_in, k_out, n_out)
+    rows = zip(_DIFFERENCES, distances, strict=True)
+    kept = np.stack([_p_values(k_in, n_in, k_out, n_out, delta, distance) > LEVEL for delta, distance in rows])
     last = len(_DIFFERENCES) - 1
     first_kept, last_kept = kept.argmax(0), last - kept[::-1].argmax(0)
     low = _DIFFERENCES[np.maximum(first_kept - 1, 0)]
@@ -49,10 +51,9 @@ def interval_table(n_in: int, n_out: int) -> tuple[Floats, Floats]:
     return low.reshape(shape), high.reshape(shape)
 
 
-def _p_values(k_in: Floats, n_in: int, k_out: Floats, n_out: int, delta: float) -> Floats:
-    """p-value of every outcome if the true difference is ``delta``; k_in and k_out have shape (outcomes,)."""
+def _p_values(k_in: Floats, n_in: int, k_out: Floats, n_out: int, delta: float, distance: Floats) -> Floats:
+    """p-value of every outcome if the true difference is ``delta``; arrays of shape (outcomes,)."""
     lowest, highest = max(0.0, -delta), min(1.0, 1.0 - delta)
-    distance = _score(k_in, n_in, k_out, n_out, delta, lowest, highest)
     order = np.argsort(-distance, kind="stable")
     p_out = lowest + (highest - lowest) * _NUISANCE[:, None]
     p_in = np.clip(p_out + delta, 0, 1)
@@ -62,11 +63,15 @@ def _p_values(k_in: Floats, n_in: int, k_out: Floats, n_out: int, delta: float) 
     return np.asarray(at_least_as_far[ties_end])
 
 
-def _score(k_in: Floats, n_in: int, k_out: Floats, n_out: int, delta: float, lowest: float, highest: float) -> Floats:
-    """Distance of each outcome from ``delta`` in standard errors, under the likeliest level that has this delta."""
-    low, high = np.full(k_in.shape, lowest), np.full(k_in.shape, highest)
+def _scores(k_in: Floats, n_in: int, k_out: Floats, n_out: int) -> Floats:
+    """Distance of each outcome from each difference in standard errors, shape (differences, outcomes).
+
+    The standard error is that under the likeliest level that has this difference.
+    """
+    delta = _DIFFERENCES[:, None]
+    low, high = (np.repeat(end, len(k_in), 1) for end in (np.maximum(0.0, -delta), np.minimum(1.0, 1.0 - delta)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        for _ in range(40):  # the likelihood is concave in the level: halve on the sign of its slope
+        for _ in range(30):  # the likelihood is concave in the level: halve on the sign of its slope
             level = (low + high) / 2
             p_in = level + delta
             slope = k_in / p_in - (n_in - k_in) / (1 - p_in) + k_out / level - (n_out - k_out) / (1 - level)
@@ -74,8 +79,10 @@ def _score(k_in: Floats, n_in: int, k_out: Floats, n_out: int, delta: float, low
     p_out, p_in = (low + high) / 2, np.clip((low + high) / 2 + delta, 0, 1)
     variance = p_in * (1 - p_in) / n_in + p_out * (1 - p_out) / n_out
     gap = np.abs(k_in / n_in - k_out / n_out - delta)
-    return np.round(np.where(gap < 1e-12, 0.0, gap / np.sqrt(np.maximum(variance, 1e-12))), 7)
+    distance: Floats = np.where(gap < 1e-12, 0.0, gap / np.sqrt(np.maximum(variance, 1e-12)))
+    return distance.round(7)  # outcomes at the same distance are one step of the test
 
 
 def _binomial(k: Floats, n: int, p: Floats) -> Floats:
-    return np.asarray(np.exp(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) + xlogy(k, p) + xlogy(n - k, 1 - p)))
+    logarithm: Floats = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) + xlogy(k, p) + xlogy(n - k, 1 - p)
+    return np.exp(logarithm)

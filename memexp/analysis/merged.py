@@ -1,15 +1,17 @@
-"""merged.zarr: the finished trials transposed for analysis, trials as the fast axis.
+"""merged.zarr: the finished trials of one or several runs, transposed: trials are the fast axis.
 
-Built from trials.zarr block by block, packed to bits, so that memory is T * (2 N + M) / 8 bytes.
+A merge appends what is new and reads nothing else of trials.zarr: full slabs of trials stay as they
+are, the last one is completed. Each slab of each matrix is one sharded file (a few for millions of
+examples). The trials are kept in the order of their arrival; ``trial`` and ``seed`` name them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +20,80 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from memexp.analysis.arrivals import PER_TRIAL, Arrivals, Source, read_source, require_same_experiment
 from memexp.analysis.counts import Bits
-from memexp.errors import Incomplete, StoreError
+from memexp.errors import Incomplete, InputError, StoreError
 from memexp.store.paths import RunPaths
-from memexp.store.receipts import read_committed
-from memexp.store.trials import DONE, FAILED, MISSING, TrialStore
 
-MERGED_SCHEMA = 1
+MERGED_SCHEMA = 2
+
+_SLAB = 1024  # trials in a file
+_ROWS = 1024  # examples in a chunk
+_CHUNKS = 64  # chunks in a file, at most
 _BAND_BYTES = 32 << 20
 
 _MATRICES = {"mask": "train", "train_correct": "train", "test_correct": "test"}
-_PER_TRIAL = ("in_accuracy", "out_accuracy", "test_accuracy", "train_loss", "seconds")
+
+Tell = Callable[[float], None]
 
 
-def merge(paths: RunPaths, tell: Callable[[float], None] = lambda _: None) -> Merged:
-    """Write merged.zarr from the trials that are done, replacing an older one, and open it.
+def merge(paths: RunPaths, others: Sequence[RunPaths] = (), tell: Tell = lambda _: None) -> Merged:
+    """Bring the first run's merged.zarr up to date with the finished trials of all runs, and open it.
+
+    Parameters
+    ----------
+    paths
+        The run whose merged.zarr is written.
+    others
+        Further runs of the same experiment: copies from other clusters that trained more of its
+        trials, or runs with another seed. A trial (seed and number) that several have counts once.
+    tell
+        Takes the share done.
 
     Raises
     ------
+    RunMismatch
+        If a run is another experiment.
     Incomplete
         If no trial is done yet.
     StoreError
         If a block is damaged.
     """
-    store = TrialStore(paths.trials)
-    status = store.status()
-    if not (status == DONE).any():
+    sources = [read_source(each) for each in (paths, *others)]
+    require_same_experiment(sources)
+    if not any(source.done.any() for source in sources):
         raise Incomplete(f"{paths.root} has no finished trial to merge; run `memexp resume {paths.root}`")
-    digest = trials_digest(paths, status)
-    packed = {name: _PackedRows() for name in _MATRICES}
-    for number in range(store.layout.n_blocks):
-        trials = store.layout.block(number)
-        done = status[trials.start : trials.stop] == DONE
-        if done.any():
-            block, _ = read_committed(paths, store, number)
-            for name, rows in packed.items():
-                rows.add(block[name][done])
-        tell((number + 1) / store.layout.n_blocks)
     building = paths.merged.with_name(f".merged.{uuid.uuid4().hex[:8]}.zarr")
     try:
-        _write(building, store, status, packed, digest)
+        old = _reusable(paths, sources)
+        if old is None:
+            _create(building, sources[0])
+        else:  # files are replaced, never changed, so the copy may share them with the store in use
+            shutil.copytree(old.paths.merged, building, copy_function=_link)
+        group = zarr.open_group(building, mode="r+")
+        _append(group, Arrivals(sources, set() if old is None else old.names), tell)
+        group.attrs.update(_attributes(sources))
         replace_store(building, paths.merged)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return Merged(paths)
 
 
-def open_merged(paths: RunPaths, tell: Callable[[float], None] = lambda _: None) -> Merged:
-    """The run's merged.zarr, merged anew if it is absent or trials have arrived since."""
+def open_merged(paths: RunPaths, tell: Tell = lambda _: None) -> Merged:
+    """The run's merged.zarr with all trials that have arrived in the runs it is made from."""
     try:
         merged = Merged(paths)
     except StoreError:  # absent, damaged or of another version: it can always be made again
-        return merge(paths, tell)
-    current = trials_digest(paths, TrialStore(paths.trials).status())
-    return merged if merged.trials_digest == current else merge(paths, tell)
+        return merge(paths, (), tell)
+    others = [RunPaths(paths.root / root) for root in merged.receipts if root != "."]
+    absent = [str(other.root) for other in others if not other.manifest.is_file()]
+    if absent:
+        raise InputError(
+            f"{paths.merged} was merged from {', '.join(absent)} too, which is not there any more. Bring it back, "
+            f"or run `memexp merge {paths.root}` to go on with this run's own trials"
+        )
+    digest = _digest([read_source(each) for each in (paths, *others)])
+    return merged if merged.trials_digest == digest else merge(paths, others, tell)
 
 
 class Merged:
@@ -81,6 +103,10 @@ class Merged:
     ----------
     n_trials, n_failed, n_missing
         Trials merged, trials that failed, trials not trained yet.
+    names
+        (seed, number) of each merged trial.
+    receipts
+        Of each run that it was merged from, by its folder as seen from here: sha256 of each receipt.
     examples
         Arrays of the examples: train_label, test_label, train_index, ...
     """
@@ -93,10 +119,12 @@ class Merged:
             if attributes["memexp_merged_schema"] != MERGED_SCHEMA:
                 raise ValueError(f"schema {attributes['memexp_merged_schema']}")
             self.trials_digest: str = attributes["trials_digest"]
+            self.receipts: dict[str, dict[str, str]] = attributes["receipts"]
             self.n_failed: int = attributes["failed"]
             self.n_missing: int = attributes["missing"]
-            self.n_trials: int = self._array("trial").shape[0]
-            skipped = {"trial", *_MATRICES, *_PER_TRIAL}
+            self.names = set(zip(self._read("seed").tolist(), self._read("trial").tolist(), strict=True))
+            self.n_trials = len(self.names)
+            skipped = {"trial", "seed", *_MATRICES, *PER_TRIAL}
             names = set(self.group.array_keys()) - skipped
             self.examples: dict[str, NDArray[Any]] = {name: self._read(name) for name in sorted(names)}
         except (FileNotFoundError, ValueError, KeyError) as error:
@@ -105,94 +133,33 @@ class Merged:
     def _array(self, name: str) -> Any:
         return self.group[name]
 
-    def _read(self, name: str) -> NDArray[Any]:
+    def _read(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
         try:
-            return np.asarray(self._array(name)[:])
+            return np.asarray(self._array(name)[rows])
         except (ValueError, RuntimeError, OSError) as error:
             raise StoreError(
-                f"{self.paths.merged}/{name} is damaged ({error}); run `memexp merge {self.paths.root}`"
+                f"{self.paths.merged}/{name} is damaged ({error}); delete {self.paths.merged} and "
+                f"run `memexp merge {self.paths.root}`"
             ) from error
-
-    def matrix(self, name: str) -> Bits:
-        """A whole matrix, bool: mask or train_correct (N, T), test_correct (M, T)."""
-        return self._read(name)
 
     def per_trial(self, name: str) -> NDArray[np.float32]:
         """A number of each merged trial (in_accuracy, seconds, ...), shape (T,)."""
         return self._read(name)
 
     def bands(self, *names: str) -> Iterator[tuple[slice, list[Bits]]]:
-        """Matrices of one axis in bands of rows, as stored; yields (rows, bands)."""
-        n_rows, step = self._array(names[0]).shape[0], self._array(names[0]).chunks[0]
+        """Matrices of one axis, bool (rows, T), in bands of rows; yields (rows, bands)."""
+        n_rows, chunk = self._array(names[0]).shape[0], self._array(names[0]).chunks[0]
+        step = max(1, _BAND_BYTES // max(1, self.n_trials) // chunk) * chunk
         for start in range(0, n_rows, step):
             rows = slice(start, min(start + step, n_rows))
-            yield rows, [np.asarray(self._array(name)[rows]) for name in names]
+            yield rows, [self._read(name, rows) for name in names]
 
-
-@dataclass
-class _PackedRows:
-    """Rows of booleans, eight to a byte; ``columns`` gives them back transposed."""
-
-    packed: list[NDArray[np.uint8]] = field(default_factory=list)
-    waiting: list[Bits] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, rows: Bits) -> None:
-        self.waiting.append(rows)
-        self.count += len(rows)
-        together = np.concatenate(self.waiting)
-        whole = len(together) // 8 * 8
-        if whole:
-            self.packed.append(np.packbits(together[:whole], axis=0))
-            self.waiting = [together[whole:]]
-
-    def columns(self, step: int) -> Iterator[tuple[slice, Bits]]:
-        rest = np.packbits(np.concatenate(self.waiting), axis=0)
-        bits = np.concatenate([*self.packed, rest])
-        for start in range(0, bits.shape[1], step):
-            columns = slice(start, min(start + step, bits.shape[1]))
-            band = np.unpackbits(np.ascontiguousarray(bits[:, columns].T), axis=1, count=self.count)
-            yield columns, band.astype(np.bool_)
-
-
-def _write(
-    path: Path, store: TrialStore, status: NDArray[np.uint8], packed: dict[str, _PackedRows], digest: str
-) -> None:
-    done = np.flatnonzero(status == DONE)
-    attributes = {
-        "memexp_merged_schema": MERGED_SCHEMA,
-        "trials_digest": digest,
-        "failed": int((status == FAILED).sum()),
-        "missing": int((status == MISSING).sum()),
-    }
-    group = zarr.create_group(path, attributes=attributes)
-    codecs = [ZstdCodec(level=1), Crc32cCodec()]
-    step = max(1, _BAND_BYTES // len(done))
-    sizes = {"train": store.layout.n_train, "test": store.layout.n_test}
-    group.create_array("trial", data=done.astype(np.int64), compressors=codecs, dimension_names=("trial",))
-    for name in _PER_TRIAL:
-        group.create_array(name, data=store.per_trial(name)[done], compressors=codecs, dimension_names=("trial",))
-    for name, values in store.examples().items():
-        group.create_array(name, data=values, compressors=codecs, dimension_names=(name.split("_")[0],))
-    for name, axis in _MATRICES.items():
-        array = group.create_array(
-            name,
-            shape=(sizes[axis], len(done)),
-            chunks=(min(step, sizes[axis]), len(done)),
-            dtype=np.bool_,
-            compressors=codecs,
-            dimension_names=(axis, "trial"),
-        )
-        for columns, band in packed[name].columns(step):
-            array[columns] = band
-
-
-def trials_digest(paths: RunPaths, status: NDArray[np.uint8]) -> str:
-    """Changes whenever a trial arrives or a block is trained again: states and receipts of all blocks."""
-    digest = hashlib.sha256(status.tobytes())
-    for path in sorted(paths.blocks.glob("*.json")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    def packed(self, name: str) -> NDArray[np.uint8]:
+        """A whole matrix, eight trials to a byte: mask (N, ceil(T / 8)), test_correct (M, ceil(T / 8))."""
+        packed = np.empty((self._array(name).shape[0], -(-self.n_trials // 8)), np.uint8)
+        for rows, (band,) in self.bands(name):
+            packed[rows] = np.packbits(band, axis=1)
+        return packed
 
 
 def replace_store(new: Path, old: Path) -> None:
@@ -202,3 +169,97 @@ def replace_store(new: Path, old: Path) -> None:
         old.rename(aside)
     new.rename(old)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _reusable(paths: RunPaths, sources: list[Source]) -> Merged | None:
+    """The store in use, if everything that it holds still stands in the sources."""
+    try:
+        old = Merged(paths)
+    except StoreError:
+        return None
+    now = _receipts(sources)
+    same = all(receipts.items() <= now.get(root, {}).items() for root, receipts in old.receipts.items())
+    done = {name for source in sources for name in source.done_names()}
+    return old if same and old.names <= done else None
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def _create(path: Path, source: Source) -> None:
+    """An empty merged store for the experiment of ``source``."""
+    group = zarr.create_group(path)
+    codecs = [ZstdCodec(level=1), Crc32cCodec()]
+    names = dict.fromkeys(PER_TRIAL, np.float32) | {"trial": np.int64, "seed": np.int64}
+    for name, kind in names.items():
+        group.create_array(
+            name, shape=(0,), chunks=(64 * _SLAB,), dtype=kind, compressors=codecs, dimension_names=("trial",)
+        )
+    for name, values in source.store.examples().items():
+        group.create_array(name, data=values, compressors=codecs, dimension_names=(name.split("_")[0],))
+    sizes = {"train": source.store.layout.n_train, "test": source.store.layout.n_test}
+    for name, axis in _MATRICES.items():
+        chunks_in_file = min(_CHUNKS, -(-sizes[axis] // _ROWS))
+        group.create_array(
+            name,
+            shape=(sizes[axis], 0),
+            shards=(_ROWS * chunks_in_file, _SLAB),
+            chunks=(_ROWS, _SLAB),
+            dtype=np.bool_,
+            compressors=codecs,
+            dimension_names=(axis, "trial"),
+        )
+
+
+def _append(group: zarr.Group, arrivals: Arrivals, tell: Tell) -> None:
+    """Append the new trials, one slab after the other."""
+    end: int = group["trial"].shape[0]  # type: ignore[union-attr]
+    for slab in arrivals.slabs(first=_SLAB - end % _SLAB, size=_SLAB, tell=tell):
+        start, end = end, end + slab.count
+        for name, values in slab.columns.items():
+            array: Any = group[name]
+            array.resize((end,))
+            array[start:end] = values
+        for name, rows in slab.packed.items():
+            array = group[name]
+            array.resize((array.shape[0], end))
+            _write_slab(array, rows, start, end)
+
+
+def _write_slab(array: Any, packed: NDArray[np.uint8], start: int, end: int) -> None:
+    """Write trials ``start`` to ``end``, of one slab; ``packed`` is (trial, ceil(examples / 8)). Whole files only."""
+    n_rows, height, slab = array.shape[0], array.shards[0], start // _SLAB * _SLAB
+    for top in range(0, n_rows, height):
+        rows = slice(top, min(top + height, n_rows))
+        columns = slice(top // 8, -(-rows.stop // 8))
+        offset = top - 8 * columns.start
+        bits = np.unpackbits(packed[:, columns], axis=1)[:, offset : offset + rows.stop - top]
+        before = np.asarray(array[rows, slab:start]) if start > slab else np.empty((rows.stop - top, 0), np.bool_)
+        array[rows, slab:end] = np.concatenate([before, bits.T.astype(np.bool_)], axis=1)
+
+
+def _attributes(sources: list[Source]) -> dict[str, Any]:
+    return {
+        "memexp_merged_schema": MERGED_SCHEMA,
+        "trials_digest": _digest(sources),
+        "receipts": _receipts(sources),
+        "failed": sum(source.n_failed for source in sources),
+        "missing": sum(source.n_missing for source in sources),
+    }
+
+
+def _receipts(sources: list[Source]) -> dict[str, dict[str, str]]:
+    home = sources[0].paths.root
+    return {os.path.relpath(source.paths.root, home): source.receipts for source in sources}
+
+
+def _digest(sources: list[Source]) -> str:
+    """Changes whenever a trial arrives or a block is trained again: states and receipts of all blocks."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.status.tobytes() + repr(sorted(source.receipts.items())).encode())
+    return digest.hexdigest()

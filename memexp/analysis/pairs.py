@@ -1,32 +1,52 @@
 """High-influence pairs: which training example changes the accuracy on which test example.
 
 The paper's rule: training example i and test example j of one class, memorization of i at least
-0.25 and influence of i on j at least 0.15.
+0.25 and influence of i on j at least 0.15. All pairs are looked at in one pass, tile by tile; what is
+kept does not depend on the tiles.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.analysis.counts import Bits, count_pairs
-from memexp.analysis.intervals import Difference, difference
+from memexp.analysis.discovery import SCREEN, Discoveries, permutation_p_values
+from memexp.analysis.intervals import difference
+from memexp.analysis.products import Index, Tile, Trials, tiles
+from memexp.analysis.strongest import Candidates, best_of_each, join
 
-_TILE = 4096
+Labels = NDArray[np.int64]
+Tell = Callable[[float], None]
 
 
 @dataclass(frozen=True)
 class Selection:
     """Which pairs to keep.
 
-    ``most`` bounds their number: the strongest are kept.
+    Attributes
+    ----------
+    memorization, influence
+        Least values of the training example and of the pair.
+    most
+        Of the pairs that pass, at most so many: the strongest.
+    all_classes
+        Pairs of different classes too.
+    strongest
+        Beside the pairs that pass: the so many most positive and most negative pairs of each test
+        example and of each training example.
+    fdr
+        Pairs pass only if they are discoveries at this false discovery rate; None asks nothing.
     """
 
     memorization: float = 0.25
     influence: float = 0.15
     most: int = 100_000
+    all_classes: bool = False
+    strongest: int = 0
+    fdr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,13 @@ class Pairs:
         Indices of the training and the test example.
     influence, influence_se, influence_low, influence_high : float32
         Estimate, standard error, 95% interval of each pair by itself.
+    p_value, fdr : float64
+        Of the permutation test of no influence, and adjusted over all pairs that were looked at: the
+        false discovery rate at which the pair would be a discovery.
+    in_count, out_count, in_correct, out_correct : int32
+        Trials with and without the training example, and how many of those got the test example right.
+    selected : bool
+        Whether the pair passes the selection's thresholds; others are among the strongest of an example.
     """
 
     train: NDArray[np.int64]
@@ -47,72 +74,173 @@ class Pairs:
     influence_se: NDArray[np.float32]
     influence_low: NDArray[np.float32]
     influence_high: NDArray[np.float32]
+    p_value: NDArray[np.float64]
+    fdr: NDArray[np.float64]
+    in_count: NDArray[np.int32]
+    out_count: NDArray[np.int32]
+    in_correct: NDArray[np.int32]
+    out_correct: NDArray[np.int32]
+    selected: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.train)
 
-    def take(self, order: NDArray[np.intp]) -> Pairs:
+    def take(self, order: NDArray[np.intp] | NDArray[np.bool_]) -> Pairs:
         """The pairs at the given places."""
-        return Pairs(*(getattr(self, field.name)[order] for field in fields(self)))
+        return Pairs(*(getattr(self, column.name)[order] for column in fields(self)))
+
+    def passing(self) -> Pairs:
+        """The pairs that pass the thresholds."""
+        return self.take(self.selected)
 
 
-def influence(test_correct: Bits, mask: Bits) -> Difference:
-    """Influence of every training example (columns) on every test example (rows), shape (M, N).
+@dataclass
+class Search:
+    """One pass over the influence matrix.
 
     Parameters
     ----------
-    test_correct, mask
-        bool, shape (M, T) and (N, T).
+    trials
+        Bits of all trials.
+    memorization : float32, shape (N,)
+        NaN is never selected.
     """
-    n_trials = mask.shape[1]
-    in_count = mask.sum(1, dtype=np.int64)
-    in_correct = count_pairs(test_correct, mask)
-    correct = test_correct.sum(1, dtype=np.int64)[:, None]
-    return difference(in_correct, in_count, correct - in_correct, n_trials - in_count)
+
+    trials: Trials
+    memorization: NDArray[np.float32]
+    selection: Selection
+    discoveries: Discoveries = field(default_factory=Discoveries)
+    passing: Candidates = field(default_factory=Candidates.none)
+    by_test: Candidates = field(default_factory=Candidates.none)
+    by_train: Candidates = field(default_factory=Candidates.none)
+
+    def look_at(self, tile: Tile) -> None:
+        """Keep what is worth keeping of one tile."""
+        value = self.trials.influence(tile)
+        tests, trains = (np.arange(n)[part] for n, part in zip(self.trials.shape, tile, strict=True))
+        self._test_hypotheses(value, tests, trains)
+        rows, columns = np.nonzero(value >= np.float32(self.selection.influence))
+        memorized = self.memorization[trains[columns]] >= np.float32(self.selection.memorization)
+        rows, columns = rows[memorized], columns[memorized]
+        found = Candidates(trains[columns], tests[rows], value[rows, columns])
+        # The false discovery rates are known only at the end, so until then nothing may be dropped for being weak.
+        self.passing = join([self.passing, found]).first(None if self.selection.fdr else self.selection.most)
+        if self.selection.strongest:
+            self.by_test = best_of_each(self.by_test, value, tests, trains, self.selection.strongest, axis=1)
+            self.by_train = best_of_each(self.by_train, value, tests, trains, self.selection.strongest, axis=0)
+
+    def _test_hypotheses(self, value: NDArray[np.float32], tests: NDArray[np.intp], trains: NDArray[np.intp]) -> None:
+        correct, count, total = self.trials.correct[tests], self.trials.in_count[trains], self.trials.n_trials
+        with np.errstate(divide="ignore", invalid="ignore"):
+            se_test = np.sqrt(correct * (total - correct) / max(1, total - 1)).astype(np.float32)
+            se_train = (1 / np.sqrt(count * (total - count))).astype(np.float32)
+            far = np.abs(value) >= SCREEN * se_test[:, None] * se_train
+        far &= value != 0  # a test example that is always right has no error and no influence
+        rows, columns = np.nonzero(far)
+        defined = int(((count > 0) & (count < total)).sum()) * len(tests)
+        self.discoveries.add(defined, self._p_values(Candidates(trains[columns], tests[rows], value[rows, columns])))
+
+    def _p_values(self, pairs: Candidates) -> NDArray[np.float64]:
+        return permutation_p_values(
+            self._in_correct(pairs), self.trials.in_count[pairs.train], self.trials.correct[pairs.test],
+            self.trials.n_trials,
+        )  # fmt: skip
+
+    def _in_correct(self, pairs: Candidates) -> NDArray[np.int64]:
+        """The counts k that the pairs' influences came from: (k T - n c) / (n (T - n)) solved for k."""
+        total = self.trials.n_trials
+        count, correct = self.trials.in_count[pairs.train], self.trials.correct[pairs.test]
+        exact = (pairs.value.astype(np.float64) * (count * (total - count)) + count * correct) / total
+        return np.asarray(np.rint(exact), dtype=np.int64)
+
+    def result(self) -> Pairs:
+        """All pairs that were kept, strongest first, with their errors."""
+        kept = join([self.passing, self.by_test, self.by_train]).unique()
+        pairs = self._described(kept)
+        passes = (pairs.influence >= np.float32(self.selection.influence)) & (
+            self.memorization[pairs.train] >= np.float32(self.selection.memorization)
+        )
+        if self.selection.fdr is not None:
+            passes &= pairs.fdr <= self.selection.fdr
+        passes &= passes.cumsum() <= self.selection.most
+        listed = passes if not self.selection.strongest else passes | kept.among(self.by_test, self.by_train)
+        pairs.selected[:] = passes
+        return pairs.take(listed)
+
+    def _described(self, kept: Candidates) -> Pairs:
+        total = self.trials.n_trials
+        in_correct, in_count = self._in_correct(kept), self.trials.in_count[kept.train]
+        out_correct, out_count = self.trials.correct[kept.test] - in_correct, total - in_count
+        _, se, low, high = difference(in_correct, in_count, out_correct, out_count)
+        p_value = self._p_values(kept)
+        return Pairs(
+            train=kept.train.astype(np.int64),
+            test=kept.test.astype(np.int64),
+            influence=kept.value,
+            influence_se=se.astype(np.float32),
+            influence_low=low.astype(np.float32),
+            influence_high=high.astype(np.float32),
+            p_value=p_value,
+            fdr=self.discoveries.adjusted(p_value),
+            in_count=in_count.astype(np.int32),
+            out_count=out_count.astype(np.int32),
+            in_correct=in_correct.astype(np.int32),
+            out_correct=out_correct.astype(np.int32),
+            selected=np.zeros(len(p_value), np.bool_),
+        )
 
 
 def select_pairs(
-    test_correct: Bits,
-    mask: Bits,
-    test_label: NDArray[np.int64],
-    train_label: NDArray[np.int64],
+    trials: Trials,
+    labels: tuple[Labels, Labels],
     memorization: NDArray[np.float32],
     selection: Selection,
-) -> Pairs:
-    """Pairs of one class that pass the selection's two thresholds.
+    memory_gb: float = 1.0,
+    tell: Tell = lambda _: None,
+) -> tuple[Pairs, int]:
+    """Look at all pairs (of one class, if the selection says so) and keep the selected ones.
 
     Parameters
     ----------
-    test_correct, mask
-        bool, shape (M, T) and (N, T).
-    test_label, train_label
-        Shape (M,) and (N,).
+    trials
+        Bits of all trials.
+    labels
+        Of the test and the training examples, shape (M,) and (N,).
     memorization
         Shape (N,); NaN is never selected.
+    memory_gb
+        What tiles may take.
+
+    Returns
+    -------
+    pairs, tested
+        The pairs kept, and how many were looked at.
     """
-    memorized = memorization >= selection.memorization
-    found: list[Pairs] = []
+    search = Search(trials, memorization, selection)
+    groups = list(_groups(labels, selection.all_classes))
+    area = sum(_length(tests, trials.shape[0]) * _length(trains, trials.shape[1]) for tests, trains in groups)
+    done = 0
+    for tests, trains in groups:
+        for tile in tiles(trials, tests, trains, memory_gb):
+            search.look_at(tile)
+            done += _length(tile.tests, 0) * _length(tile.trains, 0)
+            tell(done / area)
+    return search.result(), search.discoveries.tested
+
+
+def _groups(labels: tuple[Labels, Labels], all_classes: bool) -> Iterator[tuple[Index, Index]]:
+    """Rectangles of pairs to look at: one for each class, or all in one."""
+    test_label, train_label = labels
+    if all_classes:
+        yield slice(None), slice(None)
+        return
+    by_label = np.argsort(train_label, kind="stable")
+    ordered = train_label[by_label]
     for label in np.unique(test_label):
-        tests = np.flatnonzero(test_label == label)
-        trains = np.flatnonzero(memorized & (train_label == label))
-        for start in range(0, len(trains), _TILE):
-            columns = trains[start : start + _TILE]
-            found.append(_selected(test_correct, mask, tests, columns, selection.influence))
-        found = [_strongest(found, selection.most)]
-    return _strongest(found, selection.most)
+        first, last = np.searchsorted(ordered, [label, label + 1])
+        if last > first:
+            yield np.flatnonzero(test_label == label), by_label[first:last]
 
 
-def _selected(test_correct: Bits, mask: Bits, tests: NDArray[np.intp], trains: NDArray[np.intp], least: float) -> Pairs:
-    estimate = influence(test_correct[tests], mask[trains])
-    rows, columns = np.nonzero(estimate.value >= least)
-    numbers = (part[rows, columns].astype(np.float32) for part in estimate)
-    return Pairs(trains[columns].astype(np.int64), tests[rows].astype(np.int64), *numbers)
-
-
-def _strongest(parts: list[Pairs], most: int) -> Pairs:
-    """Join, sort by influence (ties by index, so that the order is one), keep the first ``most``."""
-    joined = [np.concatenate([getattr(part, field.name) for part in parts] or [[]]) for field in fields(Pairs)]
-    train, test, value = joined[:3]
-    order = np.lexsort((test, train, -value))[:most]
-    types = (np.int64, np.int64, np.float32, np.float32, np.float32, np.float32)
-    return Pairs(*(values[order].astype(kind) for values, kind in zip(joined, types, strict=True)))
+def _length(part: Index, whole: int) -> int:
+    return whole if isinstance(part, slice) else len(part)

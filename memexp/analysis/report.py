@@ -78,7 +78,7 @@ def write_report(source: Source, path: Path) -> Path:
         figures=_figures(source),
         gallery=[_memorized_card(source, int(i)) for i in _most_memorized(source)],
         pair_rows=_pair_rows(source),
-        n_pairs=len(source.estimates.pairs),
+        n_pairs=len(source.estimates.pairs.passing()),
         selection=source.estimates.selection,
         flips=_flips(source),
     )
@@ -170,7 +170,7 @@ def _memorized_card(source: Source, index: int) -> Card:
 
 def _pair_rows(source: Source) -> list[tuple[Card, list[Card]]]:
     """Training examples with the strongest pairs, each with the test examples it helps most."""
-    pairs = source.estimates.pairs
+    pairs = source.estimates.pairs.passing()
     rows: list[tuple[Card, list[Card]]] = []
     for train in dict.fromkeys(pairs.train.tolist()):
         if len(rows) == _PAIR_ROWS:

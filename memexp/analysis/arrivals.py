@@ -1,0 +1,193 @@
+"""What has arrived in the runs to be merged, and which of it is new."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.errors import RunMismatch
+from memexp.store.manifest import Manifest, read_manifest
+from memexp.store.paths import RunPaths
+from memexp.store.receipts import read_committed
+from memexp.store.trials import DONE, FAILED, MISSING, TrialStore
+
+PER_TRIAL = ("in_accuracy", "out_accuracy", "test_accuracy", "train_loss", "seconds")
+
+_MATRICES = ("mask", "train_correct", "test_correct")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One run to be merged.
+
+    Attributes
+    ----------
+    manifest, store
+        What it is, and its trials.
+    status
+        uint8, shape (T,).
+    receipts
+        sha256 of each receipt, by file name.
+    """
+
+    paths: RunPaths
+    manifest: Manifest
+    store: TrialStore
+    status: NDArray[np.uint8]
+    receipts: dict[str, str]
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Which trials are done, shape (T,)."""
+        return np.asarray(self.status == DONE)
+
+    @property
+    def n_failed(self) -> int:
+        """Trials that failed."""
+        return int((self.status == FAILED).sum())
+
+    @property
+    def n_missing(self) -> int:
+        """Trials not trained yet."""
+        return int((self.status == MISSING).sum())
+
+    @property
+    def seed(self) -> int:
+        """Seed of the subsets: with its number it names a trial."""
+        return int(self.manifest.science["subsets"]["seed"])
+
+    def done_names(self) -> list[tuple[int, int]]:
+        """(seed, number) of each trial that is done."""
+        return [(self.seed, int(number)) for number in np.flatnonzero(self.done)]
+
+
+def read_source(paths: RunPaths) -> Source:
+    """Read a run's states and receipts, no outcomes."""
+    receipts = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.blocks.glob("*.json")}
+    store = TrialStore(paths.trials)
+    return Source(paths, read_manifest(paths), store, store.status(), receipts)
+
+
+def require_same_experiment(sources: list[Source]) -> None:
+    """Refuse runs that differ in anything but the seed.
+
+    Raises
+    ------
+    RunMismatch
+        With the differences, field by field.
+    """
+    first = sources[0]
+    for other in sources[1:]:
+        try:
+            _unseeded(first.manifest).require_same(_unseeded(other.manifest), str(first.paths.root))
+        except RunMismatch as error:
+            differences = "\n".join(line for line in str(error).splitlines() if line.startswith("  "))
+            raise RunMismatch(
+                f"{first.paths.root} and {other.paths.root} are different experiments and cannot be merged; "
+                f"nothing was changed. Differences (first run there, second in this spec):\n{differences}\n"
+                "Only the seed and the number of trials may differ; leave that run out, or compare the two with "
+                f"`memexp compare {first.paths.root} {other.paths.root}`"
+            ) from error
+        if first.seed == other.seed and first.manifest.masks != other.manifest.masks:
+            raise RunMismatch(
+                f"{first.paths.root} and {other.paths.root} have the same seed {first.seed} but drew other masks; "
+                "they were made by incompatible versions of memexp and cannot be merged"
+            )
+
+
+def _unseeded(manifest: Manifest) -> Manifest:
+    science = manifest.science | {"subsets": manifest.science["subsets"] | {"seed": 0}}
+    return replace(manifest, science=science, masks="")
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Trials to append together.
+
+    Attributes
+    ----------
+    columns
+        trial, seed and the numbers kept for each trial, shape (count,).
+    packed
+        Matrices, shape (count, ceil(examples / 8)).
+    """
+
+    columns: dict[str, NDArray[Any]]
+    packed: dict[str, NDArray[np.uint8]]
+
+    @property
+    def count(self) -> int:
+        """Trials."""
+        return len(self.columns["trial"])
+
+
+class Arrivals:
+    """Finished trials that are not merged yet.
+
+    Parameters
+    ----------
+    sources
+        The runs; of a trial that several have, the first one's outcome counts.
+    known
+        (seed, number) of the trials merged before.
+    """
+
+    def __init__(self, sources: list[Source], known: set[tuple[int, int]]) -> None:
+        self._known = set(known)
+        self._wanted: list[tuple[Source, int, NDArray[np.intp]]] = []
+        for source in sources:
+            for number in range(source.store.layout.n_blocks):
+                trials = source.store.layout.block(number)
+                new = [t for t in trials if source.status[t] == DONE and (source.seed, t) not in self._known]
+                self._known.update((source.seed, t) for t in new)
+                if new:
+                    self._wanted.append((source, number, np.array(new) - trials.start))
+
+    def slabs(self, first: int, size: int, tell: Callable[[float], None]) -> Iterator[Slab]:
+        """Slabs of ``size`` trials, the first of ``first``, the last of what remains."""
+        waiting: list[Slab] = []
+        room = first
+        for done, (source, number, rows) in enumerate(self._wanted, 1):
+            block = _read_block(source, number, rows)
+            while block.count >= room:
+                head, block = _cut(block, room)
+                yield _join([*waiting, head])
+                waiting, room = [], size
+            waiting.append(block)
+            room -= block.count
+            tell(done / len(self._wanted))
+        if sum(slab.count for slab in waiting):
+            yield _join(waiting)
+
+
+def _read_block(source: Source, number: int, rows: NDArray[np.intp]) -> Slab:
+    content, _ = read_committed(source.paths, source.store, number)
+    trial = source.store.layout.block(number).start + rows
+    columns = {"trial": trial.astype(np.int64), "seed": np.full(len(rows), source.seed, np.int64)}
+    columns |= {name: content[name][rows] for name in PER_TRIAL}
+    return Slab(columns, {name: np.packbits(content[name][rows], axis=1) for name in _MATRICES})
+
+
+def _cut(slab: Slab, at: int) -> tuple[Slab, Slab]:
+    head, tail = slice(None, at), slice(at, None)
+    parts = (
+        Slab(
+            {name: values[part] for name, values in slab.columns.items()},
+            {name: values[part] for name, values in slab.packed.items()},
+        )
+        for part in (head, tail)
+    )
+    first, second = parts
+    return first, second
+
+
+def _join(slabs: list[Slab]) -> Slab:
+    return Slab(
+        {name: np.concatenate([slab.columns[name] for slab in slabs]) for name in slabs[0].columns},
+        {name: np.concatenate([slab.packed[name] for slab in slabs]) for name in slabs[0].packed},
+    )

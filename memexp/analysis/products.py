@@ -1,0 +1,168 @@
+"""Counts of (test example right, training example in) over all trials: one exact integer product.
+
+Only the trials *with* a training example are counted; those without are the rest of the total. The
+0/1 operands are int8 and their sums int32 where the processor multiplies int8 fast (VNNI, AMX), and
+float32 elsewhere, which counts exactly up to 2**24. Both give the same integers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Index = slice | NDArray[np.intp]
+Counts = NDArray[np.int64]
+Packed = NDArray[np.uint8]
+
+# Below this many trials every intermediate of the influence formula is an integer that float32 holds.
+_EXACT_IN_FLOAT32 = 4096
+
+_WIDEST = 2048  # training examples in a tile: wider ones gain no speed
+_BYTES_PER_PAIR = 16  # int32 product, float32 value, and what callers make of it
+_ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
+
+
+class Tile(NamedTuple):
+    """A rectangle of the influence matrix: which tests (rows) and training examples (columns)."""
+
+    tests: Index
+    trains: Index
+
+
+class Trials:
+    """Bits of all trials, and the products of their parts.
+
+    Parameters
+    ----------
+    test_correct, mask
+        Eight trials to a byte: uint8, shape (M, ceil(T / 8)) and (N, ceil(T / 8)).
+    n_trials
+        T.
+    device
+        Where products are made: ``cpu`` or ``cuda``.
+
+    Attributes
+    ----------
+    correct : int64, shape (M,)
+        Trials that got each test example right.
+    in_count : int64, shape (N,)
+        Trials that saw each training example.
+    """
+
+    def __init__(self, test_correct: Packed, mask: Packed, n_trials: int, device: str = "cpu") -> None:
+        self.n_trials = n_trials
+        self.correct, self.in_count = (_row_sums(bits) for bits in (test_correct, mask))
+        self._test, self._mask, self._device = test_correct, mask, device
+        self._kept: tuple[Index | None, Tensor | None] = (None, None)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(M, N)."""
+        return len(self._test), len(self._mask)
+
+    @property
+    def bytes_per_row(self) -> int:
+        """What an unpacked operand takes for each example."""
+        n_bytes: int = self._mask.shape[1]
+        return 8 * n_bytes * (1 if self._kind == "int8" else 4)
+
+    @property
+    def _kind(self) -> str:
+        return "float32" if self._device == "cuda" else fastest_kind()
+
+    def in_correct(self, tile: Tile) -> NDArray[np.int32]:
+        """Trials in which the test example was right and the training example in, shape (tests, trains)."""
+        return self._product(tile).cpu().int().numpy()
+
+    def influence(self, tile: Tile) -> NDArray[np.float32]:
+        """Influence, shape (tests, trains); NaN where a training example was never in or never out.
+
+        k of c right trials had the example in, n of T trials had it: k/n - (c-k)/(T-n) is
+        (T k - n c) / (n (T - n)), a quotient of integers, so the result is the rounded true value.
+        """
+        import torch
+
+        kind = torch.float32 if self.n_trials <= _EXACT_IN_FLOAT32 else torch.float64
+        correct, count = (torch.as_tensor(a).to(self._device, kind) for a in self._totals(tile))
+        divisor = count * (self.n_trials - count)
+        divisor[divisor == 0] = torch.nan
+        product = self._product(tile)
+        value = torch.empty(product.shape, dtype=torch.float32, device=product.device)
+        step = max(1, (1 << 18) // max(1, product.shape[1]))  # part by part, so that it stays in the cache
+        for top in range(0, len(product), step):
+            rows = slice(top, top + step)
+            part = product[rows].to(kind)
+            part.addr_(correct[rows], count, beta=self.n_trials, alpha=-1).div_(divisor)
+            value[rows] = part
+        return value.cpu().numpy()
+
+    def _totals(self, tile: Tile) -> tuple[Counts, Counts]:
+        return self.correct[tile.tests], self.in_count[tile.trains]
+
+    def _product(self, tile: Tile) -> Tensor:
+        kept, tests = self._kept
+        if kept is not tile.tests or tests is None:  # callers go through the training examples tests by tests
+            tests = self._unpack(self._test[tile.tests])
+            self._kept = tile.tests, tests
+        return multiply(tests, self._unpack(self._mask[tile.trains]), self._kind)
+
+    def _unpack(self, bits: Packed) -> Tensor:
+        import torch
+
+        ones = torch.from_numpy(np.unpackbits(bits, axis=1).view(np.int8)).to(self._device)
+        return ones if self._kind == "int8" else ones.float()
+
+
+def multiply(tests: Tensor, trains: Tensor, kind: str) -> Tensor:
+    """Exact product tests @ trains.T of 0/1 matrices, int8 -> int32 or float32 -> float32."""
+    import torch
+
+    if kind == "int8":
+        return torch._int_mm(tests, trains.T)
+    assert tests.shape[1] < 2**24, "float32 would no longer count exactly"
+    return tests @ trains.T
+
+
+@lru_cache(maxsize=1)
+def fastest_kind() -> str:
+    """``int8`` or ``float32``: whichever multiplies faster on this processor, tried once on a small product."""
+    import torch
+
+    ones = torch.ones(256, 1024, dtype=torch.int8)
+    seconds = {}
+    for kind in ("float32", "int8"):
+        operand = ones if kind == "int8" else ones.float()
+        tries = []
+        for _ in range(3):
+            start = time.perf_counter()
+            multiply(operand, operand, kind)
+            tries.append(time.perf_counter() - start)
+        seconds[kind] = min(tries)
+    return min(seconds, key=lambda kind: seconds[kind])
+
+
+def tiles(trials: Trials, tests: Index, trains: Index, memory_gb: float) -> Iterator[Tile]:
+    """Cut tests x trains into rectangles whose operands and products fit into ``memory_gb`` together."""
+    rows, columns = (np.arange(n)[part] for n, part in zip(trials.shape, (tests, trains), strict=True))
+    budget = int(memory_gb * 2**30) // 3
+    height = max(1, min(len(rows), budget // trials.bytes_per_row))
+    width = max(1, min(len(columns), _WIDEST, budget // (trials.bytes_per_row + _BYTES_PER_PAIR * height)))
+    for top in range(0, len(rows), height):
+        part = rows[top : top + height]
+        for left in range(0, len(columns), width):
+            yield Tile(part, columns[left : left + width])
+
+
+def _row_sums(bits: Packed) -> Counts:
+    sums = np.empty(len(bits), np.int64)
+    for top in range(0, len(bits), 65536):
+        sums[top : top + 65536] = _ONES[bits[top : top + 65536]].sum(1, dtype=np.int64)
+    return sums
