@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 .PHONY: demo test lint clean
 
 demo: $(VENV)/installed
-	$(BIN)/memexp launch specs/digits.yaml --yes
+	$(BIN)/memexp launch specs/digits.yaml --executor local --yes
 	$(BIN)/memexp report runs/digits
 	@echo "Open runs/digits/report/index.html in a browser."
 

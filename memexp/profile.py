@@ -56,7 +56,7 @@ class Place(_Block):
 
 
 class FollowUp(Place):
-    """The small job that follows a round of tasks: it estimates, or submits what is missing again."""
+    """The small job after a round of tasks. Partition, account and qos are the tasks' where absent here."""
 
     time_min: PositiveInt = Field(60, description="time limit of the follow-up job, minutes")
     mem_gb: Annotated[float, Field(gt=0)] | None = Field(4, description="memory of the follow-up job")

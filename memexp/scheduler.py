@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from memexp.errors import MemexpError
 
@@ -29,6 +30,7 @@ _GRACE = timedelta(seconds=20)
 STUCK = ("held", "JobHeldUser", "JobHeldAdmin", "DependencyNeverSatisfied", "launch failed", "BadConstraints")
 
 _TIMEOUT_SECONDS = 60
+_CONFIGURATIONS = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/run/slurm/conf/slurm.conf")
 
 
 class SchedulerError(MemexpError):
@@ -82,8 +84,9 @@ class Limits:
 
 
 def is_here() -> bool:
-    """Whether this machine can submit to Slurm."""
-    return shutil.which("sbatch") is not None
+    """Whether this machine submits to Slurm: it has the commands and knows a cluster."""
+    known = "SLURM_CONF" in os.environ or any(Path(place).exists() for place in _CONFIGURATIONS)
+    return known and shutil.which("sbatch") is not None
 
 
 def call(*command: str, seconds: float = _TIMEOUT_SECONDS) -> str:

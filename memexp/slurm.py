@@ -268,11 +268,9 @@ def make_executor(folder: Path, name: str, profile: Profile, dependency: str | N
 
 
 def follow_up_profile(profile: Profile) -> Profile:
-    """The profile of the follow-up job: the tasks' set-up and account, its own small resources."""
+    """The profile of the follow-up job: its own small resources; partition, account and set-up of the tasks."""
     small = profile.follow_up
-    own = {
-        name: value for name, value in small if name in small.model_fields_set or name in ("time_min", "mem_gb", "cpus")
-    }
+    own = {name: getattr(small, name) for name in small.model_fields_set | {"time_min", "mem_gb", "cpus", "sbatch"}}
     return profile.model_copy(update=own | {"gpus": 0, "signal_s": 30, "array_parallelism": 1, "workers": 1})
 
 
