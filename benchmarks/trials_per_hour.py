@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import json
 import statistics
 import subprocess
@@ -48,7 +49,7 @@ def load(folder: Path) -> tuple[Any, ...]:
 
 def multiply_adds_per_trial() -> float:
     """Of the matrix products: forward, gradients of weights, of activations (not of the images), evaluation."""
-    weights = [a * b for a, b in zip(WIDTHS, WIDTHS[1:], strict=False)]
+    weights = [a * b for a, b in itertools.pairwise(WIDTHS)]
     per_example = 3 * sum(weights) - weights[0]
     return RECIPE["epochs"] * RECIPE["ratio"] * 60_000 * per_example + 70_000 * sum(weights)
 
@@ -93,7 +94,7 @@ def jax_loop(folder: Path, trials: int) -> list[dict[str, float]]:
 
     def init(key: Any) -> Any:
         keys = jax.random.split(key, 3)
-        pairs = list(zip(WIDTHS, WIDTHS[1:], strict=False))
+        pairs = list(itertools.pairwise(WIDTHS))
         return [
             (jax.random.uniform(k, (a, b), minval=-1, maxval=1) / np.sqrt(a), jnp.zeros(b))
             for k, (a, b) in zip(keys, pairs, strict=True)

@@ -110,7 +110,9 @@ def _slurm() -> list[Finding]:
     if not scheduler.is_here():
         return [Finding("Slurm", "ok", "no sbatch: launches run on this machine")]
     try:
-        config = dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", scheduler.call("scontrol", "show", "config"), re.MULTILINE))
+        config = dict(
+            re.findall(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", scheduler.call("scontrol", "show", "config"), re.MULTILINE)
+        )
         limits = scheduler.limits()
     except scheduler.SchedulerError as error:
         return [Finding("Slurm", "fault", f"sbatch is here, but Slurm does not answer: {error}")]

@@ -82,6 +82,14 @@ class Trials:
         """Trials in which the test example was right and the training example in, shape (tests, trains)."""
         return self._product(tile).cpu().int().numpy()
 
+    def pair_counts(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[Counts, Counts, Counts, Counts]:
+        """In-correct, in, out-correct and out counts of the given pairs, each of shape (P,)."""
+        parts = [slice(top, top + 65536) for top in range(0, len(train), 65536)]
+        both = [_row_sums(self._mask[train[part]] & self._test[test[part]]) for part in parts]
+        in_correct = np.concatenate([np.empty(0, np.int64), *both])
+        in_count = self.in_count[train]
+        return in_correct, in_count, self.correct[test] - in_correct, self.n_trials - in_count
+
     def influence(self, tile: Tile) -> NDArray[np.float32]:
         """Influence, shape (tests, trains); NaN where a training example was never in or never out.
 
