@@ -13,10 +13,10 @@ from .conftest import ROOT
 
 FILES = sorted((ROOT / "memexp").rglob("*.py"))
 LAYERS = {
-    "torch": {"batches", "training", "models", "worker", "pilot", "doctor", "cli", "products"},
+    "torch": {"batches", "cli", "doctor", "models", "pilot", "probe", "products", "sources", "training", "worker"},
     "timm": {"training", "models", "cli"},
     "zarr": {"trials", "merged", "estimates", "dense"},
-    "submitit": set(),
+    "submitit": {"slurm"},
 }
 
 
