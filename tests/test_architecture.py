@@ -13,7 +13,7 @@ from .conftest import ROOT
 
 FILES = sorted((ROOT / "memexp").rglob("*.py"))
 LAYERS = {
-    "torch": {"batches", "cli", "doctor", "models", "pilot", "probe", "products", "sources", "training", "worker"},
+    "torch": {"batches", "cli", "doctor", "models", "pilot", "probe", "products", "training", "worker"},
     "timm": {"training", "models", "cli"},
     "zarr": {"trials", "merged", "estimates", "dense"},
     "submitit": {"slurm"},
