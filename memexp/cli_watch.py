@@ -59,6 +59,8 @@ def print_state(found: Status, write: Callable[[Rows], None]) -> None:
         rows.append(("tasks", ", ".join(f"{count} {state}" for state, count in sorted(found.tasks.items()))))
     if found.scheduler is not None:
         rows.append(("Slurm", f"cannot be asked: {found.scheduler}"))
+    if found.gave_up is not None:
+        rows.append(("follow-up", f"gave up: {found.gave_up}"))
     for problem in found.problems:
         where = f" on {problem.node}" if problem.node else ""
         rows.append((problem.state, f"{problem.count} tasks, such as {problem.task}{where}: {problem.cause}"))

@@ -5,15 +5,22 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from memexp.errors import MemexpError, RunBusy
-from memexp.launches import read_launch
+from memexp.launches import Launch, read_launch
 from memexp.profile import Profile
 from memexp.run import Run, open_run
+from memexp.scheduler import SchedulerError
 from memexp.slurm import launch_slurm
 from memexp.store.commit import recover
 from memexp.store.receipts import read_receipts
+
+# A controller may be restarted, or the user's other jobs fill the limit, at the very moment of the
+# next round; nobody else would submit it.
+PATIENCE_SECONDS = (30, 60, 120, 240, 480)
 
 
 def follow(root: str, launch_id: str) -> None:
@@ -22,28 +29,48 @@ def follow(root: str, launch_id: str) -> None:
     Raises
     ------
     MemexpError
-        If several rounds in a row finished no block: then a person must look.
+        If several rounds in a row finished no block, or Slurm refuses the next round: then a person
+        must look, and `memexp status` says why.
     """
     run = open_run(Path(root))
     launch = read_launch(run.paths, launch_id)
+    try:
+        if _next_round(run, launch):
+            return
+        for command in ("estimate", "report"):
+            subprocess.run([sys.executable, "-m", "memexp", command, root], check=True)
+    except MemexpError as error:
+        replace(launch, gave_up=str(error)).write(run.paths)
+        raise
+
+
+def _next_round(run: Run, launch: Launch) -> bool:
+    """Submit the missing blocks; False if none is missing."""
     profile = Profile.model_validate(launch.profile)
     store = run.store(writable=True)
     recover(run.paths, store)
     missing = store.missing_blocks()
-    idle = 0 if store.layout.n_blocks - len(missing) > launch.settled else launch.idle_rounds + 1
     if not missing:
-        for command in ("estimate", "report"):
-            subprocess.run([sys.executable, "-m", "memexp", command, root], check=True)
-        return
+        return False
+    idle = 0 if store.layout.n_blocks - len(missing) > launch.settled else launch.idle_rounds + 1
+    root = run.paths.root
     if idle >= profile.max_idle_rounds:
         raise MemexpError(
             f"{len(missing)} blocks of {root} are missing after {idle} rounds that finished none. "
             f"See `memexp status {root}` and `memexp logs {root} --failed`, then `memexp resume {root}`"
         )
-    try:
-        launch_slurm(run, profile, seconds_per_block(run, profile), idle_rounds=idle)
-    except RunBusy:
-        return  # somebody launches this very moment, and has a follow-up of their own
+    for patience in (*PATIENCE_SECONDS, None):
+        try:
+            launch_slurm(run, profile, seconds_per_block(run, profile), idle_rounds=idle)
+            break
+        except RunBusy:
+            break  # somebody launches this very moment, and has a follow-up of their own
+        except SchedulerError as error:
+            if patience is None:
+                raise
+            sys.stderr.write(f"{error}\ntrying again in {patience} s\n")
+            time.sleep(patience)
+    return True
 
 
 def seconds_per_block(run: Run, profile: Profile) -> float | None:

@@ -58,6 +58,8 @@ class Launch:
         Rounds of submission before this one, in a row, that finished no block.
     settled
         Blocks that were finished when this launch was made.
+    gave_up
+        Why its follow-up job submitted nothing though blocks are missing.
     """
 
     launch_id: str
@@ -69,6 +71,7 @@ class Launch:
     follow_up: Job | None = None
     idle_rounds: int = 0
     settled: int = 0
+    gave_up: str = ""
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     by: dict[str, Any] = field(default_factory=here)
     versions: dict[str, str] = field(default_factory=versions)

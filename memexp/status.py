@@ -62,6 +62,8 @@ class Status:
         Slurm tasks that ended without finishing, or will not start, by cause.
     scheduler
         Why Slurm could not be asked; None if it answered or was not needed.
+    gave_up
+        Why the follow-up job of the last launch stopped submitting; None if it did not.
     """
 
     run: str
@@ -77,6 +79,7 @@ class Status:
     tasks: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     scheduler: str | None = None
+    gave_up: str | None = None
 
     @property
     def trials(self) -> int:
@@ -106,7 +109,9 @@ def read_status(root: Path) -> Status:
     # Reasons differ in their numbers; the words before the first number group them.
     reasons = Counter(_without_numbers(reason) for r in receipts for reason in r.failures.values())
     per_trial = statistics.median(r.seconds / len(r.trained) for r in receipts if r.trained) if receipts else None
-    tasks, silence = _ask_slurm(paths, store.missing_blocks())
+    missing = store.missing_blocks()
+    launches = read_launches(paths, "slurm")
+    tasks, silence = _ask_slurm(paths, missing) if launches else ([], None)
     return Status(
         run=str(root),
         done=counts[DONE],
@@ -121,13 +126,12 @@ def read_status(root: Path) -> Status:
         tasks=dict(Counter(task.state for task in tasks)),
         problems=_problems(paths, tasks),
         scheduler=silence,
+        gave_up=(launches[-1].gave_up or None) if launches and missing else None,
     )
 
 
 def _ask_slurm(paths: RunPaths, missing: list[int]) -> tuple[list[Task], str | None]:
     """Tasks of the run, and why Slurm could not be asked."""
-    if not read_launches(paths, "slurm"):
-        return [], None
     try:
         return read_tasks(paths, set(missing)), None
     except SchedulerError as error:

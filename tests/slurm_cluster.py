@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shlex
 import subprocess
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+import yaml
 
+PROFILE: dict[str, Any] = {"partition": "main", "time_min": 20, "mem_gb": 1, "cpus": 1, "array_parallelism": 4}
+CGROUPS = Path("/sys/fs/cgroup")
 SCRIPT = Path(__file__).parent.parent / "slurm/devcluster/devcluster.py"
 
 
@@ -122,6 +126,66 @@ class DevCluster:
 
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and concerned(entry)]
         return [pid for pid in pids if pid != os.getpid()]
+
+
+class User:
+    """Somebody on the login node, with a spec and a profile."""
+
+    def __init__(self, slurm: DevCluster, folder: Path, spec: Path) -> None:
+        self.slurm, self.folder, self.spec = slurm, folder, spec
+        self.root = folder / "runs/tiny"
+
+    def profile(self, **keys: Any) -> Path:
+        path = self.folder / "profile.yaml"
+        path.write_text(yaml.safe_dump(PROFILE | keys))
+        return path
+
+    def memexp(self, *arguments: Any, codes: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
+        done = self.slurm.run("memexp", *arguments, check=False, cwd=self.folder)
+        assert done.returncode in codes, done.stdout + done.stderr
+        return done
+
+    def launch(self, *options: Any, codes: tuple[int, ...] = (0,), **profile: Any) -> str:
+        where = ["--profile", self.profile(**profile), "--yes"]
+        return self.memexp("launch", self.spec, *where, *options, codes=codes).stdout
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self.memexp("status", self.root, "--json", codes=(0, 1, 3)).stdout))
+
+    def blocks(self) -> int:
+        return len(list((self.root / "blocks").glob("*.json")))
+
+    def running(self, field: str = "%i") -> list[str]:
+        """Ids (or another field) of the elements that run now."""
+        lines = self.slurm.run("squeue", "-h", "-r", "-t", "R", "-o", f"{field} %j", check=False).stdout.splitlines()
+        return [line.split()[0] for line in lines if ".next" not in line]
+
+    def of_one_element(self, *command: str) -> None:
+        """Run Slurm's command for an element that runs; for another one where it ended a moment before."""
+
+        def done() -> bool:
+            elements = self.running()
+            words = [word.format(id=elements[0]) for word in command] if elements else []
+            return bool(words) and not self.slurm.run(*words, check=False).returncode
+
+        eventually(done, 60)
+
+    def idle(self) -> bool:
+        """Nothing is in the queue, the follow-up included."""
+        done = self.slurm.run("squeue", "-h", "-o", "%i", check=False)
+        return done.returncode == 0 and not done.stdout.strip()
+
+    def processes(self, what: str) -> list[int]:
+        """Processes of this run whose command line has ``what``."""
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            if any(what in word for word in words) and any(str(self.root) in word for word in words):
+                found.append(int(entry.name))
+        return found
 
 
 def devcluster(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

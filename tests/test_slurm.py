@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import stat
@@ -19,16 +20,16 @@ import numpy as np
 import pytest
 import yaml
 
+from memexp.data import load_data
 from memexp.launch import launch_local
 from memexp.launches import read_launches
 from memexp.local import Resources
-from memexp.run import Run, open_run
+from memexp.run import Run, open_run, prepare_run
 from memexp.store.receipts import read_receipts
 
-from .conftest import assert_same_outcomes
-from .slurm_cluster import DevCluster, eventually, skip_without_slurm
+from .conftest import assert_same_outcomes, make_spec
+from .slurm_cluster import SCRIPT, DevCluster, User, eventually, skip_without_slurm
 
-PROFILE: dict[str, Any] = {"partition": "main", "time_min": 20, "mem_gb": 1, "cpus": 1, "array_parallelism": 4}
 LONG = {"subsets": {"trials": 300}, "training": {"epochs": 300}}
 
 
@@ -38,66 +39,6 @@ def slurm() -> Iterator[DevCluster]:
     skip_without_slurm()
     with DevCluster(accounting="none") as cluster:
         yield cluster
-
-
-class User:
-    """Somebody on the login node, with a spec and a profile."""
-
-    def __init__(self, slurm: DevCluster, folder: Path, spec: Path) -> None:
-        self.slurm, self.folder, self.spec = slurm, folder, spec
-        self.root = folder / "runs/tiny"
-
-    def profile(self, **keys: Any) -> Path:
-        path = self.folder / "profile.yaml"
-        path.write_text(yaml.safe_dump(PROFILE | keys))
-        return path
-
-    def memexp(self, *arguments: Any, codes: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
-        done = self.slurm.run("memexp", *arguments, check=False, cwd=self.folder)
-        assert done.returncode in codes, done.stdout + done.stderr
-        return done
-
-    def launch(self, *options: Any, codes: tuple[int, ...] = (0,), **profile: Any) -> str:
-        where = ["--profile", self.profile(**profile), "--yes"]
-        return self.memexp("launch", self.spec, *where, *options, codes=codes).stdout
-
-    def status(self) -> dict[str, Any]:
-        return dict(json.loads(self.memexp("status", self.root, "--json", codes=(0, 1, 3)).stdout))
-
-    def blocks(self) -> int:
-        return len(list((self.root / "blocks").glob("*.json")))
-
-    def running(self, field: str = "%i") -> list[str]:
-        """Ids (or another field) of the elements that run now."""
-        lines = self.slurm.run("squeue", "-h", "-r", "-t", "R", "-o", f"{field} %j", check=False).stdout.splitlines()
-        return [line.split()[0] for line in lines if ".next" not in line]
-
-    def of_one_element(self, *command: str) -> None:
-        """Run Slurm's command for an element that runs; for another one where it ended a moment before."""
-
-        def done() -> bool:
-            elements = self.running()
-            words = [word.format(id=elements[0]) for word in command] if elements else []
-            return bool(words) and not self.slurm.run(*words, check=False).returncode
-
-        eventually(done, 60)
-
-    def idle(self) -> bool:
-        """Nothing is in the queue, the follow-up included."""
-        done = self.slurm.run("squeue", "-h", "-o", "%i", check=False)
-        return done.returncode == 0 and not done.stdout.strip()
-
-    def processes(self, what: str) -> list[int]:
-        """Processes of this run whose command line has ``what``."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (entry / "cmdline").read_bytes().decode().split("\0")
-            except OSError:
-                continue
-            if any(what in word for word in words) and any(str(self.root) in word for word in words):
-                found.append(int(entry.name))
-        return found
 
 
 @pytest.fixture
@@ -126,13 +67,20 @@ def test_launch_returns_and_the_cluster_does_the_rest(user: User, new_run: Calla
     assert "nothing: no block is missing" in user.launch()
 
 
+@pytest.fixture(scope="module")
+def quiet_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """What 300 trials give on one machine, without disturbance."""
+    spec = make_spec(**LONG)
+    run = prepare_run(spec, load_data(spec.dataset), tmp_path_factory.mktemp("quiet"))
+    launch_local(run, Resources(workers=2), lambda _: None)
+    return run
+
+
 @pytest.mark.timeout(420)
 def test_a_run_survives_everything(
-    user: User, slurm: DevCluster, new_run: Callable[..., Run], write_spec: Callable[..., Path]
+    user: User, slurm: DevCluster, quiet_run: Run, write_spec: Callable[..., Path]
 ) -> None:
     """Killed workers and tasks, a cancelled element, a lost node, requeue, preemption, time limit, a new controller."""
-    quiet = new_run("quiet", **LONG)
-    launch_local(quiet, Resources(workers=2), lambda _: None)
     user.spec = write_spec(**LONG)
     user.launch("--block", 5, seconds_per_trial=40)
 
@@ -158,7 +106,7 @@ def test_a_run_survives_everything(
         eventually(lambda least=4 + 5 * number: user.blocks() >= least and user.running(), 120)
         disturb()
     eventually(lambda: not user.status()["missing"] and user.idle(), 200)
-    assert_same_outcomes(quiet, open_run(user.root))
+    assert_same_outcomes(quiet_run, open_run(user.root))
     receipts = list(read_receipts(open_run(user.root).paths))
     assert sorted(trial for receipt in receipts for trial in receipt.trained) == list(range(300))
     assert len(read_launches(open_run(user.root).paths)) >= 2  # the follow-up submitted what was lost
@@ -207,7 +155,8 @@ def test_a_fault_of_every_task_is_reported_after_a_few_rounds(user: User, slurm:
     said = user.memexp("status", user.root, codes=(3,)).stdout
     assert f"memexp resume {user.root}" in said
     assert "have changed" in user.memexp("logs", user.root, "--failed").stdout
-    assert "after 2 rounds that finished none" in user.memexp("logs", user.root).stdout
+    assert "gave up: 2 blocks of" in " ".join(said.split())
+    assert "after 2 rounds that finished none" in found["gave_up"]
 
 
 def test_a_controller_that_does_not_answer(user: User, slurm: DevCluster) -> None:
@@ -224,14 +173,62 @@ def test_a_controller_that_does_not_answer(user: User, slurm: DevCluster) -> Non
     eventually(lambda: not user.status()["missing"] and user.idle(), 120)
 
 
+def test_a_controller_that_hangs_while_tasks_are_submitted(user: User, slurm: DevCluster) -> None:
+    """sbatch gives up, and yet the array exists once the controller wakes: it must train nothing."""
+    tools = user.folder / "tools"
+    tools.mkdir()
+    hang = shlex.join([sys.executable, str(SCRIPT), "daemon", "hang", "slurmctld", "--root", str(slurm.root)])
+    (tools / "sbatch").write_text(f'#!/bin/sh\n{hang} >&2\nexec {shutil.which("sbatch")} "$@"\n')
+    (tools / "sbatch").chmod(0o755)
+    command = ["memexp", "launch", user.spec, "--profile", user.profile(seconds_per_trial=60), "--yes"]
+    try:
+        done = slurm.run(*command, check=False, cwd=user.folder, env={"PATH": f"{tools}:{slurm.env['PATH']}"})
+    finally:
+        slurm.daemon("wake", "slurmctld")
+    assert done.returncode == 1
+    assert "Socket timed out" in done.stderr
+    assert "Nothing was submitted" in done.stderr
+    assert not list((user.root / "launches").glob("*.json"))
+    ghosts = eventually(lambda: slurm.run("squeue", "-h", "-r", "-o", "%i %j").stdout.splitlines(), 30)
+    assert all(".0" in ghost for ghost in ghosts)  # tasks of the refused launch, without a follow-up job
+    user.launch(seconds_per_trial=60)
+    eventually(lambda: not user.status()["missing"], 120)
+    receipts = list(read_receipts(open_run(user.root).paths))
+    assert sorted(trial for receipt in receipts for trial in receipt.trained) == list(range(20))
+    assert len(read_launches(open_run(user.root).paths)) == 1
+    slurm.run("scancel", "--user=root")
+
+
+@pytest.mark.timeout(300)
+def test_two_copies_of_a_task_at_once(
+    user: User, slurm: DevCluster, quiet_run: Run, write_spec: Callable[..., Path]
+) -> None:
+    """A node that Slurm gave up goes on training; its tasks start elsewhere too; each trial counts once."""
+    user.spec = write_spec(**LONG)
+    user.launch("--block", 5, seconds_per_trial=40)
+    eventually(lambda: user.blocks() >= 1 and user.running("%N"), 60)
+    node = user.running("%N")[0]
+    before = set(user.processes("submitit.core._submit"))
+    slurm.node("kill", node)
+    try:
+        eventually(lambda: any("-r1" in path.stem for path in (user.root / "attempts").glob("*-r1.json")), 90)
+        assert before & set(user.processes("submitit.core._submit"))  # the first copies are still alive
+        eventually(lambda: not user.status()["missing"], 200)
+    finally:
+        slurm.node("start", node)
+    assert_same_outcomes(quiet_run, open_run(user.root))
+    receipts = list(read_receipts(open_run(user.root).paths))
+    assert sorted(trial for receipt in receipts for trial in receipt.trained) == list(range(300))
+
+
 def test_ten_times_the_array_limit(user: User, slurm: DevCluster) -> None:
-    slurm.up(max_array=3)
+    slurm.up(max_array=2)
     slurm.daemon("restart", "slurmctld")
     try:
         said = user.launch("--block", 1, seconds_per_trial=700, array_parallelism=8)
         assert "20 tasks of up to 1 blocks" in said
         (launch,) = read_launches(open_run(user.root).paths)
-        assert [job.count for job in launch.jobs] == [3, 3, 3, 3, 3, 3, 2]
+        assert [job.count for job in launch.jobs] == [2] * 10
         eventually(lambda: not user.status()["missing"] and user.idle(), 200)
     finally:
         slurm.up(max_array=1001)
