@@ -1,47 +1,36 @@
-"""Report: one HTML file that needs no network."""
+"""Report: a folder that opens in any browser, without a network.
+
+index.html is whole by itself and can be sent alone; examples.html, beside it, shows every training example.
+"""
 
 from __future__ import annotations
 
-import base64
-import io
+import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from PIL import Image
 
 from memexp.analysis.estimates import Estimates
+from memexp.analysis.explorer import Images, rank, write_explorer
 from memexp.analysis.figures import as_svg, draw_accuracies, draw_histogram, draw_in_out
 from memexp.analysis.intervals import lemma_bound, worst_case_se
-from memexp.analysis.merged import Merged
+from memexp.analysis.merged import Merged, replace_store
 from memexp.analysis.pairs import Pairs
-from memexp.files import write_atomic
+from memexp.analysis.thumbnails import data_uri
+from memexp.files import explain_full_disk
 from memexp.spec import Spec
 from memexp.store.manifest import Manifest
 
 _GALLERY = 60
 _PAIR_ROWS = 12
 _TESTS_PER_ROW = 4
-_THUMBNAIL = 96
-
-
-class Images(Protocol):
-    """What the report needs of a data set: uint8 or float images (N, H, W, C)."""
-
-    @property
-    def x_train(self) -> NDArray[Any]:
-        """Training images."""
-        ...
-
-    @property
-    def x_test(self) -> NDArray[Any]:
-        """Test images."""
-        ...
 
 
 class Card(NamedTuple):
@@ -65,26 +54,65 @@ class Source:
 
 
 def write_report(source: Source, path: Path) -> Path:
-    """Write the report and return its path."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("memexp.analysis"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("report.html.j2").render(
+    """Write the report's folder, replacing an older one, and return ``path``, its index.html."""
+    folder = path.parent
+    building = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    building.mkdir(parents=True)
+    try:
+        with explain_full_disk(folder, "The estimates are untouched."):
+            write_explorer(
+                building, source.spec.name, source.manifest.classes, source.merged, source.estimates, source.images
+            )
+            (building / "examples.html").write_text(render_examples(source.spec.name))
+            (building / path.name).write_text(_overview(source))
+            replace_store(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return path
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("memexp.analysis"), autoescape=True, undefined=jinja2.StrictUndefined
+)
+
+
+def render_examples(name: str) -> str:
+    """The page that shows data.js and the sprites of :func:`memexp.analysis.explorer.write_explorer`."""
+    return _TEMPLATES.get_template("examples.html.j2").render(name=name)
+
+
+def _overview(source: Source) -> str:
+    return _TEMPLATES.get_template("report.html.j2").render(
         spec=source.spec,
         spec_yaml=yaml.safe_dump(source.spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
         manifest=source.manifest,
         facts=_facts(source),
         warnings=_warnings(source),
         figures=_figures(source),
+        classes=_class_rows(source),
         gallery=[_memorized_card(source, int(i)) for i in _most_memorized(source)],
         pair_rows=_pair_rows(source),
         n_pairs=len(source.estimates.pairs.passing()),
         selection=source.estimates.selection,
         flips=_flips(source),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, page.encode())
-    return path
+
+
+def _class_rows(source: Source) -> list[tuple[int, str, list[str]]]:
+    """Label, name and numbers of each class that has training examples."""
+    scores, labels = source.estimates.scores, source.merged.examples["train_label"]
+    rows = []
+    for label in np.unique(labels).tolist():
+        mine = labels == label
+        means = (_mean(values[mine]) for values in (scores.memorization, scores.in_accuracy, scores.out_accuracy))
+        high = int((scores.memorization[mine] >= 0.25).sum())
+        rows.append((label, _class(source, label), [f"{mine.sum():,}", f"{high:,}", *means]))
+    return rows
+
+
+def _mean(values: NDArray[np.float32]) -> str:
+    defined = values[~np.isnan(values)]
+    return f"{defined.mean():.3f}" if len(defined) else "–"
 
 
 def _facts(source: Source) -> list[tuple[str, str]]:
@@ -143,10 +171,8 @@ def _figures(source: Source) -> dict[str, str]:
 
 
 def _most_memorized(source: Source) -> NDArray[np.intp]:
-    """Most memorized first; equal scores by the interval's lower end, then by index."""
-    scores = source.estimates.scores
-    order = np.lexsort((-scores.memorization_low, -scores.memorization))
-    return order[~np.isnan(scores.memorization[order])][:_GALLERY]
+    order = rank(source.estimates.scores)
+    return order[~np.isnan(source.estimates.scores.memorization[order])][:_GALLERY]
 
 
 def _memorized_card(source: Source, index: int) -> Card:
@@ -155,7 +181,7 @@ def _memorized_card(source: Source, index: int) -> Card:
     label = _class(source, examples["train_label"][index])
     original = f", truly {_class(source, examples['train_label_original'][index])}" if flipped else ""
     return Card(
-        _thumbnail(source.images.x_train[index]),
+        data_uri(source.images.x_train[index]),
         f"{label}{original}",
         (
             f"{scores.memorization[index]:.2f} [{scores.memorization_low[index]:.2f}, "
@@ -183,7 +209,7 @@ def _pair_rows(source: Source) -> list[tuple[Card, list[Card]]]:
 def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
     examples, test = source.merged.examples, pairs.test[k]
     return Card(
-        _thumbnail(source.images.x_test[test]),
+        data_uri(source.images.x_test[test]),
         _class(source, examples["test_label"][test]),
         (
             f"{pairs.influence[k]:.2f} [{pairs.influence_low[k]:.2f}, {pairs.influence_high[k]:.2f}]",
@@ -213,14 +239,3 @@ def _flips(source: Source) -> dict[str, str] | None:
 
 def _class(source: Source, label: int) -> str:
     return source.manifest.classes[int(label)]
-
-
-def _thumbnail(image: NDArray[Any]) -> str:
-    """A PNG data URI; small images are enlarged without smoothing, large ones reduced."""
-    pixels = np.clip(image * 255, 0, 255).astype(np.uint8) if image.dtype.kind == "f" else image
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels[..., :3])
-    if max(picture.size) > _THUMBNAIL:
-        picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    stream = io.BytesIO()
-    picture.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
