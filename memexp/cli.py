@@ -239,7 +239,7 @@ def _resources(workers: int | None, threads: int, device: str) -> Resources:
 @app.command()
 @explained
 def report(run: RunPath) -> None:
-    """Write report/index.html: one page with figures and images, no network needed."""
+    """Write report/: overview, a page per class, every example; opens in any browser, no network needed."""
     from memexp.analysis.report import Source, write_report
     from memexp.run import open_run
 
