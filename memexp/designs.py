@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.index_sets import unpack
 from memexp.seeds import raw_words
 from memexp.spec import MAX_GROUP, Subsets
 
@@ -41,12 +42,19 @@ def draw_masks(subsets: Subsets, n_train: int, trials: Sequence[int]) -> Mask:
     return np.stack(rows) if rows else np.zeros((0, n_train), dtype=np.bool_)
 
 
-def subset_size(subsets: Subsets, n_train: int) -> int:
+def subset_size(subsets: Subsets, n_train: int, trial: int = 0) -> int:
     """Examples that a trial trains on: m of n (exact for ``uniform`` and ``remove``)."""
     if subsets.design == "remove":
-        return n_train - len(set(subsets.removed))
+        return n_train - len(removed_by(subsets, trial)[0])
     assert subsets.ratio is not None
     return round(subsets.ratio * n_train)
+
+
+def removed_by(subsets: Subsets, trial: int) -> tuple[NDArray[np.int64], bool]:
+    """For ``remove``: the index list that the trial leaves out, and whether only its size counts (a control)."""
+    conditions = subsets.conditions
+    name, control = conditions[trial % len(conditions)]
+    return unpack(subsets.index_sets[name]), control
 
 
 def balanced_group(ratio: float) -> tuple[int, int] | None:
@@ -73,9 +81,13 @@ def _bernoulli(subsets: Subsets, n_train: int, trial: int) -> Mask:
 
 
 def _remove(subsets: Subsets, n_train: int, trial: int) -> Mask:
-    """Everything but the given index set; trials differ only in initialization and data order."""
+    """Everything but an index list, or but as many examples at random; lists take turns from trial to trial."""
+    removed, control = removed_by(subsets, trial)
+    if control:
+        keys = raw_words(n_train, subsets.seed, "control", trial)
+        removed = np.argsort(keys, kind="stable")[: len(removed)]
     mask = np.ones(n_train, dtype=np.bool_)
-    mask[list(subsets.removed)] = False
+    mask[removed] = False
     return mask
 
 

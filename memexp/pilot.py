@@ -11,6 +11,7 @@ import torch
 from memexp import models
 from memexp.batches import Work, prepare
 from memexp.data import Data
+from memexp.index_sets import pack
 from memexp.plan import Plan
 from memexp.training import train_block
 
@@ -45,7 +46,7 @@ def _timed(work: Work, n_trials: int, steps: int) -> float:
     training = work.spec.training.model_copy(
         update={"epochs": epochs, "schedule": "constant", "warmup_epochs": 0.0, "milestones": []}
     )
-    subsets = work.spec.subsets.model_copy(update={"design": "remove", "removed": [], "ratio": None})
+    subsets = work.spec.subsets.model_copy(update={"design": "remove", "removed": {"none": pack([])}, "ratio": None})
     tiny = replace(work, spec=work.spec.model_copy(update={"training": training, "subsets": subsets}))
     start = time.perf_counter()
     train_block(tiny, np.ones((n_trials, n_train), dtype=np.bool_), list(range(n_trials)))

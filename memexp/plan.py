@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from memexp.data import Data, load_data
 from memexp.designs import balanced_group, subset_size
 from memexp.errors import DataError, InputError
+from memexp.index_sets import unpack
 from memexp.run import default_block_size
 from memexp.spec import MAX_GROUP, Spec
 from memexp.spec_file import SpecFile
@@ -94,10 +95,15 @@ def _count_parameters(spec: Spec, data: Data | None) -> int:
 def _fit(spec: Spec, n_train: int) -> list[Fault]:
     """What is wrong with this spec on a training set of this size."""
     subsets, faults = spec.subsets, []
-    outside = [index for index in subsets.removed if index >= n_train]
-    if outside:
-        return [Fault(("subsets", "removed"), f"index {outside[0]} is outside the {n_train} training examples")]
-    size = subset_size(subsets, n_train)
+    outside = {name: found[-1] for name in subsets.index_sets if len(found := unpack(subsets.index_sets[name]))}
+    faults += [
+        Fault(("subsets", "removed"), f"index {index} is outside the {n_train} training examples")
+        for index in outside.values()
+        if index >= n_train
+    ]
+    if faults:
+        return faults
+    size = min(subset_size(subsets, n_train, trial) for trial in range(max(1, len(subsets.conditions))))
     if size < 1 or (subsets.design != "remove" and size >= n_train):
         empty = "no example out" if size else "no example in"
         faults.append(
@@ -139,6 +145,9 @@ def _group_faults(spec: Spec) -> list[Fault]:
 
 def _notes(spec: Spec) -> list[str]:
     notes, subsets = [], spec.subsets
+    rest = subsets.trials % max(1, len(subsets.conditions))
+    if rest:
+        notes.append(f"{len(subsets.conditions)} conditions take turns; the last {rest} trials are an incomplete round")
     group = balanced_group(subsets.ratio) if subsets.design == "balanced" and subsets.ratio else None
     if group and subsets.trials % group[0]:
         rest = subsets.trials % group[0]

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, field_validator, model_validator
+
+from memexp.index_sets import pack, read_digest
 
 MAX_GROUP = 100  # trials in a group of the balanced design, at most
 
 PositiveInt = Annotated[StrictInt, Field(ge=1)]
 Seed = Annotated[StrictInt, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+IndexSet = Annotated[str, BeforeValidator(pack, json_schema_input_type=list[Seed] | str)]
 
 
 class _Block(BaseModel):
@@ -157,9 +160,19 @@ class Subsets(_Block):
     ratio: Fraction | None = Field(None, description="share of the training set that a trial sees")
     trials: PositiveInt
     seed: Seed = 0
-    removed: list[Annotated[StrictInt, Field(ge=0)]] = Field(
-        default=[], description="for remove: indices of the training examples left out"
+    removed: dict[str, IndexSet] | str = Field(
+        default={},
+        description="for remove: indices of the training examples left out; or several named lists of them, which "
+        "trials take in turn; or a JSON file of such lists, as `memexp select` writes it",
     )
+    control: bool = Field(
+        False, description="for remove: each list is followed by as many examples drawn at random, anew each time"
+    )
+
+    @field_validator("removed", mode="before")
+    @classmethod
+    def _one_list(cls, removed: Any) -> Any:
+        return {"removed": removed} if isinstance(removed, list) and removed else removed or {}
 
     @model_validator(mode="after")
     def _coherent(self) -> Subsets:
@@ -171,9 +184,28 @@ class Subsets(_Block):
         else:
             if self.ratio is None:
                 raise ValueError(f"ratio is missing; 'design: {self.design}' needs it, for example 0.7")
-            if self.removed:
-                raise ValueError("removed goes with 'design: remove' only")
+            if self.removed or self.control:
+                raise ValueError("removed and control go with 'design: remove' only")
         return self
+
+    @property
+    def index_sets(self) -> dict[str, str]:
+        """The named lists of removed examples, packed; see :mod:`memexp.index_sets`."""
+        assert isinstance(self.removed, dict), "reading the spec replaces the file's name by its content"
+        return self.removed
+
+    @property
+    def conditions(self) -> list[tuple[str, bool]]:
+        """What trials 0, 1, ... remove, round and round: name of a list, and whether a random control of its size.
+
+        A list without examples has no control.
+        """
+        empty = pack([])
+        return [
+            (name, control)
+            for name, packed in self.index_sets.items()
+            for control in ((False, True) if self.control and packed != empty else (False,))
+        ]
 
 
 class Spec(_Block):
@@ -203,5 +235,9 @@ class Spec(_Block):
         Without the name, the number of trials and the dataset block (the data count by content).
         """
         science = self.model_dump(mode="json", exclude={"name", "dataset"})
-        del science["subsets"]["trials"]
+        subsets = science["subsets"]
+        del subsets["trials"]
+        subsets["removed"] = [[name, read_digest(packed)] for name, packed in self.subsets.index_sets.items()]
+        if not subsets["control"]:
+            del subsets["control"]
         return science

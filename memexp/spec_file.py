@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from memexp.errors import SpecError
+from memexp.errors import InputError, SpecError
+from memexp.index_sets import read_sets
 from memexp.spec import Spec
 from memexp.yaml_file import Fault, Place, describe_faults, read_yaml, validate
 
@@ -36,7 +37,17 @@ def read_spec(path: Path) -> SpecFile:
         With every fault: unknown keys (and what was probably meant), wrong values, missing keys.
     """
     spec, lines = read_yaml(path, Spec, "spec")
-    return SpecFile(path, _with_absolute_path(spec, path.parent), lines)
+    file = SpecFile(path, _with_absolute_path(spec, path.parent), lines)
+    removed = spec.subsets.removed
+    if isinstance(removed, dict):
+        return file
+    try:
+        sets = read_sets(path.parent / Path(removed).expanduser())
+    except InputError as error:
+        file.refuse([Fault(("subsets", "removed"), str(error))])
+        raise
+    subsets = spec.subsets.model_copy(update={"removed": sets})
+    return replace(file, spec=file.spec.model_copy(update={"subsets": subsets}))
 
 
 def check_spec(value: Any) -> tuple[Spec | None, list[Fault]]:

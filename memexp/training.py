@@ -1,7 +1,7 @@
 """Train the trials of one block and evaluate them on every example: the whole recipe, read downwards.
 
 The data live on the device as tensors. Trials that can be stacked train together, others one after
-the other, by the same code: a batch is always (S, B, C, H, W) for S trials. Every trial takes the
+the other, by the same code: a batch is always (S, B, C, H, W) for S trials. Stacked trials take the
 same number of steps; its examples come from its own endless stream of permutations of its subset,
 cut into full batches, so that a batch may cross the end of an epoch and none is ever partial.
 
@@ -60,10 +60,10 @@ class Evaluation(NamedTuple):
 # ------------------------------------------------------------------------------------------ training
 
 
-def count_steps(spec: Spec, n_train: int) -> int:
-    """Optimizer steps of every trial: epochs * m / batch size, rounded up."""
+def count_steps(spec: Spec, n_train: int, trial: int = 0) -> int:
+    """Optimizer steps of a trial: epochs * m / batch size, rounded up."""
     recipe = spec.training
-    return math.ceil(recipe.epochs * subset_size(spec.subsets, n_train) / recipe.batch_size)
+    return math.ceil(recipe.epochs * subset_size(spec.subsets, n_train, trial) / recipe.batch_size)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Training, steps: int) -> Callable[[int], None]:
@@ -141,7 +141,7 @@ def _trained(
     recipe, seed = work.spec.training, work.spec.subsets.seed
     stack = models.stack([_fresh(work, trial) for trial in trials]).to(work.device).train()
     optimizer, forget_gradients = _sgd(stack, recipe)
-    steps = count_steps(work.spec, len(work.y_train))
+    steps = count_steps(work.spec, len(work.y_train), trials[0])
     set_rate = _schedule(optimizer, recipe, steps)
     augments = bool(recipe.augment.crop or recipe.augment.flip)
     draws = [torch.Generator(work.device).manual_seed(torch_seed(seed, "augment", trial)) for trial in trials]
@@ -260,10 +260,9 @@ def train_block(work: Work, masks: Mask, trials: Sequence[int], tell: Progress =
     # Momenta of pixels that are always 0 decay to denormal numbers, on which the optimizer was
     # measured five times slower. Zero is what they stand for.
     torch.set_flush_denormal(True)
-    size = models.stack_size(_fresh(work, trials[0]), work.device.type)
-    outcomes: list[Outcome] = []
+    outcomes: dict[int, Outcome] = {}
     with _precision(work.spec.training.precision, work.device) as forward:
-        for part in np.array_split(np.arange(len(trials)), -(-len(trials) // size)):
+        for part in _stacks(work, trials):
             start, done = time.perf_counter(), len(outcomes)
             mine = [trials[k] for k in part]
 
@@ -274,5 +273,13 @@ def train_block(work: Work, masks: Mask, trials: Sequence[int], tell: Progress =
             train = _evaluated(work, stack, work.x_train, work.y_train, len(mine), forward)
             test = _evaluated(work, stack, work.x_test, work.y_test, len(mine), forward)
             seconds = (time.perf_counter() - start) / len(mine)
-            outcomes += [_outcome(work, fed[s], train, test, s, seconds) for s in range(len(mine))]
-    return outcomes
+            outcomes |= {int(k): _outcome(work, fed[s], train, test, s, seconds) for s, k in enumerate(part)}
+    return [outcomes[k] for k in range(len(trials))]
+
+
+def _stacks(work: Work, trials: Sequence[int]) -> list[NDArray[np.intp]]:
+    """Places of the trials that train together: as many as can be stacked, of equally many steps."""
+    size = models.stack_size(_fresh(work, trials[0]), work.device.type)
+    steps = np.array([count_steps(work.spec, len(work.y_train), trial) for trial in trials])
+    alike = [np.flatnonzero(steps == count) for count in np.unique(steps)]
+    return [part for same in alike for part in np.array_split(same, -(-len(same) // size))]

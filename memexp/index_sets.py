@@ -1,0 +1,87 @@
+"""Sets of example indices in a spec, small enough to be written down: packed bits as text."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import zlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.errors import InputError
+
+_MARK = "bits:"
+
+
+def pack(indices: Any) -> str:
+    """Indices as ``bits:`` and base64 of compressed bits; text that is packed already stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(indices, str):
+        unpack(indices)
+        return indices
+    if not isinstance(indices, list | tuple | np.ndarray):
+        raise ValueError("must be a list of training example indices")
+    if any(isinstance(i, bool) or not isinstance(i, int | np.integer) or i < 0 for i in indices):
+        raise ValueError("must be a list of training example indices: integers from 0")
+    mask = np.zeros(1 + max((int(i) for i in indices), default=-1), np.bool_)
+    mask[np.asarray(indices, np.int64)] = True
+    return _MARK + base64.b64encode(zlib.compress(np.packbits(mask).tobytes(), 9)).decode()
+
+
+@lru_cache(maxsize=256)
+def unpack(packed: str) -> NDArray[np.int64]:
+    """The indices, ascending, each once; read-only.
+
+    Raises
+    ------
+    ValueError
+        If the text is not packed indices.
+    """
+    try:
+        if not packed.startswith(_MARK):
+            raise ValueError("no mark")
+        content = zlib.decompress(base64.b64decode(packed.removeprefix(_MARK), validate=True))
+    except (ValueError, binascii.Error, zlib.error) as error:
+        raise ValueError("must be a list of training example indices, or 'bits:' and packed ones") from error
+    indices = np.flatnonzero(np.unpackbits(np.frombuffer(content, np.uint8)))
+    indices.setflags(write=False)
+    return indices
+
+
+def read_digest(packed: str) -> str:
+    """sha256 of the indices."""
+    return hashlib.sha256(unpack(packed).astype("<i8").tobytes()).hexdigest()
+
+
+def read_sets(path: Path) -> dict[str, str]:
+    """Read a JSON file of named index lists, and pack them.
+
+    Raises
+    ------
+    InputError
+        If it is missing or something else.
+    """
+    wanted = 'wanted is {"name": [index, ...], ...}, as `memexp select` writes it'
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); {wanted}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON file ({error}); {wanted}") from error
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"{path} has no named lists; {wanted}")
+    try:
+        return {name: pack(indices) for name, indices in content.items()}
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; {wanted}") from error
