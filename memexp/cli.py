@@ -340,5 +340,7 @@ def _list_profiles() -> None:
             out.print(f"{path.stem}  {path}", markup=False, soft_wrap=True)
 
 
-for _command in (cli_analysis.merge, cli_analysis.estimate, cli_watch.status, cli_watch.cancel, cli_watch.logs):
+for _command in (
+    cli_analysis.merge, cli_analysis.estimate, cli_analysis.select, cli_watch.status, cli_watch.cancel, cli_watch.logs
+):  # fmt: skip
     app.command()(explained(_command))

@@ -9,6 +9,7 @@ import typer
 
 from memexp.cli_watch import RunPath
 from memexp.console import out, progress, remark, show
+from memexp.errors import InputError
 
 if TYPE_CHECKING:
     from memexp.analysis.estimates import Estimates
@@ -58,6 +59,28 @@ def estimate(
         result = store.estimate(found, selection, dense, tell, memory_gb, device)
     summarize(found, result)
     out.print(str(found.paths.estimates), soft_wrap=True)
+
+
+def select(
+    run: RunPath,
+    to: Annotated[Path, typer.Option("--out", help="The JSON file to write; `removed:` of a spec takes it.")],
+    memorization: Annotated[
+        str | None, typer.Option(help="Least memorization, one list for each. [default: 0.1,0.2,...,0.9]")
+    ] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Also the training examples of high-influence pairs.")] = False,
+) -> None:
+    """Write lists of memorized examples, to be removed by a run of 'design: remove'."""
+    from memexp.analysis import removal
+    from memexp.run import open_run
+
+    _, estimates = estimates_of(open_run(run))
+    try:
+        thresholds = removal.THRESHOLDS if memorization is None else tuple(map(float, memorization.split(",")))
+    except ValueError as error:
+        raise InputError(f"--memorization {memorization} is no list of numbers; give for example 0.25,0.5") from error
+    sets = removal.select_sets(estimates, thresholds, pairs)
+    show([(name, f"{len(indices):,} examples") for name, indices in sets.items()])
+    out.print(str(removal.write_sets(sets, to)), soft_wrap=True)
 
 
 def estimates_of(run: Run) -> tuple[Merged, Estimates]:

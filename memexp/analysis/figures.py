@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -11,6 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from memexp.analysis.published import Row
+from memexp.analysis.removal import Condition
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
 
@@ -55,6 +58,65 @@ def draw_in_out(axes: Axes, in_accuracy: NDArray[np.float32], out_accuracy: NDAr
     axes.set_ylabel("accuracy when in")
     axes.set_aspect("equal")
     return axes
+
+
+def draw_marginal_utility(axes: Axes, kept: Axes, conditions: Sequence[Condition], published: Sequence[Row]) -> Axes:
+    """Accuracy after removing memorized examples and after removing random ones; below, the share that is left.
+
+    Parameters
+    ----------
+    axes, kept
+        The upper and the lower panel.
+    conditions
+        Of a `remove` run with random controls, thresholds ascending in their names' last word.
+    published
+        Rows of figure2.csv, drawn thin; differences to their own last value, so that the scales agree.
+    """
+    for control, colour, name in ((False, ORANGE, "memorized removed"), (True, BLUE, "as many at random")):
+        mine = [c for c in conditions if c.control == control and c.name.startswith("memorization")]
+        x = [float(c.name.split()[-1]) for c in mine]
+        axes.errorbar(x, [c.mean for c in mine], [c.deviation for c in mine], color=colour, capsize=2, label=name)
+    whole = next((c for c in conditions if not c.removed), None)
+    if whole is not None:
+        axes.axhline(whole.mean, color=GREY, linewidth=0.8, label="nothing removed")
+    if published and whole is not None:
+        x = [float(row["threshold"]) for row in published]
+        for key, colour in (("memorized", ORANGE), ("random", BLUE)):
+            y = [float(row[key]) - float(published[-1][key]) + whole.mean for row in published]
+            axes.plot(x, y, ":", color=colour, linewidth=1, label=f"{published[0]['dataset']}, published, shifted")
+    axes.set_ylabel("test accuracy")
+    axes.legend(frameon=False, fontsize=7)
+    total = max(c.removed for c in conditions if c.name.startswith("memorization"))
+    mine = [c for c in conditions if not c.control and c.name.startswith("memorization")]
+    kept.plot([float(c.name.split()[-1]) for c in mine], [c.removed for c in mine], color=GREY, marker=".")
+    kept.set_ylim(0, 1.05 * total)
+    kept.set_ylabel("removed")
+    kept.set_xlabel("memorization at least")
+    return axes
+
+
+def draw_with_published(axes: Axes, values: NDArray[Any], published: Sequence[Row], name: str) -> Axes:
+    """Histogram as shares of all, with the paper's counts in the same way."""
+    edges = [float(published[0]["from"]), *(float(row["to"]) for row in published)]
+    edges[0] = min(edges[0], float(np.nanmin(values, initial=edges[0])))
+    counts, _ = np.histogram(values[~np.isnan(values)], edges)
+    axes.stairs(counts / max(1, counts.sum()), edges, fill=True, color=BLUE, alpha=0.7, label="this run")
+    theirs = np.array([int(row["count"]) for row in published])
+    axes.stairs(theirs / theirs.sum(), edges, color=ORANGE, label=f"{published[0]['dataset']}, published")
+    axes.set_yscale("log")
+    axes.set_xlabel(name)
+    axes.set_ylabel("share")
+    axes.legend(frameon=False, fontsize=7)
+    return axes
+
+
+def draw_images(axes: NDArray[Any], images: Sequence[NDArray[Any] | None], titles: Sequence[str]) -> None:
+    """Images (H, W, C) into Axes of the same number, a title above each; None leaves a gap."""
+    for place, image, title in zip(axes.ravel(), images, titles, strict=True):
+        place.axis("off")
+        if image is not None:
+            place.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
+            place.set_title(title, fontsize=7, pad=2)
 
 
 def as_svg(draw: Callable[[Axes], Any], width: float = 5.2, height: float = 3.0) -> str:

@@ -1,0 +1,141 @@
+"""What removing examples costs: accuracy by condition of a `remove` run, beside random controls.
+
+The paper's Figure 2 (memorized examples above a threshold) and its table on the high-influence set.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.analysis.estimates import Estimates
+from memexp.errors import InputError
+from memexp.files import write_atomic
+from memexp.index_sets import unpack
+from memexp.spec import Spec
+from memexp.store.trials import DONE, TrialStore
+
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+NOTHING = "nothing"
+HIGH_INFLUENCE = "high influence"
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Trials that left out the same thing.
+
+    Attributes
+    ----------
+    name
+        Of the index list.
+    control
+        Whether as many random examples were left out instead, drawn anew for each trial.
+    removed
+        Number of examples left out.
+    accuracy : float64, shape (R,)
+        Of each finished trial, on the test examples in question.
+    """
+
+    name: str
+    control: bool
+    removed: int
+    accuracy: Floats
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy; NaN without trials."""
+        return float(self.accuracy.mean()) if len(self.accuracy) else math.nan
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation over trials (of the sample); NaN with fewer than two."""
+        return float(self.accuracy.std(ddof=1)) if len(self.accuracy) > 1 else math.nan
+
+    @property
+    def se(self) -> float:
+        """Standard error of the mean."""
+        return self.deviation / math.sqrt(len(self.accuracy)) if len(self.accuracy) else math.nan
+
+
+def difference(first: Condition, second: Condition) -> tuple[float, float]:
+    """Difference of the mean accuracies and its standard error (independent trials, Welch)."""
+    return first.mean - second.mean, math.hypot(first.se, second.se)
+
+
+def read_conditions(spec: Spec, store: TrialStore, tests: NDArray[np.intp] | None = None) -> list[Condition]:
+    """Accuracies of a `remove` run, condition by condition, in the order of the spec.
+
+    Parameters
+    ----------
+    spec, store
+        Of the run.
+    tests
+        Accuracy on these test examples only.
+
+    Raises
+    ------
+    InputError
+        If the run has another design.
+    """
+    if spec.subsets.design != "remove":
+        raise InputError(f"{store.path} has design {spec.subsets.design}; conditions are those of 'design: remove'")
+    status = store.status()
+    accuracies: Floats = np.full(len(status), np.nan)
+    for number in range(store.layout.n_blocks):
+        trials = store.layout.block(number)
+        done = np.asarray(status[trials.start : trials.stop] == DONE)
+        if done.any():
+            right = store.read_block(number)["test_correct"]
+            right = right if tests is None else right[:, tests]
+            accuracies[trials.start : trials.stop][done] = right[done].mean(axis=1)
+    conditions = spec.subsets.conditions
+    found = []
+    for place, (name, control) in enumerate(conditions):
+        mine = accuracies[place :: len(conditions)]
+        size = len(unpack(spec.subsets.index_sets[name]))
+        found.append(Condition(name, control, size, mine[~np.isnan(mine)]))
+    return found
+
+
+def select_sets(
+    estimates: Estimates, thresholds: Sequence[float] = THRESHOLDS, pairs: bool = False
+) -> dict[str, list[int]]:
+    """Index lists to remove, for a spec: nothing, memorization of at least each threshold, the set S_h.
+
+    Parameters
+    ----------
+    estimates
+        Of the run that tells what is memorized.
+    thresholds
+        Ascending; equal lists are kept, empty ones left out.
+    pairs
+        Also the training examples of the selected high-influence pairs.
+    """
+    sets: dict[str, list[int]] = {NOTHING: []}
+    with np.errstate(invalid="ignore"):
+        for threshold in thresholds:
+            chosen = np.flatnonzero(estimates.scores.memorization >= threshold)
+            if len(chosen):
+                sets[f"memorization >= {threshold:g}"] = chosen.tolist()
+    if pairs:
+        chosen = np.unique(estimates.pairs.passing().train)
+        if not len(chosen):
+            raise InputError("no pair passes the thresholds of the estimate; lower them with `memexp estimate`")
+        sets[HIGH_INFLUENCE] = chosen.tolist()
+    return sets
+
+
+def write_sets(sets: dict[str, list[int]], path: Path) -> Path:
+    """Write index lists as JSON, for `removed:` in a spec."""
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist; create it, or give another --out")
+    write_atomic(path, (json.dumps(sets) + "\n").encode())
+    return path
