@@ -340,5 +340,13 @@ def _list_profiles() -> None:
             out.print(f"{path.stem}  {path}", markup=False, soft_wrap=True)
 
 
-for _command in (cli_analysis.merge, cli_analysis.estimate, cli_watch.status, cli_watch.cancel, cli_watch.logs):
+for _command in (
+    cli_analysis.merge,
+    cli_analysis.estimate,
+    cli_analysis.compare,
+    cli_analysis.export,
+    cli_watch.status,
+    cli_watch.cancel,
+    cli_watch.logs,
+):
     app.command()(explained(_command))

@@ -1,4 +1,4 @@
-"""Commands that read a run: merge and estimate. torch is imported where influence is computed."""
+"""Commands that read a run: merge, estimate, compare, export. torch is imported where influence is computed."""
 
 from __future__ import annotations
 
@@ -58,6 +58,52 @@ def estimate(
         result = store.estimate(found, selection, dense, tell, memory_gb, device)
     summarize(found, result)
     out.print(str(found.paths.estimates), soft_wrap=True)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run.")],
+    second: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN_B", help="A run, or a .npz of published values. [default: halves of RUN_A]"),
+    ] = None,
+    figure: Annotated[Path | None, typer.Option(help="Write scatter and curves there (.svg, .png or .pdf).")] = None,
+) -> None:
+    """Agreement of two runs, of a run with published values, or of a run's two halves, beside chance."""
+    from memexp.analysis import compare as sides
+    from memexp.run import open_run
+
+    merged = _merged(open_run(first))
+    if second is None:
+        a, b = sides.halves_of_run(merged)
+    elif second.is_dir():
+        a, b = sides.side_of_run(merged), sides.side_of_run(_merged(open_run(second)))
+    else:
+        a, b = sides.side_of_run(merged), sides.side_of_file(second)
+    found = sides.compare(a, b)
+    out.print(f"{found.names[0]} against {found.names[1]}", markup=False, soft_wrap=True)
+    for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
+        out.print(f"\n{name}" + ("" if curves else ": nothing to compare"), markup=False)
+        if curves:
+            sides.table(curves, lambda line: out.print(line, markup=False, soft_wrap=True))
+    if figure is not None:
+        from memexp.analysis.figures import save_comparison
+
+        out.print(str(save_comparison(found, figure)), soft_wrap=True)
+
+
+def export(
+    run: RunPath,
+    to: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    form: Annotated[
+        Literal["fz", "csv", "parquet"], typer.Option("--format", help="fz: keys of the paper's released files.")
+    ] = "fz",
+) -> None:
+    """Write memorization and influence for other programs."""
+    from memexp.analysis.export import export as write
+    from memexp.run import open_run
+
+    for path in write(*estimates_of(open_run(run)), form, to):
+        out.print(str(path), soft_wrap=True)
 
 
 def estimates_of(run: Run) -> tuple[Merged, Estimates]:

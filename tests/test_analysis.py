@@ -108,6 +108,7 @@ def test_estimates_equal_the_brute_force_loop_bit_for_bit(
         patch.setattr(merged_module, "_ROWS", rows)
         patch.setattr(merged_module, "_CHUNKS", 2)
         patch.setattr(products, "_WIDEST", tile)
+        patch.setattr(products, "_HEIGHT", tile)
         patch.setattr(dense_module, "_WIDTH", tile)
         merged = merge(paths)
         selection = Selection(memorization=0.2, influence=0.1, most=37)
