@@ -25,7 +25,7 @@ class Agreement:
     jaccard
         Selected by both, as a share of those selected by either.
     mean_difference
-        Mean absolute difference, over those selected by either.
+        Mean absolute difference, over those selected by either whose values are both known.
     first, second
         How many each selects.
     """
@@ -59,22 +59,38 @@ class Accuracies:
 
 
 def agree(first: Floats, second: Floats, thresholds: Floats) -> Agreement:
-    """Compare two estimates of the same things, each of shape (P,); undefined ones are left out."""
+    """Compare two estimates of the same things, each of shape (P,).
+
+    What is NaN in one of them is left out; -inf says that the value is below every threshold and not
+    otherwise known. They are compared as float32, the precision in which estimates are stored.
+    """
     defined = ~(np.isnan(first) | np.isnan(second))
-    a, b = first[defined], second[defined]
-    apart = np.abs(a - b)
+    a, b = first[defined].astype(np.float32), second[defined].astype(np.float32)
+    known = np.isfinite(a) & np.isfinite(b)
+    apart = np.abs(np.where(known, a, 0) - np.where(known, b, 0))
     rows = []
     for threshold in thresholds:
-        in_a, in_b = a >= threshold, b >= threshold
-        either, both = in_a | in_b, in_a & in_b
-        n_either = int(either.sum())
-        jaccard, mean = (both.sum() / n_either, apart[either].mean()) if n_either else (np.nan, np.nan)
+        in_a, in_b = a >= np.float32(threshold), b >= np.float32(threshold)
+        either = in_a | in_b
+        jaccard = (in_a & in_b).sum() / either.sum() if either.any() else np.nan
+        mean = apart[either & known].mean(dtype=np.float64) if (either & known).any() else np.nan
         rows.append((jaccard, mean, in_a.sum(), in_b.sum()))
     jaccards, means, n_first, n_second = (np.array(column) for column in zip(*rows, strict=True))
     return Agreement(np.asarray(thresholds), jaccards, means, n_first.astype(np.int64), n_second.astype(np.int64))
 
 
-def agree_by_chance(
+def mean_agreement(found: list[Agreement]) -> Agreement:
+    """The mean of several at the same thresholds; NaN where one of them selects nothing."""
+    return Agreement(
+        found[0].threshold,
+        np.mean([one.jaccard for one in found], axis=0),
+        np.mean([one.mean_difference for one in found], axis=0),
+        np.rint(np.mean([one.first for one in found], axis=0)).astype(np.int64),
+        np.rint(np.mean([one.second for one in found], axis=0)).astype(np.int64),
+    )
+
+
+def agree_by_binomials(
     first: Accuracies, second: Accuracies, thresholds: Floats, draws: int = 20, seed: int = 0
 ) -> Agreement:
     """Agreement if both were drawn from the same true accuracies: what pure binomial noise gives.
@@ -91,13 +107,7 @@ def agree_by_chance(
     for _ in range(draws):
         one, other = (draw_accuracies(p_in, side.in_count, p_out, side.out_count, random) for side in (first, second))
         found.append(agree(one.difference(), other.difference(), thresholds))
-    return Agreement(
-        found[0].threshold,
-        np.mean([one.jaccard for one in found], axis=0),
-        np.mean([one.mean_difference for one in found], axis=0),
-        np.rint(np.mean([one.first for one in found], axis=0)).astype(np.int64),
-        np.rint(np.mean([one.second for one in found], axis=0)).astype(np.int64),
-    )
+    return mean_agreement(found)
 
 
 def draw_accuracies(
@@ -108,8 +118,11 @@ def draw_accuracies(
 
 
 def rank_correlation(first: Floats, second: Floats) -> float:
-    """Spearman's: the correlation of the ranks, ties sharing their mean rank."""
+    """Spearman's: the correlation of the ranks, ties sharing their mean rank; NaN where it has none."""
     from scipy.stats import spearmanr
 
-    defined = ~(np.isnan(first) | np.isnan(second))
-    return float(spearmanr(first[defined], second[defined]).statistic)
+    known = np.isfinite(first) & np.isfinite(second)
+    a, b = first[known], second[known]
+    if len(a) < 2 or a.min() == a.max() or b.min() == b.max():
+        return np.nan
+    return float(spearmanr(a, b).statistic)

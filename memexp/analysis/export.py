@@ -20,6 +20,8 @@ from memexp.files import explain_full_disk, write_atomic
 
 Arrays = dict[str, NDArray[Any]]
 
+_ROWS = 65536
+
 
 def export(merged: Merged, estimates: Estimates, form: str, out: Path) -> list[Path]:
     """Write the estimates in another format; returns the files written.
@@ -35,10 +37,12 @@ def export(merged: Merged, estimates: Estimates, form: str, out: Path) -> list[P
     Raises
     ------
     InputError
-        If the format needs a library that is not installed.
+        If the file cannot be written there, or the format needs a library that is not installed.
     """
     if not out.parent.is_dir():
         raise InputError(f"the folder {out.parent} does not exist; create it, or give another --out")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give --out the name of a file in it")
     write: dict[str, Callable[[Arrays, Path], None]] = {"csv": _write_csv, "parquet": _write_parquet}
     with explain_full_disk(out, "The estimates are untouched."):
         if form == "fz":
@@ -73,8 +77,9 @@ def released_format(merged: Merged, estimates: Estimates) -> Arrays:
     for label in np.unique(np.concatenate([train_label, test_label])):
         trains, tests = np.flatnonzero(train_label == label), np.flatnonzero(test_label == label)
         arrays[f"tr_classidx_{label}"], arrays[f"tt_classidx_{label}"] = trains, tests
-        matrix = trials.influence(Tile(tests, trains)).T if len(trains) and len(tests) else np.empty((len(trains), 0))
-        arrays[f"infl_matrix_class{label}"] = matrix.astype(np.float32)
+        empty = not len(trains) or not len(tests)
+        matrix = np.empty((len(tests), len(trains)), np.float32) if empty else trials.influence(Tile(tests, trains))
+        arrays[f"infl_matrix_class{label}"] = np.ascontiguousarray(matrix.T)
     return arrays
 
 
@@ -95,7 +100,10 @@ def _write_csv(columns: Arrays, out: Path) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(zip(*(values.astype(str).tolist() for values in columns.values()), strict=True))
+    length = len(next(iter(columns.values())))
+    for top in range(0, length, _ROWS):  # as text, a table takes many times the memory of its numbers
+        part = (values[top : top + _ROWS].astype(str).tolist() for values in columns.values())
+        writer.writerows(zip(*part, strict=True))
     write_atomic(out, text.getvalue().encode())
 
 

@@ -76,8 +76,8 @@ def as_svg(draw: Callable[[Axes], Any], width: float = 5.2, height: float = 3.0)
 
 def draw_scatter(axes: Axes, curves: Curves, names: tuple[str, str]) -> Axes:
     """The two estimates of each example or pair; darker is more."""
-    defined = ~(np.isnan(curves.first) | np.isnan(curves.second))
-    a, b = curves.first[defined], curves.second[defined]
+    known = np.isfinite(curves.first) & np.isfinite(curves.second)
+    a, b = curves.first[known], curves.second[known]
     low = float(min(a.min(initial=0), b.min(initial=0)))
     counts, x_edges, y_edges = np.histogram2d(a, b, bins=60, range=[[low, 1]] * 2)
     axes.pcolormesh(x_edges, y_edges, np.log1p(counts).T, cmap="Blues", rasterized=True)
@@ -87,7 +87,7 @@ def draw_scatter(axes: Axes, curves: Curves, names: tuple[str, str]) -> Axes:
 
 
 def draw_agreement(axes: Axes, curves: Curves) -> Axes:
-    """Jaccard index and mean difference over the threshold; dashed what chance alone would give."""
+    """Jaccard index and mean difference over the threshold; dashed: the trials of both dealt anew."""
     for found, style in ((curves.found, "-"), (curves.by_chance, "--")):
         if found is not None:
             axes.plot(found.threshold, found.jaccard, style, color=BLUE, label="Jaccard index")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,14 @@ class Selection:
     all_classes: bool = False
     strongest: int = 0
     fdr: float | None = None
+
+    def passes(self, memorization: NDArray[Any], influence: NDArray[Any]) -> NDArray[np.bool_]:
+        """The rule on pairs of a class, given the training example's memorization: both of shape (P,).
+
+        Compared in the precision that they have, so that a value printed as the threshold passes.
+        """
+        least = (memorization.dtype.type(self.memorization), influence.dtype.type(self.influence))
+        return np.asarray((memorization >= least[0]) & (influence >= least[1]))
 
 
 @dataclass(frozen=True)
@@ -176,9 +184,7 @@ class Search:
         """All pairs that were kept, strongest first, with their errors."""
         kept = join([self.passing, self.by_test, self.by_train]).unique()
         pairs = self._described(kept)
-        passes = (pairs.influence >= np.float32(self.selection.influence)) & (
-            self.memorization[pairs.train] >= np.float32(self.selection.memorization)
-        )
+        passes = self.selection.passes(self.memorization[pairs.train], pairs.influence)
         if self.selection.fdr is not None:
             passes &= pairs.fdr <= self.selection.fdr
         passes &= passes.cumsum() <= self.selection.most

@@ -43,13 +43,3 @@ def pair_facts(train: NDArray[Any], test: NDArray[Any]) -> PairFacts:
         int(per_train.max(initial=0)),
         int(per_test.max(initial=0)),
     )
-
-
-def passes(memorization: NDArray[Any], influence: NDArray[Any], least: tuple[float, float]) -> NDArray[np.bool_]:
-    """The selection rule on pairs of one class, each of shape (P,); ``least`` memorization and influence."""
-    return np.asarray((memorization >= least[0]) & (influence >= least[1]))
-
-
-def influential_set(train: NDArray[Any]) -> NDArray[np.int64]:
-    """S_h: the training examples of the selected pairs, ascending; what to write under ``removed`` in a spec."""
-    return np.unique(train).astype(np.int64)

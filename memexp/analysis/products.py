@@ -65,7 +65,7 @@ class Trials:
 
     def __init__(self, test_correct: Packed, mask: Packed, n_trials: int, device: str = "cpu") -> None:
         self.n_trials = n_trials
-        self.correct, self.in_count = (_row_sums(bits) for bits in (test_correct, mask))
+        self.correct, self.in_count = (row_sums(bits) for bits in (test_correct, mask))
         self._test, self._mask, self._device = test_correct, mask, device
         self._lock = Lock()
         self._kept: tuple[Index | None, Tensor | None] = (None, None)
@@ -92,7 +92,7 @@ class Trials:
     def pair_counts(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[Counts, Counts, Counts, Counts]:
         """In-correct, in, out-correct and out counts of the given pairs, each of shape (P,)."""
         parts = [slice(top, top + 65536) for top in range(0, len(train), 65536)]
-        both = [_row_sums(self._mask[train[part]] & self._test[test[part]]) for part in parts]
+        both = [row_sums(self._mask[train[part]] & self._test[test[part]]) for part in parts]
         in_correct = np.concatenate([np.empty(0, np.int64), *both])
         in_count = self.in_count[train]
         return in_correct, in_count, self.correct[test] - in_correct, self.n_trials - in_count
@@ -204,7 +204,8 @@ def tiles(trials: Trials, tests: Index, trains: Index, memory_gb: float) -> Iter
             yield Tile(part, columns[left : left + width])
 
 
-def _row_sums(bits: Packed) -> Counts:
+def row_sums(bits: Packed) -> Counts:
+    """Ones in each row of packed bits."""
     sums = np.empty(len(bits), np.int64)
     for top in range(0, len(bits), 65536):
         sums[top : top + 65536] = _ONES[bits[top : top + 65536]].sum(1, dtype=np.int64)
