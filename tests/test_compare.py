@@ -301,7 +301,7 @@ def test_trials_drawn_from_the_published_histogram_agree_like_the_papers_two_run
         wrong = draws.random(inside.shape, np.float32) < band[:, None].astype(np.float32)
         mask.append(np.packbits(inside, axis=1))
         right.append(np.packbits(inside | ~wrong, axis=1))
-    whole = Outcomes(np.concatenate(mask), np.concatenate(right), np.empty((0, 500), np.uint8), 4000)
+    whole = Outcomes(np.concatenate(mask), np.concatenate(right), right[0], 4000)
     halves = [half.accuracies() for half in deal([whole], (2000, 2000), draws)]
     found = agree(*(half.difference() for half in halves), MEMORIZATION_THRESHOLDS)
     noise = agree_by_binomials(*halves, MEMORIZATION_THRESHOLDS, draws=2)
