@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,6 +142,24 @@ def assert_same_estimates(a: Estimates, b: Estimates) -> None:
             np.testing.assert_array_equal(left, right)
     assert a.selection == b.selection
     assert a.n_trials == b.n_trials
+
+
+def test_tiles_side_by_side_on_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_WIDEST", 5)
+    bits = random_trials(70, 90, 40, 5)
+    trials = packed(bits["test_correct"].T, bits["mask"].T)
+    memorization, labels = np.ones(90, np.float32), (np.arange(40) % 2, np.arange(90) % 2)
+    selection = Selection(influence=0.05, strongest=2, all_classes=True)
+    alone, _ = select_pairs(trials, labels, memorization, selection, memory_gb=1e-5)
+    torch.set_num_threads(4)  # the fixture sets it back to 1 for the next test
+    together, _ = select_pairs(trials, labels, memorization, selection, memory_gb=1e-5)
+    assert len(alone) > 100
+    for field in fields(alone):
+        np.testing.assert_array_equal(getattr(alone, field.name), getattr(together, field.name))
+    assert torch.get_num_threads() == 4
+    with pytest.raises(ZeroDivisionError):
+        list(products.in_parallel(lambda item: 1 // item, [1, 2, 0, 4, 5, 6, 7, 8, 9]))
+    assert torch.get_num_threads() == 4
 
 
 @given(st.lists(st.integers(0, 30), max_size=5), st.integers(0, 2**32))
