@@ -8,14 +8,13 @@ from raw generator words and stable sorts only; ``tests/test_designs.py`` pins t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memexp.seeds import raw_words
-from memexp.spec import MAX_GROUP, Subsets
+from memexp.spec import Subsets, balanced_group
 
 Mask = NDArray[np.bool_]
 
@@ -47,14 +46,6 @@ def subset_size(subsets: Subsets, n_train: int) -> int:
         return n_train - len(set(subsets.removed))
     assert subsets.ratio is not None
     return round(subsets.ratio * n_train)
-
-
-def balanced_group(ratio: float) -> tuple[int, int] | None:
-    """(group, out): each example is out in ``out`` of every ``group`` trials; None if ratio fits no group."""
-    fraction = Fraction(ratio).limit_denominator(MAX_GROUP)
-    if abs(float(fraction) - ratio) > 1e-9 or fraction in (0, 1):
-        return None
-    return fraction.denominator, fraction.denominator - fraction.numerator
 
 
 def _uniform(subsets: Subsets, n_train: int, trial: int) -> Mask:

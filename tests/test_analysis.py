@@ -20,7 +20,7 @@ from memexp.analysis import merged as merged_module
 from memexp.analysis import products
 from memexp.analysis.counts import TrainCounts, count_train
 from memexp.analysis.estimates import Estimates, estimate, is_current, open_estimates
-from memexp.analysis.intervals import difference, lemma_bound, worst_case_se
+from memexp.analysis.intervals import difference
 from memexp.analysis.merged import merge, open_merged
 from memexp.analysis.pairs import Selection, select_pairs
 from memexp.analysis.products import Tile, Trials
@@ -250,11 +250,3 @@ def test_flipped_labels_are_the_memorized_ones(run_copy: Run) -> None:
     assert (scores.memorization <= scores.memorization_high).all()
     assert (scores.in_count == 28).all()  # balanced: 7 of every 10
     assert (scores.out_count == 12).all()
-
-
-def test_the_bound_of_lemma_2_1_and_the_true_worst_case() -> None:
-    """Numbers computed by hand from the formulas at the paper's ratio."""
-    assert lemma_bound(0.7, 2000) == pytest.approx(0.0488, abs=5e-5)
-    assert lemma_bound(0.7, 4000) == pytest.approx(0.0345, abs=5e-5)
-    assert worst_case_se(0.7, 2000) == pytest.approx(0.0244, abs=5e-5)
-    assert worst_case_se(0.7, 4000) == pytest.approx(0.0173, abs=5e-5)

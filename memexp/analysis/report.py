@@ -17,10 +17,10 @@ from PIL import Image
 
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.figures import as_svg, draw_accuracies, draw_histogram, draw_in_out
-from memexp.analysis.intervals import lemma_bound, worst_case_se
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
 from memexp.files import write_atomic
+from memexp.precision import lemma_bound, worst_case_se
 from memexp.spec import Spec
 from memexp.store.manifest import Manifest
 
