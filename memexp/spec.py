@@ -170,7 +170,10 @@ class Subsets(_Block):
         None, description="instead of trials: the standard error of memorization to reach even in the worst case"
     )
     trials: PositiveInt = Field(
-        None, validate_default=True, description="how many models to train; follows from target_se where that is given"
+        None,
+        validate_default=True,
+        description="how many models to train; follows from target_se where that is given",
+        json_schema_extra=lambda schema: schema.__delitem__("default"),
     )
     seed: Seed = 0
     removed: list[Annotated[StrictInt, Field(ge=0)]] = Field(

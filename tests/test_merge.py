@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,3 +156,22 @@ def test_the_command_merges_seeds_and_explains_strangers(memexp: Callable[..., A
     assert refused.returncode == 2
     assert "different experiments and cannot be merged" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_store_that_grew_is_opened_by_xarray_as_it_is_now(tmp_path: Path) -> None:
+    """In a process where every warning is an error: what xarray reads in one look must not be yesterday's."""
+    trials = random_trials(20, 6, 4, 0)
+    status = np.full(20, DONE, np.uint8)
+    status[10:] = MISSING
+    paths = make_store(tmp_path / "a", trials, status, 5)
+    merge(paths)
+    merge(paths, [make_store(tmp_path / "b", trials, np.full(20, DONE, np.uint8), 5)])
+    program = (
+        "import sys, xarray; store = xarray.open_zarr(sys.argv[1]); "
+        "print(sorted(store.sizes.items()), int(store.mask.sum()), sorted(store.trial.values.tolist()) == list(range(20)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, paths.merged], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"[('test', 4), ('train', 6), ('trial', 20)] {trials['mask'].sum()} True\n"
