@@ -39,16 +39,19 @@ def interval_table(n_in: int, n_out: int) -> tuple[Floats, Floats]:
     low, high : float64, shape (n_in + 1, n_out + 1)
         Indexed by the numbers of correct trials; rounded outwards to a multiple of 0.005.
     """
+    if n_in < n_out:  # one table for both, so that in and out exchanged give the same to the last bit
+        low, high = interval_table(n_out, n_in)
+        return -high.T, -low.T
     k_in, k_out = (k.ravel().astype(np.float64) for k in np.indices((n_in + 1, n_out + 1)))
     distances = _scores(k_in, n_in, k_out, n_out)
     rows = zip(_DIFFERENCES, distances, strict=True)
     kept = np.stack([_p_values(k_in, n_in, k_out, n_out, delta, distance) > LEVEL for delta, distance in rows])
     last = len(_DIFFERENCES) - 1
     first_kept, last_kept = kept.argmax(0), last - kept[::-1].argmax(0)
-    low = _DIFFERENCES[np.maximum(first_kept - 1, 0)]
-    high = _DIFFERENCES[np.minimum(last_kept + 1, last)]
     shape = (n_in + 1, n_out + 1)
-    return low.reshape(shape), high.reshape(shape)
+    low = _DIFFERENCES[np.maximum(first_kept - 1, 0)].reshape(shape)
+    high = _DIFFERENCES[np.minimum(last_kept + 1, last)].reshape(shape)
+    return (low, high) if n_in > n_out else (np.minimum(low, -high.T), np.maximum(high, -low.T))
 
 
 def _p_values(k_in: Floats, n_in: int, k_out: Floats, n_out: int, delta: float, distance: Floats) -> Floats:
