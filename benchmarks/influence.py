@@ -139,7 +139,7 @@ def all_classes(folder: Path, size: dict[str, int]) -> dict[str, float]:
     search = Search(trials, np.ones(size["train"], np.float32), Selection(influence=0.1, all_classes=True))
     start, seen = time.perf_counter(), 0
     for tile in tiles(trials, slice(None), slice(None), 0.5):
-        search.look_at(tile)
+        search.keep(search.look_at(tile))
         seen += len(tile.tests) * len(tile.trains)
         if time.perf_counter() - start > 60:
             break

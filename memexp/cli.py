@@ -88,7 +88,7 @@ def plan(spec: SpecPath, as_json: Json = False) -> None:
 
 
 def _describe_plan(made: Plan) -> list[tuple[str, str]]:
-    from memexp.analysis.intervals import lemma_bound, worst_case_se
+    from memexp.precision import lemma_bound, worst_case_se
 
     layout, subsets = made.layout, made.spec.subsets
     rows = [
@@ -105,6 +105,8 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
     if subsets.ratio is not None:
         worst, bound = (rule(subsets.ratio, layout.n_trials) for rule in (worst_case_se, lemma_bound))
         rows.append(("standard error", f"{worst:.3f} at worst (bound of Lemma 2.1: {bound:.3f})"))
+    if subsets.target_se is not None:
+        rows.append(("goal", f"standard error {subsets.target_se:g} at worst, hence {layout.n_trials:,} trials"))
     return rows + [("note", note) for note in made.notes]
 
 
@@ -341,6 +343,13 @@ def _list_profiles() -> None:
 
 
 for _command in (
-    cli_analysis.merge, cli_analysis.estimate, cli_analysis.select, cli_watch.status, cli_watch.cancel, cli_watch.logs
-):  # fmt: skip
+    cli_analysis.merge,
+    cli_analysis.estimate,
+    cli_analysis.compare,
+    cli_analysis.select,
+    cli_analysis.export,
+    cli_watch.status,
+    cli_watch.cancel,
+    cli_watch.logs,
+):
     app.command()(explained(_command))

@@ -1,4 +1,4 @@
-"""Commands that read a run: merge and estimate. torch is imported where influence is computed."""
+"""Commands that read a run: merge, estimate, compare, export. torch is imported where influence is computed."""
 
 from __future__ import annotations
 
@@ -83,6 +83,57 @@ def select(
     out.print(str(removal.write_sets(sets, to)), soft_wrap=True)
 
 
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run.")],
+    second: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN_B", help="A run, or a .npz of published values. [default: halves of RUN_A]"),
+    ] = None,
+    memorization: Annotated[float, typer.Option(help="Pairs: least memorization of the training example.")] = 0.25,
+    influence: Annotated[float, typer.Option(help="Pairs: least influence.")] = 0.15,
+    deals: Annotated[int, typer.Option(min=0, help="Deal the trials anew so often, to see what chance gives.")] = 4,
+    figure: Annotated[Path | None, typer.Option(help="Write scatter and curves there (.svg, .png or .pdf).")] = None,
+) -> None:
+    """Agreement of two runs, of a run with published values, or of a run's two halves, beside chance."""
+    from memexp.analysis import compare as comparison
+    from memexp.analysis import sides
+    from memexp.analysis.pairs import Selection
+    from memexp.run import open_run
+
+    merged, selection = _merged(open_run(first)), Selection(memorization, influence)
+    if second is None:
+        a, b = sides.halves_of_run(merged, selection)
+    elif second.is_dir():
+        a, b = (sides.side_of_run(each, selection) for each in (merged, _merged(open_run(second))))
+    else:
+        a, b = sides.side_of_run(merged, selection), sides.side_of_file(second, selection)
+    found = comparison.compare(a, b, selection, deals)
+    out.print(f"{found.names[0]} against {found.names[1]}", markup=False, soft_wrap=True)
+    for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
+        out.print(f"\n{name}" + ("" if curves else ": no pair is selected"), markup=False)
+        if curves:
+            comparison.table(curves, lambda line: out.print(line, markup=False, soft_wrap=True))
+    if figure is not None:
+        from memexp.analysis.figures import save_comparison
+
+        out.print(str(save_comparison(found, figure)), soft_wrap=True)
+
+
+def export(
+    run: RunPath,
+    to: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    form: Annotated[
+        Literal["fz", "csv", "parquet"], typer.Option("--format", help="fz: keys of the paper's released files.")
+    ] = "fz",
+) -> None:
+    """Write memorization and influence for other programs."""
+    from memexp.analysis.export import export as write
+    from memexp.run import open_run
+
+    for path in write(*estimates_of(open_run(run)), form, to):
+        out.print(str(path), soft_wrap=True)
+
+
 def estimates_of(run: Run) -> tuple[Merged, Estimates]:
     """Merge and estimate where the files are not up to date."""
     from memexp.analysis import estimates as store
@@ -120,13 +171,21 @@ def summarize(merged: Merged, estimates: Estimates) -> None:
         f"{int((scores.memorization >= 0.25).sum()):,} examples at 0.25 or more, "
         f"median standard error {np.nanmedian(scores.memorization_se):.3f}"
     )
-    remark(_pairs_line(estimates))
+    _summarize_pairs(estimates)
 
 
-def _pairs_line(estimates: Estimates) -> str:
+def _summarize_pairs(estimates: Estimates) -> None:
+    from memexp.analysis.paper import pair_facts
+
     passing = estimates.pairs.passing()
+    facts = pair_facts(passing.train, passing.test)
     discoveries = int((passing.fdr <= 0.05).sum())
-    return (
-        f"pairs         {len(passing):,} of high influence among {estimates.tested:,}; "
+    remark(
+        f"pairs         {facts.pairs:,} of high influence among {estimates.tested:,}; "
         f"{discoveries:,} of them at a false discovery rate of 0.05"
     )
+    if facts.pairs:
+        remark(
+            f"              {facts.unique_trains:,} training examples influence {facts.unique_tests:,} test examples, "
+            f"{facts.single_influencers:,} of which have one influencer only"
+        )

@@ -55,6 +55,7 @@ def print_state(found: Status, write: Callable[[Rows], None]) -> None:
     if found.seconds_left is not None:
         rows.append(("time left", f"{duration(found.seconds_left)} at that speed"))
     rows += [("failed", f"{count} trials: {reason}") for reason, count in found.failures.items()]
+    rows += _precision(found)
     if found.tasks:
         rows.append(("tasks", ", ".join(f"{count} {state}" for state, count in sorted(found.tasks.items()))))
     if found.scheduler is not None:
@@ -69,6 +70,28 @@ def print_state(found: Status, write: Callable[[Rows], None]) -> None:
         rows.append(("training now", f"process {found.launcher.get('pid')} on {found.launcher.get('host')}"))
     rows.append(("next", _next(found)))
     write(rows)
+
+
+def _precision(found: Status) -> Rows:
+    """Standard error of memorization now and at the end, and what is left to the goal."""
+    error = found.standard_error
+    if error is None or error.end is None:
+        return []
+    now = f"{error.now:.3f} at worst now, " if error.now and found.missing else ""
+    measured = (
+        f"; measured {error.measured:.3f} (median of the examples, {error.measured_trials:,} trials)"
+        if error.measured is not None and error.measured_trials is not None
+        else ""
+    )
+    rows = [("error", f"{now}{error.end:.3f} at {'the end' if found.missing else 'worst'}{measured}")]
+    if error.goal is not None:
+        left = f"{error.trials_left:,} trials left" if error.trials_left else "reached"
+        if error.trials_left and found.seconds_left is not None:
+            left += f", {duration(found.seconds_left)} at that speed"
+        if error.trials_left and error.trials_left > found.missing:
+            left += f"; {error.trials_left - found.missing:,} more than the spec will give, as some failed"
+        rows.append(("goal", f"{error.goal:g} at worst: {left}"))
+    return rows
 
 
 def _next(found: Status) -> str:

@@ -8,7 +8,6 @@ from raw generator words and stable sorts only; ``tests/test_designs.py`` pins t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from memexp.index_sets import unpack
 from memexp.seeds import raw_words
-from memexp.spec import MAX_GROUP, Subsets
+from memexp.spec import Subsets, balanced_group
 
 Mask = NDArray[np.bool_]
 
@@ -55,14 +54,6 @@ def removed_by(subsets: Subsets, trial: int) -> tuple[NDArray[np.int64], bool]:
     conditions = subsets.conditions
     name, control = conditions[trial % len(conditions)]
     return unpack(subsets.index_sets[name]), control
-
-
-def balanced_group(ratio: float) -> tuple[int, int] | None:
-    """(group, out): each example is out in ``out`` of every ``group`` trials; None if ratio fits no group."""
-    fraction = Fraction(ratio).limit_denominator(MAX_GROUP)
-    if abs(float(fraction) - ratio) > 1e-9 or fraction in (0, 1):
-        return None
-    return fraction.denominator, fraction.denominator - fraction.numerator
 
 
 def _uniform(subsets: Subsets, n_train: int, trial: int) -> Mask:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memexp.data import Data, load_data
-from memexp.designs import balanced_group, subset_size
+from memexp.designs import subset_size
 from memexp.errors import DataError, InputError
 from memexp.index_sets import unpack
 from memexp.run import default_block_size
-from memexp.spec import MAX_GROUP, Spec
+from memexp.spec import MAX_GROUP, Spec, balanced_group
 from memexp.spec_file import SpecFile
 from memexp.store.trials import Layout
 from memexp.yaml_file import Fault

@@ -6,11 +6,22 @@ need the data or the models are in :mod:`memexp.plan`.
 
 from __future__ import annotations
 
+from fractions import Fraction as Quotient
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)  # fmt: skip
 
 from memexp.index_sets import pack, read_digest
+from memexp.precision import trials_for
 
 MAX_GROUP = 100  # trials in a group of the balanced design, at most
 
@@ -18,6 +29,14 @@ PositiveInt = Annotated[StrictInt, Field(ge=1)]
 Seed = Annotated[StrictInt, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 IndexSet = Annotated[str, BeforeValidator(pack, json_schema_input_type=list[Seed] | str)]
+
+
+def balanced_group(ratio: float) -> tuple[int, int] | None:
+    """(group, out): each example is out in ``out`` of every ``group`` trials; None if ratio fits no group."""
+    fraction = Quotient(ratio).limit_denominator(MAX_GROUP)
+    if abs(float(fraction) - ratio) > 1e-9 or fraction in (0, 1):
+        return None
+    return fraction.denominator, fraction.denominator - fraction.numerator
 
 
 class _Block(BaseModel):
@@ -158,7 +177,15 @@ class Subsets(_Block):
 
     design: Literal["uniform", "balanced", "bernoulli", "remove"] = "balanced"
     ratio: Fraction | None = Field(None, description="share of the training set that a trial sees")
-    trials: PositiveInt
+    target_se: Fraction | None = Field(
+        None, description="instead of trials: the standard error of memorization to reach even in the worst case"
+    )
+    trials: PositiveInt = Field(
+        None,
+        validate_default=True,
+        description="how many models to train; follows from target_se where that is given",
+        json_schema_extra=lambda schema: schema.__delitem__("default"),
+    )
     seed: Seed = 0
     removed: dict[str, IndexSet] | str = Field(
         default={},
@@ -173,6 +200,26 @@ class Subsets(_Block):
     @classmethod
     def _one_list(cls, removed: Any) -> Any:
         return {"removed": removed} if isinstance(removed, list) and removed else removed or {}
+
+    @field_validator("trials", mode="before")
+    @classmethod
+    def _follow_from_the_goal(cls, trials: Any, info: ValidationInfo) -> Any:
+        if "target_se" not in info.data or "ratio" not in info.data or "design" not in info.data:
+            return 1 if trials is None else trials  # those are faults already
+        goal, ratio = info.data["target_se"], info.data["ratio"]
+        if goal is None:
+            if trials is None:
+                raise ValueError("missing; give a number, or target_se, the standard error to reach")
+            return trials
+        if ratio is None:
+            raise ValueError("target_se needs a ratio, and a design with trials that have an example out")
+        group = balanced_group(ratio) if info.data["design"] == "balanced" else None
+        needed = trials_for(ratio, goal, group[0] if group else 1)
+        if trials not in (None, needed):
+            raise ValueError(
+                f"{trials} is not the {needed} that follow from target_se {goal:g}; delete trials or target_se"
+            )
+        return needed
 
     @model_validator(mode="after")
     def _coherent(self) -> Subsets:
@@ -232,11 +279,12 @@ class Spec(_Block):
     def science(self) -> dict[str, Any]:
         """What the outcomes depend on, apart from the data's content: the spec's part of the identity.
 
-        Without the name, the number of trials and the dataset block (the data count by content).
+        Without the name, the number of trials (or the error to reach, from which it follows) and the
+        dataset block (the data count by content).
         """
         science = self.model_dump(mode="json", exclude={"name", "dataset"})
         subsets = science["subsets"]
-        del subsets["trials"]
+        del subsets["trials"], subsets["target_se"]
         subsets["removed"] = [[name, read_digest(packed)] for name, packed in self.subsets.index_sets.items()]
         if not subsets["control"]:
             del subsets["control"]

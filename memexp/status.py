@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from memexp.launches import read_launches
+from memexp.precision import trials_for, worst_case_se
 from memexp.scheduler import SchedulerError
 from memexp.store.lock import lock_holder
-from memexp.store.manifest import read_manifest
+from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_receipts
 from memexp.store.trials import DONE, FAILED, MISSING, TrialStore
@@ -34,6 +38,30 @@ class Problem:
     job_id: str
     node: str
     log: list[str]
+
+
+@dataclass(frozen=True)
+class StandardError:
+    """Of memorization: see :func:`memexp.precision.worst_case_se`.
+
+    Attributes
+    ----------
+    now, end
+        At worst, with the trials done and with all of the spec's; None without trials.
+    goal
+        What the spec asks for, or None.
+    measured, measured_trials
+        Median over the examples when estimates were last made, and from how many trials; None before.
+    trials_left
+        To the goal, or None.
+    """
+
+    now: float | None
+    end: float | None
+    goal: float | None
+    measured: float | None
+    measured_trials: int | None
+    trials_left: int | None
 
 
 @dataclass(frozen=True)
@@ -64,6 +92,8 @@ class Status:
         Why Slurm could not be asked; None if it answered or was not needed.
     gave_up
         Why the follow-up job of the last launch stopped submitting; None if it did not.
+    standard_error
+        Now, at the end, and to the goal; None for a design without a ratio.
     """
 
     run: str
@@ -80,6 +110,7 @@ class Status:
     problems: list[Problem] = field(default_factory=list)
     scheduler: str | None = None
     gave_up: str | None = None
+    standard_error: StandardError | None = None
 
     @property
     def trials(self) -> int:
@@ -95,7 +126,7 @@ class Status:
 def read_status(root: Path) -> Status:
     """Count the trials of a run."""
     paths = RunPaths.of_run(root)
-    read_manifest(paths)  # refuses what this version cannot read
+    manifest = read_manifest(paths)  # refuses what this version cannot read
     store = TrialStore(paths.trials)
     states = store.status()
     counts = {state: int((states == state).sum()) for state in (DONE, FAILED, MISSING)}
@@ -127,6 +158,30 @@ def read_status(root: Path) -> Status:
         problems=_problems(paths, tasks),
         scheduler=silence,
         gave_up=(launches[-1].gave_up or None) if launches and missing else None,
+        standard_error=_standard_error(paths, manifest, counts),
+    )
+
+
+def _standard_error(paths: RunPaths, manifest: Manifest, counts: dict[int, int]) -> StandardError | None:
+    ratio = manifest.science["subsets"].get("ratio")
+    if ratio is None:
+        return None
+    done, missing = counts[DONE], counts[MISSING]
+    try:
+        goal = yaml.safe_load(paths.spec.read_text())["subsets"].get("target_se")
+    except (OSError, yaml.YAMLError):
+        goal = None
+    try:
+        estimates = json.loads((paths.estimates / "zarr.json").read_text())["attributes"]
+    except (OSError, ValueError, KeyError):  # absent, or being replaced
+        estimates = {}
+    return StandardError(
+        now=worst_case_se(ratio, done) if done else None,
+        end=worst_case_se(ratio, done + missing) if done + missing else None,
+        goal=goal,
+        measured=estimates.get("median_se"),
+        measured_trials=estimates.get("trials"),
+        trials_left=max(0, trials_for(ratio, goal) - done) if goal is not None else None,
     )
 
 

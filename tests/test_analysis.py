@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from memexp.analysis import merged as merged_module
 from memexp.analysis import products
 from memexp.analysis.counts import TrainCounts, count_train
 from memexp.analysis.estimates import Estimates, estimate, is_current, open_estimates
-from memexp.analysis.intervals import difference, lemma_bound, worst_case_se
+from memexp.analysis.intervals import difference
 from memexp.analysis.merged import merge, open_merged
 from memexp.analysis.pairs import Selection, select_pairs
 from memexp.analysis.products import Tile, Trials
@@ -108,6 +109,7 @@ def test_estimates_equal_the_brute_force_loop_bit_for_bit(
         patch.setattr(merged_module, "_ROWS", rows)
         patch.setattr(merged_module, "_CHUNKS", 2)
         patch.setattr(products, "_WIDEST", tile)
+        patch.setattr(products, "_HEIGHT", tile)
         patch.setattr(dense_module, "_WIDTH", tile)
         merged = merge(paths)
         selection = Selection(memorization=0.2, influence=0.1, most=37)
@@ -140,6 +142,24 @@ def assert_same_estimates(a: Estimates, b: Estimates) -> None:
             np.testing.assert_array_equal(left, right)
     assert a.selection == b.selection
     assert a.n_trials == b.n_trials
+
+
+def test_tiles_side_by_side_on_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_WIDEST", 5)
+    bits = random_trials(70, 90, 40, 5)
+    trials = packed(bits["test_correct"].T, bits["mask"].T)
+    memorization, labels = np.ones(90, np.float32), (np.arange(40) % 2, np.arange(90) % 2)
+    selection = Selection(influence=0.05, strongest=2, all_classes=True)
+    alone, _ = select_pairs(trials, labels, memorization, selection, memory_gb=1e-5)
+    torch.set_num_threads(4)  # the fixture sets it back to 1 for the next test
+    together, _ = select_pairs(trials, labels, memorization, selection, memory_gb=1e-5)
+    assert len(alone) > 100
+    for field in fields(alone):
+        np.testing.assert_array_equal(getattr(alone, field.name), getattr(together, field.name))
+    assert torch.get_num_threads() == 4
+    with pytest.raises(ZeroDivisionError):
+        list(products.in_parallel(lambda item: 1 // item, [1, 2, 0, 4, 5, 6, 7, 8, 9]))
+    assert torch.get_num_threads() == 4
 
 
 @given(st.lists(st.integers(0, 30), max_size=5), st.integers(0, 2**32))
@@ -230,11 +250,3 @@ def test_flipped_labels_are_the_memorized_ones(run_copy: Run) -> None:
     assert (scores.memorization <= scores.memorization_high).all()
     assert (scores.in_count == 28).all()  # balanced: 7 of every 10
     assert (scores.out_count == 12).all()
-
-
-def test_the_bound_of_lemma_2_1_and_the_true_worst_case() -> None:
-    """Numbers computed by hand from the formulas at the paper's ratio."""
-    assert lemma_bound(0.7, 2000) == pytest.approx(0.0488, abs=5e-5)
-    assert lemma_bound(0.7, 4000) == pytest.approx(0.0345, abs=5e-5)
-    assert worst_case_se(0.7, 2000) == pytest.approx(0.0244, abs=5e-5)
-    assert worst_case_se(0.7, 4000) == pytest.approx(0.0173, abs=5e-5)

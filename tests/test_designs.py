@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memexp.designs import balanced_group, draw_masks, subset_size
-from memexp.spec import Subsets
+from memexp.designs import draw_masks, subset_size
+from memexp.spec import Subsets, balanced_group
 
 
 def subsets(design: str, ratio: float | None = 0.7, seed: int = 0, **more: object) -> Subsets:

@@ -58,6 +58,16 @@ def test_all_faults_come_in_one_message_with_their_lines(tmp_path: Path) -> None
         ({"subsets": {"ratio": 0}}, "subsets.ratio: 0: must be greater than 0"),
         ({"subsets": {"trials": 0}}, "subsets.trials: 0: must be greater than or equal to 1"),
         ({"subsets": {"trials": True}}, "subsets.trials: True: must be a valid integer"),
+        ({"subsets": {"trials": None}}, "subsets.trials: missing; give a number, or target_se"),
+        ({"subsets": {"target_se": 0.03}}, "20 is not the 1330 that follow from target_se 0.03; delete trials or"),
+        (
+            {"subsets": {"trials": None, "target_se": 3}},
+            "1 fault\n  line 21: subsets.target_se: 3: must be less than 1",
+        ),
+        (
+            {"subsets": {"trials": None, "target_se": 0.1, "design": "remove", "ratio": None}},
+            "subsets.trials: target_se needs a ratio, and a design",
+        ),
         ({"subsets": {"ratio": None}}, "subsets: ratio is missing; 'design: balanced' needs it"),
         ({"subsets": {"design": "remove"}}, "subsets: ratio does not go with 'design: remove'"),
         ({"subsets": {"design": "remove", "ratio": None}}, "subsets: 'design: remove' needs removed"),

@@ -220,9 +220,9 @@ def test_xarray_opens_every_store_without_a_warning(run_copy: Run) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         trials = xarray.open_zarr(run_copy.paths.trials, consolidated=False, chunks=None)
-        merged = xarray.open_zarr(run_copy.paths.merged, consolidated=False, chunks=None)
-        estimates = xarray.open_zarr(run_copy.paths.estimates, consolidated=False, chunks=None)
-        pairs = xarray.open_zarr(run_copy.paths.estimates, group="pairs", consolidated=False, chunks=None)
+        merged = xarray.open_zarr(run_copy.paths.merged)
+        estimates = xarray.open_zarr(run_copy.paths.estimates)
+        pairs = xarray.open_zarr(run_copy.paths.estimates, group="pairs")
     assert trials.mask.dims == ("trial", "train")
     assert trials.mask.dtype == bool
     assert trials.test_margin.dtype == np.float16

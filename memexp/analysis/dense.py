@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-from memexp.analysis.products import Tile, Trials
+from memexp.analysis.products import Tile, Trials, in_parallel, n_threads
 from memexp.files import explain_full_disk
 
-_WIDTH = 1024  # training examples in a chunk
+_WIDTH = 512  # training examples in a chunk
 _KEPT = "What is written already stays; the same command goes on from there."
 
 
@@ -42,25 +41,17 @@ def write_dense(
     (n_test, n_train), (height, width) = array.shape, array.chunks
     corners = [(top, left) for top in range(0, n_test, height) for left in range(0, n_train, width)]
     done = {corner for corner in corners if _chunk(folder, corner[0] // height, corner[1] // width).is_file()}
-    writing: Future[None] | None = None
-    tests = slice(0, 0)
-    with explain_full_disk(folder, _KEPT), ThreadPoolExecutor(1) as writer:
-        for count, (top, left) in enumerate([corner for corner in corners if corner not in done], len(done) + 1):
-            if tests.start != top or tests.stop == 0:
-                tests = slice(top, min(top + height, n_test))
-            tile = Tile(tests, slice(left, min(left + width, n_train)))
-            value = trials.influence(tile)
-            if writing:
-                writing.result()
-            writing = writer.submit(_write, array, tile, value)
+    missing = [corner for corner in corners if corner not in done]
+    bands = {top: slice(top, min(top + height, n_test)) for top in range(0, n_test, height)}
+
+    def compute(corner: tuple[int, int]) -> None:
+        tile = Tile(bands[corner[0]], slice(corner[1], min(corner[1] + width, n_train)))
+        array[tile.tests, tile.trains] = trials.influence(tile)
+
+    always = zarr.config.set({"array.write_empty_chunks": True})  # a file says that its tile is done
+    with always, explain_full_disk(folder, _KEPT):
+        for count, _ in enumerate(in_parallel(compute, missing), len(done) + 1):
             tell(count / len(corners))
-        if writing:
-            writing.result()
-
-
-def _write(array: Any, tile: Tile, value: Any) -> None:
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        array[tile.tests, tile.trains] = value
 
 
 def _open(folder: Path, digest: str) -> Any:
@@ -76,8 +67,9 @@ def _create(trials: Trials, folder: Path, digest: str, memory_gb: float) -> Any:
     shutil.rmtree(folder, ignore_errors=True)
     n_test, n_train = trials.shape
     width = min(n_train, _WIDTH)
-    # Beside a pair's product and two values (one waits for the disk), a row's operand takes its bytes.
-    height = max(1, min(n_test, int(memory_gb * 2**30) // (16 * width + trials.bytes_per_row)))
+    # For each thread a tile's values, twice while they are written; and once the operand of its rows.
+    per_row = 8 * width * n_threads() + trials.bytes_per_row
+    height = max(1, min(n_test, int(memory_gb * 2**30) // per_row))
     return zarr.create_array(
         folder,
         shape=(n_test, n_train),

@@ -172,7 +172,14 @@ def _attributes(merged: Merged, estimates: Estimates) -> dict[str, Any]:
         "failed_trials_left_out": merged.n_failed,
         "selection": asdict(estimates.selection),
         "pairs_tested": estimates.tested,
+        "median_se": _median(estimates.scores.memorization_se),
     }
+
+
+def _median(values: NDArray[np.float32]) -> float | None:
+    """For those who only read attributes, as ``status`` does; None where nothing is defined."""
+    defined = values[~np.isnan(values)]
+    return float(np.median(defined)) if len(defined) else None
 
 
 def _write_arrays(group: zarr.Group, record: Memorization | Pairs, axis: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -12,8 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from memexp.analysis.compare import Comparison, Curves
 from memexp.analysis.published import Row
 from memexp.analysis.removal import Condition
+from memexp.errors import InputError
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
 
@@ -130,3 +133,47 @@ def as_svg(draw: Callable[[Axes], Any], width: float = 5.2, height: float = 3.0)
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     text = stream.getvalue()
     return text[text.index("<svg") :]
+
+
+def draw_scatter(axes: Axes, curves: Curves, names: tuple[str, str]) -> Axes:
+    """The two estimates of each example or pair; darker is more."""
+    known = np.isfinite(curves.first) & np.isfinite(curves.second)
+    a, b = curves.first[known], curves.second[known]
+    low = float(min(a.min(initial=0), b.min(initial=0)))
+    counts, x_edges, y_edges = np.histogram2d(a, b, bins=60, range=[[low, 1]] * 2)
+    axes.pcolormesh(x_edges, y_edges, np.log1p(counts).T, cmap="Blues", rasterized=True)
+    axes.plot([low, 1], [low, 1], color=GREY, linewidth=0.8)
+    axes.set(xlabel=names[0], ylabel=names[1], aspect="equal")
+    return axes
+
+
+def draw_agreement(axes: Axes, curves: Curves) -> Axes:
+    """Jaccard index and mean difference over the threshold; dashed: the trials of both dealt anew."""
+    for found, style in ((curves.found, "-"), (curves.by_chance, "--")):
+        if found is not None:
+            axes.plot(found.threshold, found.jaccard, style, color=BLUE, label="Jaccard index")
+            axes.plot(found.threshold, found.mean_difference, style, color=ORANGE, label="mean difference")
+    axes.set(xlabel="threshold", ylim=(0, 1))
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[:2], labels[:2], frameon=False)
+    return axes
+
+
+def save_comparison(found: Comparison, path: Path) -> Path:
+    """Scatter and curves of a comparison; the format is that of the file's ending."""
+    rows = [(name, curves) for name, curves in (("memorization", found.memorization), ("influence", found.influence))]
+    shown = [(name, curves) for name, curves in rows if curves is not None]
+    if not shown:
+        raise InputError(f"{found.names[0]} and {found.names[1]} have nothing in common to draw")
+    figure = Figure(figsize=(9, 4 * len(shown)), layout="constrained")
+    places = figure.subplots(len(shown), 2, squeeze=False)
+    for (name, curves), (left, right) in zip(shown, places, strict=True):
+        draw_scatter(left, curves, found.names).set_title(name)
+        draw_agreement(right, curves)
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot write {path}: {error}; give --figure a path that ends in .svg, .png or .pdf"
+        ) from error
+    return path

@@ -6,7 +6,6 @@ and k_out of n_out correct trials.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -81,17 +80,3 @@ def _wilson(p: Floats, n: Floats) -> tuple[Floats, Floats]:
     centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 * np.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
-
-
-def lemma_bound(ratio: float, n_trials: int) -> float:
-    """Root of the bound on the mean squared error in Lemma 2.1 of the paper.
-
-    E (infl - estimate)^2 <= 1/(p t) + 1/((1-p) t) + exp(-p t / 16) / 2 with p = min(ratio, 1 - ratio).
-    """
-    p = min(ratio, 1 - ratio)
-    return math.sqrt(1 / (p * n_trials) + 1 / ((1 - p) * n_trials) + math.exp(-p * n_trials / 16) / 2)
-
-
-def worst_case_se(ratio: float, n_trials: int) -> float:
-    """Standard error where both accuracies are 1/2, the largest that binomial noise can be."""
-    return math.sqrt(0.25 / (ratio * n_trials) + 0.25 / ((1 - ratio) * n_trials))

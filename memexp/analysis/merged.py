@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def merge(paths: RunPaths, others: Sequence[RunPaths] = (), tell: Tell = lambda 
             _create(building, sources[0])
         else:  # files are replaced, never changed, so the copy may share them with the store in use
             shutil.copytree(old.paths.merged, building, copy_function=_link)
-        group = zarr.open_group(building, mode="r+")
+        group = zarr.open_group(building, mode="r+", use_consolidated=False)
         _append(group, Arrivals(sources, set() if old is None else old.names), tell)
         group.attrs.update(_attributes(sources))
         replace_store(building, paths.merged)
@@ -163,7 +164,10 @@ class Merged:
 
 
 def replace_store(new: Path, old: Path) -> None:
-    """Put a finished store where an older one may be."""
+    """Put a finished store where an older one may be, with what lets xarray open it in one look."""
+    with warnings.catch_warnings():  # readers that do not know consolidated metadata read the rest
+        warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
+        zarr.consolidate_metadata(new)
     aside = old.with_name(f".old.{uuid.uuid4().hex[:8]}.zarr")
     if old.exists():
         old.rename(aside)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.discovery import SCREEN, Discoveries, permutation_p_values
 from memexp.analysis.intervals import difference
-from memexp.analysis.products import Index, Tile, Trials, tiles
-from memexp.analysis.strongest import Candidates, best_of_each, join
+from memexp.analysis.products import Index, Tile, Trials, in_parallel, tiles
+from memexp.analysis.strongest import Candidates, best_joined, best_of_each, join
 
 Labels = NDArray[np.int64]
 Tell = Callable[[float], None]
@@ -47,6 +48,14 @@ class Selection:
     all_classes: bool = False
     strongest: int = 0
     fdr: float | None = None
+
+    def passes(self, memorization: NDArray[Any], influence: NDArray[Any]) -> NDArray[np.bool_]:
+        """The rule on pairs of a class, given the training example's memorization: both of shape (P,).
+
+        Compared in the precision that they have, so that a value printed as the threshold passes.
+        """
+        least = (memorization.dtype.type(self.memorization), influence.dtype.type(self.influence))
+        return np.asarray((memorization >= least[0]) & (influence >= least[1]))
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,16 @@ class Pairs:
         return self.take(self.selected)
 
 
+class Seen(NamedTuple):
+    """What one tile gives to a search."""
+
+    tested: int
+    p_values: NDArray[np.float64]
+    passing: Candidates
+    by_test: Candidates
+    by_train: Candidates
+
+
 @dataclass
 class Search:
     """One pass over the influence matrix.
@@ -114,22 +133,30 @@ class Search:
     by_test: Candidates = field(default_factory=Candidates.none)
     by_train: Candidates = field(default_factory=Candidates.none)
 
-    def look_at(self, tile: Tile) -> None:
-        """Keep what is worth keeping of one tile."""
+    def look_at(self, tile: Tile) -> Seen:
+        """What is worth keeping of one tile; changes nothing, so that tiles can be looked at side by side."""
         value = self.trials.influence(tile)
         tests, trains = (np.arange(n)[part] for n, part in zip(self.trials.shape, tile, strict=True))
-        self._test_hypotheses(value, tests, trains)
         rows, columns = np.nonzero(value >= np.float32(self.selection.influence))
         memorized = self.memorization[trains[columns]] >= np.float32(self.selection.memorization)
         rows, columns = rows[memorized], columns[memorized]
         found = Candidates(trains[columns], tests[rows], value[rows, columns])
-        # The false discovery rates are known only at the end, so until then nothing may be dropped for being weak.
-        self.passing = join([self.passing, found]).first(None if self.selection.fdr else self.selection.most)
-        if self.selection.strongest:
-            self.by_test = best_of_each(self.by_test, value, tests, trains, self.selection.strongest, axis=1)
-            self.by_train = best_of_each(self.by_train, value, tests, trains, self.selection.strongest, axis=0)
+        k = self.selection.strongest
+        best = [best_of_each(value, tests, trains, k, axis) if k else Candidates.none() for axis in (1, 0)]
+        return Seen(*self._hypotheses(value, tests, trains), found, best[0], best[1])
 
-    def _test_hypotheses(self, value: NDArray[np.float32], tests: NDArray[np.intp], trains: NDArray[np.intp]) -> None:
+    def keep(self, seen: Seen) -> None:
+        """Join what one tile gave to what earlier ones gave."""
+        self.discoveries.add(seen.tested, seen.p_values)
+        # The false discovery rates are known only at the end, so until then nothing may be dropped for being weak.
+        self.passing = join([self.passing, seen.passing]).first(None if self.selection.fdr else self.selection.most)
+        self.by_test = best_joined(self.by_test, seen.by_test, self.selection.strongest, axis=1)
+        self.by_train = best_joined(self.by_train, seen.by_train, self.selection.strongest, axis=0)
+
+    def _hypotheses(
+        self, value: NDArray[np.float32], tests: NDArray[np.intp], trains: NDArray[np.intp]
+    ) -> tuple[int, NDArray[np.float64]]:
+        """How many pairs are tested, and the p-values of those far enough from 0."""
         correct, count, total = self.trials.correct[tests], self.trials.in_count[trains], self.trials.n_trials
         with np.errstate(divide="ignore", invalid="ignore"):
             se_test = np.sqrt(correct * (total - correct) / max(1, total - 1)).astype(np.float32)
@@ -137,8 +164,8 @@ class Search:
             far = np.abs(value) >= SCREEN * se_test[:, None] * se_train
         far &= value != 0  # a test example that is always right has no error and no influence
         rows, columns = np.nonzero(far)
-        defined = int(((count > 0) & (count < total)).sum()) * len(tests)
-        self.discoveries.add(defined, self._p_values(Candidates(trains[columns], tests[rows], value[rows, columns])))
+        tested = int(((count > 0) & (count < total)).sum()) * len(tests)
+        return tested, self._p_values(Candidates(trains[columns], tests[rows], value[rows, columns]))
 
     def _p_values(self, pairs: Candidates) -> NDArray[np.float64]:
         return permutation_p_values(
@@ -157,9 +184,7 @@ class Search:
         """All pairs that were kept, strongest first, with their errors."""
         kept = join([self.passing, self.by_test, self.by_train]).unique()
         pairs = self._described(kept)
-        passes = (pairs.influence >= np.float32(self.selection.influence)) & (
-            self.memorization[pairs.train] >= np.float32(self.selection.memorization)
-        )
+        passes = self.selection.passes(self.memorization[pairs.train], pairs.influence)
         if self.selection.fdr is not None:
             passes &= pairs.fdr <= self.selection.fdr
         passes &= passes.cumsum() <= self.selection.most
@@ -220,11 +245,11 @@ def select_pairs(
     groups = list(_groups(labels, selection.all_classes))
     area = sum(_length(tests, trials.shape[0]) * _length(trains, trials.shape[1]) for tests, trains in groups)
     done = 0
-    for tests, trains in groups:
-        for tile in tiles(trials, tests, trains, memory_gb):
-            search.look_at(tile)
-            done += _length(tile.tests, 0) * _length(tile.trains, 0)
-            tell(done / area)
+    parts = (tile for tests, trains in groups for tile in tiles(trials, tests, trains, memory_gb))
+    for pairs_in_tile, seen in in_parallel(lambda tile: (_area(tile), search.look_at(tile)), parts):
+        search.keep(seen)
+        done += pairs_in_tile
+        tell(done / area)
     return search.result(), search.discoveries.tested
 
 
@@ -240,6 +265,10 @@ def _groups(labels: tuple[Labels, Labels], all_classes: bool) -> Iterator[tuple[
         first, last = np.searchsorted(ordered, [label, label + 1])
         if last > first:
             yield np.flatnonzero(test_label == label), by_label[first:last]
+
+
+def _area(tile: Tile) -> int:
+    return _length(tile.tests, 0) * _length(tile.trains, 0)
 
 
 def _length(part: Index, whole: int) -> int:

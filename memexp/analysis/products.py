@@ -8,9 +8,12 @@ float32 elsewhere, which counts exactly up to 2**24. Both give the same integers
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +24,15 @@ if TYPE_CHECKING:
 Index = slice | NDArray[np.intp]
 Counts = NDArray[np.int64]
 Packed = NDArray[np.uint8]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # Below this many trials every intermediate of the influence formula is an integer that float32 holds.
 _EXACT_IN_FLOAT32 = 4096
 
-_WIDEST = 2048  # training examples in a tile: wider ones gain no speed
-_BYTES_PER_PAIR = 16  # int32 product, float32 value, and what callers make of it
+_WIDEST = 512  # training examples in a tile; with _HEIGHT test examples they fit a core's cache
+_HEIGHT = 512
+_BYTES_PER_PAIR = 16  # the value, what callers make of it, and what waits for them
 _ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
 
 
@@ -59,8 +65,9 @@ class Trials:
 
     def __init__(self, test_correct: Packed, mask: Packed, n_trials: int, device: str = "cpu") -> None:
         self.n_trials = n_trials
-        self.correct, self.in_count = (_row_sums(bits) for bits in (test_correct, mask))
+        self.correct, self.in_count = (row_sums(bits) for bits in (test_correct, mask))
         self._test, self._mask, self._device = test_correct, mask, device
+        self._lock = Lock()
         self._kept: tuple[Index | None, Tensor | None] = (None, None)
 
     @property
@@ -80,12 +87,12 @@ class Trials:
 
     def in_correct(self, tile: Tile) -> NDArray[np.int32]:
         """Trials in which the test example was right and the training example in, shape (tests, trains)."""
-        return self._product(tile).cpu().int().numpy()
+        return multiply(*self._operands(tile), self._kind).cpu().int().numpy()
 
     def pair_counts(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[Counts, Counts, Counts, Counts]:
         """In-correct, in, out-correct and out counts of the given pairs, each of shape (P,)."""
         parts = [slice(top, top + 65536) for top in range(0, len(train), 65536)]
-        both = [_row_sums(self._mask[train[part]] & self._test[test[part]]) for part in parts]
+        both = [row_sums(self._mask[train[part]] & self._test[test[part]]) for part in parts]
         in_correct = np.concatenate([np.empty(0, np.int64), *both])
         in_count = self.in_count[train]
         return in_correct, in_count, self.correct[test] - in_correct, self.n_trials - in_count
@@ -99,34 +106,61 @@ class Trials:
         import torch
 
         kind = torch.float32 if self.n_trials <= _EXACT_IN_FLOAT32 else torch.float64
-        correct, count = (torch.as_tensor(a).to(self._device, kind) for a in self._totals(tile))
+        correct, count = (
+            torch.as_tensor(a).to(self._device, kind) for a in (self.correct[tile.tests], self.in_count[tile.trains])
+        )
         divisor = count * (self.n_trials - count)
         divisor[divisor == 0] = torch.nan
-        product = self._product(tile)
-        value = torch.empty(product.shape, dtype=torch.float32, device=product.device)
-        step = max(1, (1 << 18) // max(1, product.shape[1]))  # part by part, so that it stays in the cache
-        for top in range(0, len(product), step):
-            rows = slice(top, top + step)
-            part = product[rows].to(kind)
-            part.addr_(correct[rows], count, beta=self.n_trials, alpha=-1).div_(divisor)
-            value[rows] = part
-        return value.cpu().numpy()
+        tests, trains = self._operands(tile)
+        value = torch.empty((len(tests), len(trains)), dtype=torch.float32)
+        for top in range(0, len(tests), _HEIGHT):  # strip by strip, so that product and quotient stay in the cache
+            rows = slice(top, top + _HEIGHT)
+            part = multiply(tests[rows], trains, self._kind).to(kind)
+            value[rows] = part.addr_(correct[rows], count, beta=self.n_trials, alpha=-1).div_(divisor)
+        return value.numpy()
 
-    def _totals(self, tile: Tile) -> tuple[Counts, Counts]:
-        return self.correct[tile.tests], self.in_count[tile.trains]
-
-    def _product(self, tile: Tile) -> Tensor:
-        kept, tests = self._kept
-        if kept is not tile.tests or tests is None:  # callers go through the training examples tests by tests
-            tests = self._unpack(self._test[tile.tests])
-            self._kept = tile.tests, tests
-        return multiply(tests, self._unpack(self._mask[tile.trains]), self._kind)
+    def _operands(self, tile: Tile) -> tuple[Tensor, Tensor]:
+        with self._lock:
+            kept, tests = self._kept
+            if kept is not tile.tests or tests is None:  # callers go through the training examples tests by tests
+                tests = self._unpack(self._test[tile.tests])
+                self._kept = tile.tests, tests
+        return tests, self._unpack(self._mask[tile.trains])
 
     def _unpack(self, bits: Packed) -> Tensor:
         import torch
 
         ones = torch.from_numpy(np.unpackbits(bits, axis=1).view(np.int8)).to(self._device)
         return ones if self._kind == "int8" else ones.float()
+
+
+def n_threads() -> int:
+    """Threads that products are made on: as many as torch uses."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``work(item)`` of each item in order, on as many threads as torch uses, with one core each.
+
+    Tiles side by side need no barrier after every product, and one's writing or counting goes on
+    while another multiplies. No more results than threads wait to be taken.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            waiting: deque[Future[Result]] = deque()
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(threads)  # what one thread sets, new threads would take over
 
 
 def multiply(tests: Tensor, trains: Tensor, kind: str) -> Tensor:
@@ -158,18 +192,20 @@ def fastest_kind() -> str:
 
 
 def tiles(trials: Trials, tests: Index, trains: Index, memory_gb: float) -> Iterator[Tile]:
-    """Cut tests x trains into rectangles whose operands and products fit into ``memory_gb`` together."""
+    """Cut tests x trains into rectangles; the test operand and one tile of each thread fit into ``memory_gb``."""
     rows, columns = (np.arange(n)[part] for n, part in zip(trials.shape, (tests, trains), strict=True))
-    budget = int(memory_gb * 2**30) // 3
+    budget, threads = int(memory_gb * 2**30) // 2, n_threads()
     height = max(1, min(len(rows), budget // trials.bytes_per_row))
-    width = max(1, min(len(columns), _WIDEST, budget // (trials.bytes_per_row + _BYTES_PER_PAIR * height)))
+    per_column = trials.bytes_per_row + _BYTES_PER_PAIR * height
+    width = max(1, min(len(columns), _WIDEST, budget // (threads * per_column)))
     for top in range(0, len(rows), height):
         part = rows[top : top + height]
         for left in range(0, len(columns), width):
             yield Tile(part, columns[left : left + width])
 
 
-def _row_sums(bits: Packed) -> Counts:
+def row_sums(bits: Packed) -> Counts:
+    """Ones in each row of packed bits."""
     sums = np.empty(len(bits), np.int64)
     for top in range(0, len(bits), 65536):
         sums[top : top + 65536] = _ONES[bits[top : top + 65536]].sum(1, dtype=np.int64)

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.explorer import Images, rank, write_explorer
 from memexp.analysis.figures import as_svg, draw_accuracies, draw_histogram, draw_in_out
-from memexp.analysis.intervals import lemma_bound, worst_case_se
 from memexp.analysis.merged import Merged, replace_store
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.thumbnails import data_uri
 from memexp.files import explain_full_disk
+from memexp.precision import lemma_bound, worst_case_se
 from memexp.spec import Spec
 from memexp.store.manifest import Manifest
 

@@ -60,28 +60,31 @@ def join(parts: list[Candidates]) -> Candidates:
     )
 
 
-def best_of_each(before: Candidates, value: Values, tests: Places, trains: Places, k: int, axis: int) -> Candidates:
-    """The k most positive and the k most negative pairs of each example, of those before and of this tile.
+def best_of_each(value: Values, tests: Places, trains: Places, k: int, axis: int) -> Candidates:
+    """At least the k most positive and the k most negative pairs of each example of one tile.
 
     Parameters
     ----------
-    before
-        What earlier tiles gave.
     value
         Shape (tests, trains); NaN and 0 are nobody's strongest.
     axis
         1 for each test example, 0 for each training example.
     """
-    found = [before]
+    found = []
     for sign in (1, -1):
         signed = np.where(value * sign > 0, value * sign, np.float32(0))
         place = max(0, signed.shape[axis] - k)
         least = np.take(np.partition(signed, place, axis=axis), [place], axis=axis)
         rows, columns = np.nonzero((signed >= least) & (signed > 0))
         found.append(Candidates(trains[columns], tests[rows], value[rows, columns]))
-    joined = join(found)
-    positive = joined.value > 0
-    return join([_best(joined.take(side), k, axis) for side in (positive, ~positive)])
+    return join(found)
+
+
+def best_joined(before: Candidates, found: Candidates, k: int, axis: int) -> Candidates:
+    """The k most positive and the k most negative pairs of each example, of both together."""
+    both = join([before, found])
+    positive = both.value > 0
+    return join([_best(both.take(side), k, axis) for side in (positive, ~positive)])
 
 
 def _best(pairs: Candidates, k: int, axis: int) -> Candidates:

@@ -1,0 +1,128 @@
+"""How well two estimates of the same quantity agree, and how well they would if only chance differed.
+
+The curves of the paper's Figure 7: over a threshold, the Jaccard index of the two selected sets and the
+mean absolute difference of the estimates on what either selects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement at each threshold, shape (thresholds,); NaN where nothing is selected.
+
+    Attributes
+    ----------
+    threshold
+        A value is selected if it is at least this.
+    jaccard
+        Selected by both, as a share of those selected by either.
+    mean_difference
+        Mean absolute difference, over those selected by either whose values are both known.
+    first, second
+        How many each selects.
+    """
+
+    threshold: Floats
+    jaccard: Floats
+    mean_difference: Floats
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """What a difference of accuracies was estimated from; all of one shape.
+
+    Attributes
+    ----------
+    in_correct, in_count, out_correct, out_count
+        Integers: trials right and all trials, with and without the training example.
+    """
+
+    in_correct: NDArray[np.int64]
+    in_count: NDArray[np.int64]
+    out_correct: NDArray[np.int64]
+    out_count: NDArray[np.int64]
+
+    def difference(self) -> Floats:
+        """Accuracy in minus accuracy out; NaN where a side has no trial."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.in_correct / self.in_count - self.out_correct / self.out_count)
+
+
+def agree(first: Floats, second: Floats, thresholds: Floats) -> Agreement:
+    """Compare two estimates of the same things, each of shape (P,).
+
+    What is NaN in one of them is left out; -inf says that the value is below every threshold and not
+    otherwise known. They are compared as float32, the precision in which estimates are stored.
+    """
+    defined = ~(np.isnan(first) | np.isnan(second))
+    a, b = first[defined].astype(np.float32), second[defined].astype(np.float32)
+    known = np.isfinite(a) & np.isfinite(b)
+    apart = np.abs(np.where(known, a, 0) - np.where(known, b, 0))
+    rows = []
+    for threshold in thresholds:
+        in_a, in_b = a >= np.float32(threshold), b >= np.float32(threshold)
+        either = in_a | in_b
+        jaccard = (in_a & in_b).sum() / either.sum() if either.any() else np.nan
+        mean = apart[either & known].mean(dtype=np.float64) if (either & known).any() else np.nan
+        rows.append((jaccard, mean, in_a.sum(), in_b.sum()))
+    jaccards, means, n_first, n_second = (np.array(column) for column in zip(*rows, strict=True))
+    return Agreement(np.asarray(thresholds), jaccards, means, n_first.astype(np.int64), n_second.astype(np.int64))
+
+
+def mean_agreement(found: list[Agreement]) -> Agreement:
+    """The mean of several at the same thresholds; NaN where one of them selects nothing."""
+    return Agreement(
+        found[0].threshold,
+        np.mean([one.jaccard for one in found], axis=0),
+        np.mean([one.mean_difference for one in found], axis=0),
+        np.rint(np.mean([one.first for one in found], axis=0)).astype(np.int64),
+        np.rint(np.mean([one.second for one in found], axis=0)).astype(np.int64),
+    )
+
+
+def agree_by_binomials(
+    first: Accuracies, second: Accuracies, thresholds: Floats, draws: int = 20, seed: int = 0
+) -> Agreement:
+    """Agreement if both were drawn from the same true accuracies: what pure binomial noise gives.
+
+    The true accuracies are taken to be those of both together (a parametric bootstrap), with each
+    side's own numbers of trials. The mean over ``draws``.
+    """
+    random = np.random.default_rng(seed)
+    with np.errstate(invalid="ignore"):
+        p_in = (first.in_correct + second.in_correct) / (first.in_count + second.in_count)
+        p_out = (first.out_correct + second.out_correct) / (first.out_count + second.out_count)
+    p_in, p_out = np.nan_to_num(p_in), np.nan_to_num(p_out)
+    found = []
+    for _ in range(draws):
+        one, other = (draw_accuracies(p_in, side.in_count, p_out, side.out_count, random) for side in (first, second))
+        found.append(agree(one.difference(), other.difference(), thresholds))
+    return mean_agreement(found)
+
+
+def draw_accuracies(
+    p_in: Floats, in_count: NDArray[np.int64], p_out: Floats, out_count: NDArray[np.int64], random: np.random.Generator
+) -> Accuracies:
+    """Simulated trials of examples with these true accuracies."""
+    return Accuracies(random.binomial(in_count, p_in), in_count, random.binomial(out_count, p_out), out_count)
+
+
+def rank_correlation(first: Floats, second: Floats) -> float:
+    """Spearman's: the correlation of the ranks, ties sharing their mean rank; NaN where it has none."""
+    from scipy.stats import spearmanr
+
+    known = np.isfinite(first) & np.isfinite(second)
+    a, b = first[known], second[known]
+    if len(a) < 2 or a.min() == a.max() or b.min() == b.max():
+        return np.nan
+    return float(spearmanr(a, b).statistic)

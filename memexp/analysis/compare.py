@@ -1,0 +1,207 @@
+"""Compare two runs, a run with published values, or the two halves of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from memexp.analysis.agreement import (
+    Agreement,
+    Floats,
+    agree,
+    agree_by_binomials,
+    mean_agreement,
+    rank_correlation,
+)
+from memexp.analysis.pairs import Selection
+from memexp.analysis.sides import Side, deal, side_of_outcomes
+from memexp.errors import InputError
+
+MEMORIZATION_THRESHOLDS = np.array([0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+INFLUENCE_THRESHOLDS = np.array([0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6])
+DEALS = 4
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Agreement of one quantity.
+
+    Attributes
+    ----------
+    found
+        What was found.
+    by_chance
+        If the trials of both sides are shuffled and dealt to two sides anew: the agreement of two
+        runs that differ in nothing. A mean over several deals; None where a side has no trials.
+    by_binomials
+        What binomial noise around the accuracies of both together gives; only for memorization.
+    first, second
+        The values compared, shape (P,); see :func:`memexp.analysis.agreement.agree`.
+    rank_correlation
+        Spearman's.
+    """
+
+    found: Agreement
+    by_chance: Agreement | None
+    by_binomials: Agreement | None
+    first: Floats
+    second: Floats
+    rank_correlation: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Agreement of memorization and of influence; None where one side does not have it."""
+
+    names: tuple[str, str]
+    memorization: Curves | None
+    influence: Curves | None
+
+
+def compare(first: Side, second: Side, selection: Selection, deals: int = DEALS, seed: int = 0) -> Comparison:
+    """Agreement of two sides over thresholds.
+
+    Parameters
+    ----------
+    selection
+        The rule by which both sides' pairs were selected.
+    deals
+        How often the trials are dealt anew, to see what chance gives.
+
+    Raises
+    ------
+    InputError
+        If their examples are not the same, in the same order, as far as labels tell.
+    """
+    require_same_examples(first, second)
+    chance = _by_chance(first, second, selection, deals, seed)
+    memorization = None
+    if first.memorization is not None and second.memorization is not None:
+        values = first.memorization, second.memorization
+        memorization = _curves(*values, MEMORIZATION_THRESHOLDS, chance[0], _binomials(first, second))
+    influence = None
+    if len(first.pairs[0]) + len(second.pairs[0]):
+        influence = _curves(*_influences(first, second), _influence_thresholds(selection), chance[1], None)
+    return Comparison((first.name, second.name), memorization, influence)
+
+
+def require_same_examples(first: Side, second: Side) -> None:
+    """Refuse sides whose examples are not the same in the same order, as far as labels tell.
+
+    Raises
+    ------
+    InputError
+        Naming the first difference.
+    """
+    for axis, a, b in zip(("training", "test"), first.labels, second.labels, strict=True):
+        if a is None or b is None:
+            continue
+        _require_same_number(axis, (first.name, len(a)), (second.name, len(b)))
+        differ = np.flatnonzero(a != b)
+        if len(differ):
+            raise InputError(
+                f"the {axis} labels of {first.name} and {second.name} differ in {len(differ):,} places, first at index "
+                f"{differ[0]} ({a[differ[0]]} and {b[differ[0]]}): the examples are in another order, or labels were "
+                "flipped; compare runs of the same data"
+            )
+    if first.memorization is not None and second.memorization is not None:
+        _require_same_number("training", (first.name, len(first.memorization)), (second.name, len(second.memorization)))
+    for one, other in ((first, second), (second, first)):
+        if other.labels[0] is None or other.labels[1] is None:
+            _require_pairs_of_one_class(one, other)
+
+
+def _require_same_number(axis: str, a: tuple[str, int], b: tuple[str, int]) -> None:
+    if a[1] != b[1]:
+        raise InputError(f"{a[0]} has {a[1]:,} {axis} examples, {b[0]} {b[1]:,}: compare runs of the same data")
+
+
+def _require_pairs_of_one_class(run: Side, file: Side) -> None:
+    """Published pairs come without labels, but each joins two examples of one class."""
+    train_label, test_label = run.labels
+    if train_label is None or test_label is None:
+        return
+    for axis, places, labels in zip(("training", "test"), file.pairs, run.labels, strict=True):
+        assert labels is not None
+        if places.max(initial=0) >= len(labels):
+            raise InputError(
+                f"{file.name} names {axis} example {places.max():,}, but {run.name} has only {len(labels):,}: "
+                "compare runs of the same data"
+            )
+    differ = np.flatnonzero(train_label[file.pairs[0]] != test_label[file.pairs[1]])
+    if len(differ):
+        i, j = (part[differ[0]] for part in file.pairs)
+        raise InputError(
+            f"{len(differ):,} of the {len(file.pairs[0]):,} pairs of {file.name} join examples that have different "
+            f"labels in {run.name}, such as training example {i} ({train_label[i]}) and test example {j} "
+            f"({test_label[j]}): the examples are in another order; compare runs of the same data"
+        )
+
+
+def _influence_thresholds(selection: Selection) -> Floats:
+    """From the selection's own upwards: below it, pairs are not known."""
+    return np.array([selection.influence, *(each for each in INFLUENCE_THRESHOLDS if each > selection.influence)])
+
+
+def _influences(first: Side, second: Side) -> tuple[Floats, Floats]:
+    """Influence on both sides of the pairs that either selects."""
+    train, test = np.unique(np.concatenate([np.stack(first.pairs), np.stack(second.pairs)], axis=1), axis=1)
+    return first.influence(train, test), second.influence(train, test)
+
+
+def _by_chance(
+    first: Side, second: Side, selection: Selection, deals: int, seed: int
+) -> tuple[Agreement | None, Agreement | None]:
+    """Agreement of memorization and of influence if the trials are dealt anew."""
+    a, b = first.outcomes, second.outcomes
+    train_label, test_label = first.labels
+    if a is None or b is None or train_label is None or test_label is None or not deals:
+        return None, None
+    random = np.random.default_rng([seed, 1])
+    found: tuple[list[Agreement], list[Agreement]] = [], []
+    for _ in range(deals):
+        one, other = (
+            side_of_outcomes("", part, (train_label, test_label), selection)
+            for part in deal([a, b], (a.n_trials, b.n_trials), random)
+        )
+        assert one.memorization is not None
+        assert other.memorization is not None
+        found[0].append(agree(one.memorization, other.memorization, MEMORIZATION_THRESHOLDS))
+        found[1].append(agree(*_influences(one, other), _influence_thresholds(selection)))
+    return mean_agreement(found[0]), mean_agreement(found[1])
+
+
+def _binomials(first: Side, second: Side) -> Agreement | None:
+    if first.outcomes is None or second.outcomes is None:
+        return None
+    return agree_by_binomials(first.outcomes.accuracies(), second.outcomes.accuracies(), MEMORIZATION_THRESHOLDS)
+
+
+def _curves(
+    first: Floats, second: Floats, thresholds: Floats, chance: Agreement | None, binomials: Agreement | None
+) -> Curves:
+    found = agree(first, second, thresholds)
+    return Curves(found, chance, binomials, first, second, rank_correlation(first, second))
+
+
+def table(curves: Curves, say: Callable[[str], None]) -> None:
+    """Print the curves, a line for each threshold."""
+    say("           selected by       Jaccard                      mean difference")
+    say("threshold  each              found   by chance  binomial  found   by chance  binomial")
+    columns = (curves.found, curves.by_chance, curves.by_binomials)
+    for k, threshold in enumerate(curves.found.threshold):
+        jaccards, differences = (
+            "  ".join(
+                f"{_number(getattr(each, name)[k] if each else None):>{width}}"
+                for each, width in zip(columns, (6, 9, 8), strict=True)
+            )
+            for name in ("jaccard", "mean_difference")
+        )
+        say(f"{threshold:9.2f}  {curves.found.first[k]:>7,} {curves.found.second[k]:>8,}  {jaccards}  {differences}")
+    say(f"rank correlation {_number(curves.rank_correlation)} over {len(curves.first):,}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or np.isnan(value) else f"{value:.4f}"

@@ -1,0 +1,120 @@
+"""Export estimates for other programs: the released files' format, CSV, Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.analysis.estimates import Estimates
+from memexp.analysis.merged import Merged
+from memexp.analysis.products import Tile, Trials
+from memexp.errors import InputError
+from memexp.files import explain_full_disk, write_atomic
+
+Arrays = dict[str, NDArray[Any]]
+
+_ROWS = 65536
+
+
+def export(merged: Merged, estimates: Estimates, form: str, out: Path) -> list[Path]:
+    """Write the estimates in another format; returns the files written.
+
+    Parameters
+    ----------
+    form
+        ``fz``: one .npz with the keys and orientation of the files that Feldman and Zhang released.
+        ``csv`` and ``parquet``: a table of the training examples, and one of the pairs beside it.
+    out
+        The file; the pairs' name has ``-pairs`` before its ending.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written there, or the format needs a library that is not installed.
+    """
+    if not out.parent.is_dir():
+        raise InputError(f"the folder {out.parent} does not exist; create it, or give another --out")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give --out the name of a file in it")
+    write: dict[str, Callable[[Arrays, Path], None]] = {"csv": _write_csv, "parquet": _write_parquet}
+    with explain_full_disk(out, "The estimates are untouched."):
+        if form == "fz":
+            _write_npz(released_format(merged, estimates), out)
+            return [out]
+        beside = out.with_name(f"{out.stem}-pairs{out.suffix}")
+        write[form](train_table(merged, estimates), out)
+        write[form]({each.name: getattr(estimates.pairs, each.name) for each in fields(estimates.pairs)}, beside)
+        return [out, beside]
+
+
+def released_format(merged: Merged, estimates: Estimates) -> Arrays:
+    """Keys of the released CIFAR-100 file and of the released pair files in one.
+
+    ``tr_mem``, ``tr_labels``, ``tt_labels``; for each class K ``tr_classidx_K``, ``tt_classidx_K`` and
+    ``infl_matrix_classK`` (train, test): the transpose of our orientation. ``tr_idx``, ``tt_idx``,
+    ``infl``, ``mem`` of the selected pairs.
+    """
+    train_label, test_label = merged.examples["train_label"], merged.examples["test_label"]
+    memorization = estimates.scores.memorization.astype(np.float64)
+    passing = estimates.pairs.passing()
+    arrays: Arrays = {
+        "tr_mem": memorization,
+        "tr_labels": train_label,
+        "tt_labels": test_label,
+        "tr_idx": passing.train,
+        "tt_idx": passing.test,
+        "infl": passing.influence.astype(np.float64),
+        "mem": memorization[passing.train],
+    }
+    trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials)
+    for label in np.unique(np.concatenate([train_label, test_label])):
+        trains, tests = np.flatnonzero(train_label == label), np.flatnonzero(test_label == label)
+        arrays[f"tr_classidx_{label}"], arrays[f"tt_classidx_{label}"] = trains, tests
+        empty = not len(trains) or not len(tests)
+        matrix = np.empty((len(tests), len(trains)), np.float32) if empty else trials.influence(Tile(tests, trains))
+        arrays[f"infl_matrix_class{label}"] = np.ascontiguousarray(matrix.T)
+    return arrays
+
+
+def train_table(merged: Merged, estimates: Estimates) -> Arrays:
+    """One row for each training example: what the store knows of it, then its scores."""
+    known = {name: values for name, values in merged.examples.items() if name.startswith("train_")}
+    place: Arrays = {"train": np.arange(len(estimates.scores.memorization))}
+    return place | known | {each.name: getattr(estimates.scores, each.name) for each in fields(estimates.scores)}
+
+
+def _write_npz(arrays: Arrays, out: Path) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomic(out, buffer.getvalue())
+
+
+def _write_csv(columns: Arrays, out: Path) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    length = len(next(iter(columns.values())))
+    for top in range(0, length, _ROWS):  # as text, a table takes many times the memory of its numbers
+        part = (values[top : top + _ROWS].astype(str).tolist() for values in columns.values())
+        writer.writerows(zip(*part, strict=True))
+    write_atomic(out, text.getvalue().encode())
+
+
+def _write_parquet(columns: Arrays, out: Path) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InputError(
+            "--format parquet needs pyarrow, which is not installed; run `pip install pyarrow`, or use --format csv"
+        ) from error
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), sink)
+    write_atomic(out, sink.getvalue())

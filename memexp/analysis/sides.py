@@ -1,0 +1,209 @@
+"""The two sides of a comparison: runs, halves of a run, published values."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.analysis.agreement import Accuracies
+from memexp.analysis.merged import Merged
+from memexp.analysis.pairs import Selection, select_pairs
+from memexp.analysis.products import Packed, Trials, row_sums
+from memexp.errors import InputError
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Labels = NDArray[Any]
+
+_BAND = 8192  # examples whose trials are dealt at a time
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a side's trials recorded, eight trials to a byte.
+
+    Attributes
+    ----------
+    mask, train_correct : uint8, shape (N, ceil(T / 8))
+    test_correct : uint8, shape (M, ceil(T / 8))
+    n_trials
+        T.
+    """
+
+    mask: Packed
+    train_correct: Packed
+    test_correct: Packed
+    n_trials: int
+
+    def accuracies(self) -> Accuracies:
+        """What memorization is estimated from, shape (N,)."""
+        in_correct = row_sums(self.mask & self.train_correct)
+        in_count = row_sums(self.mask)
+        return Accuracies(in_correct, in_count, row_sums(self.train_correct) - in_correct, self.n_trials - in_count)
+
+    def trials(self) -> Trials:
+        """For the influence of any pair."""
+        return Trials(self.test_correct, self.mask, self.n_trials)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two things that are compared.
+
+    Attributes
+    ----------
+    name
+        For people.
+    memorization : shape (N,), or None where it is not published
+    pairs
+        (train, test) of the selected pairs, each of shape (P,).
+    influence
+        Of pairs given as (train, test): NaN where it is not defined, -inf where it is not published.
+    labels
+        Of the training and the test examples; None where they are not published.
+    outcomes
+        What it was estimated from, or None.
+    """
+
+    name: str
+    memorization: Floats | None
+    pairs: tuple[Indices, Indices]
+    influence: Callable[[Indices, Indices], Floats]
+    labels: tuple[Labels | None, Labels | None] = (None, None)
+    outcomes: Outcomes | None = None
+
+
+def side_of_run(merged: Merged, selection: Selection) -> Side:
+    """All trials of a run."""
+    labels = merged.examples["train_label"], merged.examples["test_label"]
+    return side_of_outcomes(str(merged.paths.root), outcomes_of(merged), labels, selection)
+
+
+def outcomes_of(merged: Merged) -> Outcomes:
+    """The bits of a run."""
+    mask, train_correct, test_correct = (merged.packed(name) for name in ("mask", "train_correct", "test_correct"))
+    return Outcomes(mask, train_correct, test_correct, merged.n_trials)
+
+
+def halves_of_run(merged: Merged, selection: Selection, seed: int = 0) -> tuple[Side, Side]:
+    """Two random halves of a run's trials, as if they were two runs.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 4 trials.
+    """
+    if merged.n_trials < 4:
+        raise InputError(
+            f"{merged.paths.root} has {merged.n_trials} finished trials, and its halves need 2 each; "
+            f"run `memexp resume {merged.paths.root}`, or name a second run"
+        )
+    labels = merged.examples["train_label"], merged.examples["test_label"]
+    sizes = merged.n_trials // 2, merged.n_trials - merged.n_trials // 2
+    first, second = deal([outcomes_of(merged)], sizes, np.random.default_rng(seed))
+    return (
+        side_of_outcomes(f"a half of {merged.paths.root} ({sizes[0]:,} trials)", first, labels, selection),
+        side_of_outcomes(f"the other half ({sizes[1]:,} trials)", second, labels, selection),
+    )
+
+
+def side_of_outcomes(name: str, outcomes: Outcomes, labels: tuple[Labels, Labels], selection: Selection) -> Side:
+    """Estimate what is compared."""
+    memorization, trials = outcomes.accuracies().difference(), outcomes.trials()
+    found, _ = select_pairs(trials, labels[::-1], memorization.astype(np.float32), selection)
+    chosen = found.passing()
+
+    def influence(train: Indices, test: Indices) -> Floats:
+        return Accuracies(*trials.pair_counts(train, test)).difference()
+
+    return Side(name, memorization, (chosen.train, chosen.test), influence, labels, outcomes)
+
+
+def deal(pool: list[Outcomes], sizes: tuple[int, int], random: np.random.Generator) -> tuple[Outcomes, Outcomes]:
+    """Shuffle the trials of all in the pool and deal them to two of the given sizes."""
+    order = random.permutation(sum(each.n_trials for each in pool))
+    return _dealt(pool, order[: sizes[0]]), _dealt(pool, order[sizes[0] : sum(sizes)])
+
+
+def _dealt(pool: list[Outcomes], places: NDArray[np.intp]) -> Outcomes:
+    """The trials at the given places of all in the pool."""
+
+    def bands(name: str) -> Iterator[Packed]:
+        for top in range(0, len(getattr(pool[0], name)), _BAND):
+            rows = slice(top, top + _BAND)
+            bits = [np.unpackbits(getattr(each, name)[rows], axis=1, count=each.n_trials) for each in pool]
+            yield np.packbits(np.concatenate(bits, axis=1)[:, places], axis=1)
+
+    mask, train_correct, test_correct = (
+        np.concatenate(list(bands(name))) for name in ("mask", "train_correct", "test_correct")
+    )
+    return Outcomes(mask, train_correct, test_correct, len(places))
+
+
+_LISTS = ("tr_mem", "tr_labels", "tt_labels", "tr_idx", "tt_idx", "infl", "mem")
+
+
+def side_of_file(path: Path, selection: Selection) -> Side:
+    """Published values: a .npz with the keys of the released files (see :mod:`memexp.analysis.export`).
+
+    Memorization is ``tr_mem``. Influence is in ``infl_matrix_classK`` with ``tr_classidx_K`` and
+    ``tt_classidx_K``, or in the pairs ``tr_idx, tt_idx, infl, mem``.
+
+    Raises
+    ------
+    InputError
+        If the file has none of them, or is no .npz.
+    """
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path} is neither a run's folder nor a .npz file of published values")
+    try:
+        with np.load(path) as file:
+            names = list(file.files)
+            content = {key: np.asarray(file[key]) for key in _LISTS if key in names}
+            parts = [_pairs_of_class(file, key) for key in names if key.startswith("infl_matrix_class")]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no file of published values, or damaged: {error}") from error
+    memorization = content["tr_mem"].astype(np.float64) if "tr_mem" in content else None
+    if not parts and {"tr_idx", "tt_idx", "infl", "mem"} <= content.keys():
+        parts = [(content["tr_idx"], content["tt_idx"], content["infl"])]
+    if memorization is None and "mem" not in content:
+        raise InputError(
+            f"{path} has the keys {', '.join(sorted(names)[:12])}; published values need tr_mem, "
+            "or tr_idx, tt_idx, infl and mem"
+        )
+    train, test, value = (np.concatenate([np.empty(0), *(part[k] for part in parts)]) for k in range(3))
+    train, test = train.astype(np.int64), test.astype(np.int64)
+    of_train = content["mem"] if memorization is None else memorization[train]
+    chosen = selection.passes(of_train, value)
+    labels = content.get("tr_labels"), content.get("tt_labels")
+    return Side(str(path), memorization, (train[chosen], test[chosen]), _lookup(train, test, value), labels)
+
+
+def _pairs_of_class(file: Any, key: str) -> tuple[Indices, Indices, Floats]:
+    """All pairs of ``infl_matrix_classK``, whose shape is (train, test)."""
+    name = key.removeprefix("infl_matrix_class")
+    trains, tests, matrix = (np.asarray(file[each]) for each in (f"tr_classidx_{name}", f"tt_classidx_{name}", key))
+    if matrix.shape != (len(trains), len(tests)):
+        raise ValueError(f"{key} has the shape {matrix.shape}, its indices {(len(trains), len(tests))}")
+    return np.repeat(trains, len(tests)), np.tile(tests, len(trains)), matrix.ravel()
+
+
+def _lookup(train: Indices, test: Indices, value: Floats) -> Callable[[Indices, Indices], Floats]:
+    """Influence of any pair, from a list of pairs; -inf where a pair is not in it."""
+    width = 1 + int(test.max(initial=0))
+    keys = train * width + test
+    order = np.argsort(keys, kind="stable")
+    keys, values = np.append(keys[order], np.iinfo(np.int64).max), np.append(value[order], -np.inf)
+
+    def influence(train: Indices, test: Indices) -> Floats:
+        wanted = np.where(test < width, train * width + test, -1)
+        place = np.searchsorted(keys, wanted)
+        return np.where(keys[place] == wanted, values[place], -np.inf)
+
+    return influence
