@@ -244,7 +244,7 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
     """
     if not isinstance(models[0], MLP):
         (model,) = models
-        return OneTrial(model)
+        return OneTrial(model.to(memory_format=torch.channels_last))  # as the images are
     stacked = copy.deepcopy(models[0])
     for name, layer in models[0].named_modules():
         if isinstance(layer, nn.Linear):
