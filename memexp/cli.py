@@ -324,10 +324,10 @@ def doctor(
 def _list_models() -> None:
     import timm
 
-    import memexp.models
+    import memexp.architectures
 
     ours: list[Any] = [name for name in timm.list_models() if name.startswith("memexp_")]
-    assert memexp.models.default_cfgs
+    assert memexp.architectures.default_cfgs
     for name in [*ours, *(name for name in timm.list_models() if name not in ours)]:
         out.print(name, markup=False)
 
