@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d
 from timm.layers.create_conv2d import create_conv2d
+from timm.layers.norm_act import BatchNormAct2d
 from timm.models import register_model
 from timm.models.densenet import DenseNet
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -156,7 +156,7 @@ def _small_image_resnet(block: Any, layers: tuple[int, ...], **kwargs: Any) -> R
     return model
 
 
-def _preactivation_resnet(layers: tuple[int, ...], basic: bool, in_chans: int = 3, **kwargs: Any) -> ResNetV2:
+def _preactivation_resnet(layers: list[int], basic: bool, in_chans: int = 3, **kwargs: Any) -> ResNetV2:
     """timm's pre-activation ResNet with plain batch norm, a stem for small images, and the last layer at zero."""
     widths: dict[str, Any] = {"channels": (64, 128, 256, 512), "bottle_ratio": 1.0} if basic else {}
     model: Any = ResNetV2(
@@ -210,13 +210,13 @@ def memexp_resnet50(**kwargs: Any) -> nn.Module:
 @register_model
 def memexp_resnetv2_18(**kwargs: Any) -> nn.Module:
     """Pre-activation ResNet-18 for small images; arguments as of timm's ResNetV2."""
-    return _preactivation_resnet((2, 2, 2, 2), True, **_own(kwargs))
+    return _preactivation_resnet([2, 2, 2, 2], True, **_own(kwargs))
 
 
 @register_model
 def memexp_resnetv2_50(**kwargs: Any) -> nn.Module:
     """Pre-activation ResNet-50 for small images, the paper's; arguments as of timm's ResNetV2."""
-    return _preactivation_resnet((3, 4, 6, 3), False, **_own(kwargs))
+    return _preactivation_resnet([3, 4, 6, 3], False, **_own(kwargs))
 
 
 @register_model

@@ -5,8 +5,10 @@ Axes: S trials in a stack, B batch, N train, M test.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,12 +61,21 @@ def prepare(spec: Spec, data: Data, device: str) -> Work:
     unit = 1 / 255 if data.x_train.dtype == np.uint8 else 1.0
     scale, shift = torch.full((x_train.shape[1], 1, 1), unit), torch.zeros(x_train.shape[1], 1, 1)
     if spec.training.standardize:
-        mean = data.x_train.mean((0, 1, 2), dtype=np.float64) * unit
-        deviation = np.maximum(data.x_train.std((0, 1, 2), dtype=np.float64) * unit, 1e-8)
+        mean, deviation = (unit * moment for moment in _moments(data.x_train))
+        deviation = np.maximum(deviation, 1e-8)
         scale = torch.tensor(unit / deviation, dtype=torch.float32)[:, None, None]
         shift = torch.tensor(-mean / deviation, dtype=torch.float32)[:, None, None]
     y_train, y_test = (torch.from_numpy(y).to(device) for y in (data.y_train, data.y_test))
     return Work(spec, x_train, y_train, x_test, y_test, scale.to(device), shift.to(device), len(data.classes))
+
+
+def _moments(x: NDArray[Any], part: int = 1024) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of each channel of (N, H, W, C); a part at a time, since the images may exceed the memory."""
+    pixels = math.prod(x.shape[:3])
+    parts = [x[start : start + part] for start in range(0, len(x), part)]
+    mean = np.sum([chunk.sum((0, 1, 2), dtype=np.float64) for chunk in parts], axis=0) / pixels
+    squares = np.sum([np.square(chunk - mean).sum((0, 1, 2)) for chunk in parts], axis=0)
+    return mean, np.sqrt(squares / pixels)
 
 
 def chosen_images(x: Tensor, chosen: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from memexp import __version__, cli_analysis, cli_slurm, cli_watch
+from memexp import __version__, cli_analysis, cli_data, cli_slurm, cli_watch
 from memexp.cli_watch import Json, RunPath
 from memexp.console import duration, explained, out, progress, remark, show, stoppable
 from memexp.errors import InputError
@@ -340,5 +340,8 @@ def _list_profiles() -> None:
             out.print(f"{path.stem}  {path}", markup=False, soft_wrap=True)
 
 
-for _command in (cli_analysis.merge, cli_analysis.estimate, cli_watch.status, cli_watch.cancel, cli_watch.logs):
+_elsewhere = (
+    cli_data.prepare, cli_analysis.merge, cli_analysis.estimate, cli_watch.status, cli_watch.cancel, cli_watch.logs,
+)  # fmt: skip
+for _command in _elsewhere:
     app.command()(explained(_command))
