@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from memexp.data.prepare import prepare_images
+from memexp.errors import SpecError
 from memexp.plan import make_plan
 from memexp.run import prepare_run
 from memexp.spec import Spec
@@ -22,7 +23,7 @@ from .conftest import ROOT
 from .test_data import idx_bytes
 
 SPECS = sorted((ROOT / "specs").rglob("*.yaml"))
-BATCH = 4
+BATCH = 8
 
 
 def write_idx(folder: Path) -> None:
@@ -50,7 +51,7 @@ def write_cifar(folder: Path, classes: int) -> None:
 def write_prepared(folder: Path) -> None:
     """An image folder of five classes, taken the way that the spec's comment says, at 64 pixels."""
     draws = np.random.default_rng(0)
-    for split, count in (("train", 5), ("val", 1)):
+    for split, count in (("train", 3), ("val", 1)):
         for label in range(5):
             images = folder / "images" / split / f"class{label}"
             images.mkdir(parents=True)
@@ -73,16 +74,16 @@ def stand_in(spec: Spec, folder: Path) -> dict[str, Any]:
         assert block["source"] == "digits", "a stand-in for this source is missing here"
         return block | {"limit": {"train": 100, "test": 20}}
     classes = block.get("limit", {}).get("classes", list(range(10 if block["source"] == "idx" else 5)))
-    return block | {"path": str(folder), "limit": {"classes": classes, "train": 5 * len(classes), "test": 5}}
+    return block | {"path": str(folder), "limit": {"classes": classes, "train": 3 * len(classes), "test": 5}}
 
 
 def tiny(spec: Spec, folder: Path) -> Spec:
-    """The same spec with few examples and two steps for each trial; everything else as it stands."""
+    """The same spec with few examples and one epoch for each trial; everything else as it stands."""
     value = spec.model_dump(exclude_none=True)
     value["dataset"] = stand_in(spec, folder)
-    share = 2 * BATCH / 17 / spec.training.epochs
+    share = 1 / spec.training.epochs
     value["training"] |= {
-        "epochs": spec.training.epochs * share,
+        "epochs": 1,
         "warmup_epochs": spec.training.warmup_epochs * share,
         "milestones": [epoch * share for epoch in spec.training.milestones],
         "batch_size": BATCH,
@@ -108,3 +109,10 @@ def test_a_tiny_trial_of_each_spec(path: Path, tmp_path: Path) -> None:
     assert outcome.failure is None
     assert outcome.arrays["mask"].sum() == plan.subset
     assert np.isfinite(outcome.arrays["train_loss"])
+
+
+def test_less_than_an_epoch_is_refused_because_a_trial_must_see_its_whole_subset(tmp_path: Path) -> None:
+    file = read_spec(ROOT / "specs/digits.yaml")
+    short = file.spec.model_copy(update={"training": file.spec.training.model_copy(update={"epochs": 0.5})})
+    with pytest.raises(SpecError, match=r"training.epochs.*0.5 passes leave examples"):
+        make_plan(replace(file, spec=short))
