@@ -5,8 +5,10 @@ Axes: S trials in a stack, B batch, N train, M test.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +29,9 @@ class Work:
     Attributes
     ----------
     x_train, x_test : shape (N, C, H, W) and (M, C, H, W), on the device
-        uint8 pixels or float32.
+        uint8 pixels or float32, channels last in memory: convolutions are faster so (measured 1.4 to
+        1.5 times for ``memexp_cnn`` and ``memexp_resnet9`` on one core), and nothing is copied, because
+        that is how the data sources hold images.
     y_train, y_test : int64, shape (N,) and (M,), on the device
     scale, shift : float32, shape (C, 1, 1)
         An image enters the network as ``x * scale + shift``.
@@ -51,17 +55,32 @@ class Work:
 def prepare(spec: Spec, data: Data, device: str) -> Work:
     """Put the data on the device, once per process."""
     x_train, x_test = (
-        torch.tensor(x.transpose(0, 3, 1, 2)).contiguous().to(device) for x in (data.x_train, data.x_test)
+        torch.from_numpy(np.require(x, requirements="W")).to(device).permute(0, 3, 1, 2)
+        for x in (data.x_train, data.x_test)
     )
     unit = 1 / 255 if data.x_train.dtype == np.uint8 else 1.0
     scale, shift = torch.full((x_train.shape[1], 1, 1), unit), torch.zeros(x_train.shape[1], 1, 1)
     if spec.training.standardize:
-        mean = data.x_train.mean((0, 1, 2), dtype=np.float64) * unit
-        deviation = np.maximum(data.x_train.std((0, 1, 2), dtype=np.float64) * unit, 1e-8)
+        mean, deviation = (unit * moment for moment in _moments(data.x_train))
+        deviation = np.maximum(deviation, 1e-8)
         scale = torch.tensor(unit / deviation, dtype=torch.float32)[:, None, None]
         shift = torch.tensor(-mean / deviation, dtype=torch.float32)[:, None, None]
     y_train, y_test = (torch.from_numpy(y).to(device) for y in (data.y_train, data.y_test))
     return Work(spec, x_train, y_train, x_test, y_test, scale.to(device), shift.to(device), len(data.classes))
+
+
+def _moments(x: NDArray[Any], part: int = 1024) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of each channel of (N, H, W, C); a part at a time, since the images may exceed the memory."""
+    pixels = math.prod(x.shape[:3])
+    parts = [x[start : start + part] for start in range(0, len(x), part)]
+    mean = np.sum([chunk.sum((0, 1, 2), dtype=np.float64) for chunk in parts], axis=0) / pixels
+    squares = np.sum([np.square(chunk - mean).sum((0, 1, 2)) for chunk in parts], axis=0)
+    return mean, np.sqrt(squares / pixels)
+
+
+def chosen_images(x: Tensor, chosen: Tensor) -> Tensor:
+    """Images (B, C, H, W) of the given numbers (B,), channels last in memory like ``x``."""
+    return x.permute(0, 2, 3, 1).index_select(0, chosen).permute(0, 3, 1, 2)
 
 
 def normalized(work: Work, x: Tensor) -> Tensor:
@@ -78,10 +97,10 @@ def augmented(x: Tensor, augment: Augment, draws: torch.Generator) -> Tensor:
         return torch.randint(high, (count,), generator=draws, device=x.device)
 
     rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device).expand(count, -1)
-    if augment.flip:
-        columns = torch.where(coin(2)[:, None].bool(), columns.flip(1), columns)
+    flipped = coin(2).bool() if augment.flip else torch.zeros(count, dtype=torch.bool, device=x.device)
     if not augment.crop:
-        return x.gather(3, columns[:, None, None].expand_as(x))
+        return torch.where(flipped[:, None, None, None], x.flip(3), x)
+    columns = torch.where(flipped[:, None], columns.flip(1), columns)
     pad = augment.crop
     x = F.pad(x, (pad, pad, pad, pad))
     rows = rows + coin(2 * pad + 1)[:, None]

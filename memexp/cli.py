@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from memexp import __version__, cli_analysis, cli_slurm, cli_watch
+from memexp import __version__, cli_analysis, cli_data, cli_slurm, cli_watch
 from memexp.cli_watch import Json, RunPath
 from memexp.console import duration, explained, out, progress, remark, show, stoppable
 from memexp.errors import InputError
@@ -326,10 +326,10 @@ def doctor(
 def _list_models() -> None:
     import timm
 
-    import memexp.models
+    import memexp.architectures
 
     ours: list[Any] = [name for name in timm.list_models() if name.startswith("memexp_")]
-    assert memexp.models.default_cfgs
+    assert memexp.architectures.default_cfgs
     for name in [*ours, *(name for name in timm.list_models() if name not in ours)]:
         out.print(name, markup=False)
 
@@ -343,6 +343,7 @@ def _list_profiles() -> None:
 
 
 for _command in (
+    cli_data.prepare,
     cli_analysis.merge,
     cli_analysis.estimate,
     cli_analysis.compare,

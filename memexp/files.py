@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -86,6 +87,15 @@ def write_once(path: Path, content: bytes) -> bool:
         temporary.unlink(missing_ok=True)
     _fsync_folder(path.parent)
     return True
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Put a finished folder where an older one may be, which is deleted afterwards."""
+    aside = old.with_name(f".old.{uuid.uuid4().hex[:8]}")
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def to_json(value: Any) -> bytes:

@@ -1,145 +1,21 @@
-"""Models: all of them come from ``timm.create_model``; ours are registered beside timm's own.
+"""Models: all of them come from ``timm.create_model``; several of one kind may train as one stack.
 
-Names of this project start with ``memexp_``: an MLP (784-512-256-10 on MNIST, as in the public demo
-of the paper), a small CNN for images of 8x8 to 32x32, ResNet-9, and timm's ResNets with the stem
-for small images (3x3, stride 1, no pooling).
+The networks of this project are in :mod:`memexp.architectures`, registered beside timm's own.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import timm
 import torch
-from timm.models import register_model
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
+from memexp.architectures import MLP
 from memexp.errors import InputError
-
-default_cfgs = {"memexp_mlp": {"fixed_input_size": True, "input_size": (1, 28, 28)}}
-
-
-class MLP(nn.Module):
-    """Dense layers with ReLU between; any number of leading axes before (C, H, W)."""
-
-    def __init__(self, in_chans: int, img_size: tuple[int, int], num_classes: int, hidden: Sequence[int]) -> None:
-        super().__init__()
-        widths = [in_chans * img_size[0] * img_size[1], *hidden]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
-        self.head = nn.Linear(widths[-1], num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C, H, W) -> (..., classes)."""
-        x = x.flatten(-3)
-        for layer in self.hidden:
-            x = layer(x).relu_()
-        logits: Tensor = self.head(x)
-        return logits
-
-
-def _conv(a: int, b: int, pool: bool = False) -> nn.Sequential:
-    """3x3 convolution, batch norm, ReLU, and a halving of the image where asked."""
-    layers = [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, *([nn.MaxPool2d(2)] if pool else []))
-
-
-class CNN(nn.Module):
-    """Three convolutions and a linear head: trains in seconds on a CPU."""
-
-    def __init__(self, in_chans: int, num_classes: int, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            _conv(in_chans, width, pool=True), _conv(width, 2 * width, pool=True), _conv(2 * width, 4 * width)
-        )
-        self.head = nn.Linear(4 * width, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, classes)."""
-        logits: Tensor = self.head(self.body(x).amax((-2, -1)))
-        return logits
-
-
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(_conv(width, width), _conv(width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.body(x)
-        return out
-
-
-class ResNet9(nn.Module):
-    """The nine-layer residual network of fast CIFAR training: two residual blocks, global max pooling."""
-
-    def __init__(self, in_chans: int, num_classes: int, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            _conv(in_chans, width),
-            _conv(width, 2 * width, pool=True),
-            _Residual(2 * width),
-            _conv(2 * width, 4 * width, pool=True),
-            _conv(4 * width, 8 * width, pool=True),
-            _Residual(8 * width),
-        )
-        self.head = nn.Linear(8 * width, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, classes)."""
-        logits: Tensor = self.head(self.body(x).amax((-2, -1)))
-        return logits
-
-
-def _small_image_resnet(block: Any, layers: tuple[int, ...], **kwargs: Any) -> ResNet:
-    """timm's ResNet with a first convolution of 3x3 and stride 1, and no pooling after it."""
-    model: Any = ResNet(block, layers, **kwargs)
-    model.conv1 = nn.Conv2d(kwargs.get("in_chans", 3), 64, 3, padding=1, bias=False)
-    model.maxpool = nn.Identity()
-    assert isinstance(model, ResNet)
-    return model
-
-
-def _own(kwargs: dict[str, Any], **defaults: Any) -> dict[str, Any]:
-    """Arguments for a constructor of ours: without those that timm passes for pretrained weights."""
-    pretraining = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
-    if kwargs.get("pretrained"):
-        raise InputError("memexp's own architectures have no pretrained weights; delete 'pretrained'")
-    return defaults | {key: value for key, value in kwargs.items() if key not in pretraining}
-
-
-@register_model
-def memexp_mlp(**kwargs: Any) -> nn.Module:
-    """Argument: hidden, the widths of the hidden layers."""
-    return MLP(**_own(kwargs, in_chans=1, img_size=(28, 28), num_classes=10, hidden=(512, 256)))
-
-
-@register_model
-def memexp_cnn(**kwargs: Any) -> nn.Module:
-    """Argument: width, the channels of the first convolution."""
-    return CNN(**_own(kwargs, in_chans=3, num_classes=10, width=16))
-
-
-@register_model
-def memexp_resnet9(**kwargs: Any) -> nn.Module:
-    """Argument: width, the channels of the first convolution."""
-    return ResNet9(**_own(kwargs, in_chans=3, num_classes=10, width=64))
-
-
-@register_model
-def memexp_resnet18(**kwargs: Any) -> nn.Module:
-    """ResNet-18 for small images; arguments as of timm's ResNet."""
-    return _small_image_resnet(BasicBlock, (2, 2, 2, 2), **_own(kwargs))
-
-
-@register_model
-def memexp_resnet50(**kwargs: Any) -> nn.Module:
-    """ResNet-50 for small images; arguments as of timm's ResNet."""
-    return _small_image_resnet(Bottleneck, (3, 4, 6, 3), **_own(kwargs))
 
 
 def create(arch: str, arguments: dict[str, Any], image: tuple[int, int, int], n_classes: int, seed: int) -> nn.Module:
@@ -244,7 +120,7 @@ def stack(models: Sequence[nn.Module]) -> nn.Module:
     """
     if not isinstance(models[0], MLP):
         (model,) = models
-        return OneTrial(model)
+        return OneTrial(model.to(memory_format=torch.channels_last))  # as the images are
     stacked = copy.deepcopy(models[0])
     for name, layer in models[0].named_modules():
         if isinstance(layer, nn.Linear):

@@ -109,6 +109,9 @@ def _fit(spec: Spec, n_train: int) -> list[Fault]:
         faults.append(
             Fault(("subsets", "ratio"), f"{subsets.ratio} of {n_train} training examples leaves {empty}; move it to .5")
         )
+    elif spec.training.epochs < 1:
+        text = f"{spec.training.epochs:g} passes leave examples of a trial's subset unseen; use 1 or more"
+        faults.append(Fault(("training", "epochs"), text))
     elif spec.training.batch_size > size:
         faults.append(
             Fault(

@@ -110,7 +110,14 @@ class ImageFolder(_Source):
     size: PositiveInt = Field(32, description="images are cut to a centred square and resized to this many pixels")
 
 
-Dataset = Annotated[Digits | Idx | Cifar | Npz | Torchvision | ImageFolder, Field(discriminator="source")]
+class Prepared(_Source):
+    """A folder that `memexp prepare` made of an image folder: decoded once, shared by all trials."""
+
+    source: Literal["prepared"]
+    path: str
+
+
+Dataset = Annotated[Digits | Idx | Cifar | Npz | Torchvision | ImageFolder | Prepared, Field(discriminator="source")]
 
 
 class Model(BaseModel):

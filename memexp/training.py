@@ -28,7 +28,7 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from memexp import models
-from memexp.batches import Work, augmented, epochs, normalized
+from memexp.batches import Work, augmented, chosen_images, epochs, normalized
 from memexp.designs import Mask, subset_size
 from memexp.seeds import torch_seed
 from memexp.spec import Spec, Training
@@ -150,7 +150,7 @@ def _trained(
     for epoch, fed in epochs(work, masks, trials, steps):  # noqa: B007
         for batch in epoch:
             chosen = batch.view(-1)
-            x = work.x_train.index_select(0, chosen)
+            x = chosen_images(work.x_train, chosen)
             if augments:
                 parts = zip(x.split(recipe.batch_size), draws, strict=True)
                 x = torch.cat([augmented(part, recipe.augment, draw) for part, draw in parts])

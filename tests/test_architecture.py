@@ -13,8 +13,19 @@ from .conftest import ROOT
 
 FILES = sorted((ROOT / "memexp").rglob("*.py"))
 LAYERS = {
-    "torch": {"batches", "cli", "doctor", "models", "pilot", "probe", "products", "training", "worker"},
-    "timm": {"training", "models", "cli"},
+    "torch": {
+        "architectures",
+        "batches",
+        "cli",
+        "doctor",
+        "models",
+        "pilot",
+        "probe",
+        "products",
+        "training",
+        "worker",
+    },
+    "timm": {"architectures", "training", "models", "cli"},
     "zarr": {"trials", "merged", "estimates", "dense"},
     "submitit": {"slurm"},
 }

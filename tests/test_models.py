@@ -26,15 +26,54 @@ def parameters(model: nn.Module) -> int:
         ("memexp_mlp", (8, 8, 1), 65 * 512 + 513 * 256 + 257 * 10),
         ("memexp_resnet18", (32, 32, 3), 11_173_962),  # the count of the usual CIFAR ResNet-18
         ("memexp_resnet50", (32, 32, 3), 23_520_842),
+        ("memexp_inception", (32, 32, 3), 1_895_786),  # the paper's: 1.896 M
+        ("memexp_densenet100", (32, 32, 3), 769_162),  # 0.8 M in the DenseNet paper
+        ("resnet50", (224, 224, 3), 25_557_032 - 990 * 2049),  # ImageNet's, with ten classes
     ],
 )
 def test_sizes_are_the_published_ones(arch: str, image: tuple[int, int, int], count: int) -> None:
     assert parameters(create(arch, image)) == count
 
 
+def test_the_inception_for_a_hundred_classes_has_the_papers_size() -> None:
+    assert parameters(models.create("memexp_inception", {}, (32, 32, 3), 100, 0)) == 1_926_116
+
+
+@pytest.mark.parametrize(("arch", "blocks", "bottleneck"), [("18", (2, 2, 2, 2), False), ("50", (3, 4, 6, 3), True)])
+def test_preactivation_resnets_have_the_weights_of_their_description(
+    arch: str, blocks: tuple[int, ...], bottleneck: bool
+) -> None:
+    """Counted by hand: each convolution is preceded by a batch norm, the stem and the shortcuts are not."""
+    width, total = 64, 64 * 3 * 9
+    for channels, count in zip((64, 128, 256, 512), blocks, strict=True):
+        out = channels * (4 if bottleneck else 1)
+        kernels = [(channels, 1), (channels, 3), (out, 1)] if bottleneck else [(channels, 3), (out, 3)]
+        for number in range(count):
+            total += width * out if number == 0 and width != out else 0
+            for to, size in kernels:
+                total += 2 * width + width * to * size**2
+                width = to
+    model = create(f"memexp_resnetv2_{arch}", (32, 32, 3))
+    assert parameters(model) == total + 2 * width + (width + 1) * 10
+    assert not model(torch.randn(2, 3, 32, 32)).any(), "the last layer starts at zero"
+
+
+def test_the_densenet_has_a_hundred_layers_and_no_reduction_before_its_first_block() -> None:
+    model = create("memexp_densenet100", (32, 32, 3))
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 100
+    shapes = []
+    model.features.denseblock1.register_forward_hook(lambda _, given, out: shapes.append(tuple(out.shape)))
+    model.features.denseblock3.register_forward_hook(lambda _, given, out: shapes.append(tuple(out.shape)))
+    model(torch.zeros(1, 3, 32, 32))
+    assert shapes == [(1, 24 + 16 * 12, 32, 32), (1, 150 + 16 * 12, 8, 8)]
+
+
 @pytest.mark.parametrize(
-    "arch", ["memexp_mlp", "memexp_cnn", "memexp_resnet9", "memexp_resnet18", "resnet10t", "vit_tiny_patch16_224"]
-)
+    "arch",
+    ["memexp_mlp", "memexp_cnn", "memexp_resnet9", "memexp_resnet18", "memexp_resnetv2_18", "memexp_inception",
+     "memexp_densenet100", "resnet10t", "vit_tiny_patch16_224"],
+)  # fmt: skip
 @pytest.mark.parametrize("image", [(8, 8, 1), (32, 32, 3)])
 def test_every_architecture_takes_small_images(arch: str, image: tuple[int, int, int]) -> None:
     arguments = {"patch_size": 4} if arch.startswith("vit") else {}

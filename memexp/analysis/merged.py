@@ -24,6 +24,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from memexp.analysis.arrivals import PER_TRIAL, Arrivals, Source, read_source, require_same_experiment
 from memexp.analysis.counts import Bits
 from memexp.errors import Incomplete, InputError, StoreError
+from memexp.files import replace_folder
 from memexp.store.paths import RunPaths
 
 MERGED_SCHEMA = 2
@@ -168,11 +169,7 @@ def replace_store(new: Path, old: Path) -> None:
     with warnings.catch_warnings():  # readers that do not know consolidated metadata read the rest
         warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
         zarr.consolidate_metadata(new)
-    aside = old.with_name(f".old.{uuid.uuid4().hex[:8]}.zarr")
-    if old.exists():
-        old.rename(aside)
-    new.rename(old)
-    shutil.rmtree(aside, ignore_errors=True)
+    replace_folder(new, old)
 
 
 def _reusable(paths: RunPaths, sources: list[Source]) -> Merged | None:

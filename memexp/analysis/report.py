@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.explorer import Images, rank, write_explorer
 from memexp.analysis.figures import as_svg, draw_accuracies, draw_histogram, draw_in_out
-from memexp.analysis.merged import Merged, replace_store
+from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.thumbnails import data_uri
-from memexp.files import explain_full_disk
+from memexp.files import explain_full_disk, replace_folder
 from memexp.precision import lemma_bound, worst_case_se
 from memexp.spec import Spec
 from memexp.store.manifest import Manifest
@@ -65,7 +65,7 @@ def write_report(source: Source, path: Path) -> Path:
             )
             (building / "examples.html").write_text(render_examples(source.spec.name))
             (building / path.name).write_text(_overview(source))
-            replace_store(building, folder)
+            replace_folder(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return path

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memexp import spec
+from memexp.data.fingerprint import array_digest
 from memexp.data.sources import SOURCES, RawData
 from memexp.errors import DataError
 from memexp.seeds import generator, raw_words
@@ -31,6 +31,8 @@ class Data:
         Place of each example in its source, before any limit.
     y_original : int64, shape (N,), or None
         The source's training labels where the spec flips some on purpose.
+    digests
+        Fingerprints of those images that need not be read to know them.
     """
 
     x_train: NDArray[Any]
@@ -41,6 +43,7 @@ class Data:
     train_index: NDArray[np.int64]
     test_index: NDArray[np.int64]
     y_original: NDArray[np.int64] | None = None
+    digests: dict[str, str] = field(default_factory=dict)
 
     @property
     def flipped(self) -> NDArray[np.bool_] | None:
@@ -50,7 +53,7 @@ class Data:
     def fingerprint(self) -> dict[str, str]:
         """sha256 of each array's shape, dtype, content and order."""
         names = ("x_train", "y_train", "x_test", "y_test")
-        return {name: _array_digest(getattr(self, name)) for name in names}
+        return {name: self.digests.get(name) or array_digest(getattr(self, name)) for name in names}
 
 
 def load_data(block: spec.Dataset) -> Data:
@@ -73,6 +76,7 @@ def load_data(block: spec.Dataset) -> Data:
         classes=raw.classes,
         train_index=np.arange(len(raw.y_train), dtype=np.int64),
         test_index=np.arange(len(raw.y_test), dtype=np.int64),
+        digests={name: known for name, known in (raw.digests or {}).items() if name.startswith("x_")},
     )
     if block.limit is not None:
         data = _limited(data, block.limit)
@@ -157,9 +161,3 @@ def _with_flipped_labels(data: Data, noise: spec.LabelNoise) -> Data:
     labels = data.y_train.copy()
     labels[chosen] = (labels[chosen] + shift) % len(data.classes)
     return replace(data, y_train=labels, y_original=data.y_train)
-
-
-def _array_digest(array: NDArray[Any]) -> str:
-    state = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
-    state.update(np.ascontiguousarray(array).data)
-    return state.hexdigest()

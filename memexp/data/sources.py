@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp import spec
+from memexp.data.folders import SPLITS, list_images, read_image
+from memexp.data.prepared import open_prepared
 from memexp.errors import DataError
 
 
@@ -27,6 +29,7 @@ class RawData(NamedTuple):
     x_test: NDArray[Any]
     y_test: NDArray[Any]
     classes: tuple[str, ...]
+    digests: dict[str, str] | None = None  # of the arrays, by name, where the source knows them
 
 
 def load_digits(block: spec.Digits) -> RawData:
@@ -61,7 +64,7 @@ def load_cifar(block: spec.Cifar) -> RawData:
     )
     read = _cifar_reader(Path(block.path), "cifar-100-python" if hundred else "cifar-10-batches-py")
     key = "fine_labels" if hundred else "labels"
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
     for split in ("train", "test"):
         batches = [read(name) for name in files[split]]
         try:
@@ -104,7 +107,7 @@ def load_torchvision(block: spec.Torchvision) -> RawData:
     if not isinstance(cls, type):
         raise DataError(f"torchvision.datasets has no {block.dataset!r}; see its documentation for the names")
     splits = [_torchvision_split(cls, block, train) for train in (True, False)]
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {}
     for split, dataset in zip(("train", "test"), splits, strict=True):
         images, labels = zip(*((np.asarray(image), int(label)) for image, label in dataset), strict=True)
         if len({image.shape for image in images}) > 1:
@@ -116,17 +119,15 @@ def load_torchvision(block: spec.Torchvision) -> RawData:
 
 def load_folder(block: spec.ImageFolder) -> RawData:
     """train/CLASS/*.png and test/CLASS/*.png (or val/), read in sorted order."""
-    root = _folder(block.path)
-    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
-    if not (root / "train").is_dir() or test is None:
-        raise DataError(f"{root} needs the folders train/ and test/ (or val/), each with a folder for every class")
-    classes = tuple(sorted(entry.name for entry in (root / "train").iterdir() if entry.is_dir()))
-    extra = sorted({entry.name for entry in test.iterdir() if entry.is_dir()} - set(classes))
-    if extra:
-        raise DataError(f"{test} has classes that {root / 'train'} lacks: {', '.join(extra)}")
-    x_train, y_train = _read_images(root / "train", classes, block.size)
-    x_test, y_test = _read_images(test, classes, block.size)
-    return RawData(x_train, y_train, x_test, y_test, classes)
+    found = list_images(_folder(block.path))
+    images = [np.stack([read_image(found.root / name, block.size) for name in found.files[split]]) for split in SPLITS]
+    return RawData(images[0], found.labels["train"], images[1], found.labels["test"], found.classes)
+
+
+def load_prepared(block: spec.Prepared) -> RawData:
+    """What ``memexp prepare`` wrote: images are mapped into memory and shared by all processes."""
+    prepared = open_prepared(_folder(block.path))
+    return RawData(*prepared.arrays, classes=prepared.classes, digests=prepared.digests)
 
 
 SOURCES: dict[str, Callable[[Any], RawData]] = {
@@ -137,6 +138,7 @@ SOURCES: dict[str, Callable[[Any], RawData]] = {
     "npz": load_npz,
     "torchvision": load_torchvision,
     "folder": load_folder,
+    "prepared": load_prepared,
 }
 
 
@@ -241,21 +243,3 @@ def _torchvision_split(cls: type, block: spec.Torchvision, train: bool) -> Any:
             f"torchvision.datasets.{block.dataset} in {block.path}: {error}. "
             "Set 'download: true' to fetch it, or correct the path"
         ) from error
-
-
-def _read_images(folder: Path, classes: tuple[str, ...], size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    from PIL import Image, ImageOps
-
-    images, labels = [], []
-    for label, name in enumerate(classes):
-        files = sorted(path for path in (folder / name).glob("**/*") if path.is_file() and path.name[0] != ".")
-        if not files:
-            raise DataError(f"{folder / name} has no images; delete the class from both splits, or fill it")
-        for path in files:
-            try:
-                with Image.open(path) as image:
-                    images.append(np.asarray(ImageOps.fit(image.convert("RGB"), (size, size))))
-            except (OSError, SyntaxError, ValueError) as error:
-                raise DataError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
-            labels.append(label)
-    return np.stack(images), np.asarray(labels, dtype=np.int64)

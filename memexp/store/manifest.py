@@ -13,11 +13,20 @@ from memexp.store.paths import RunPaths
 
 SCHEMA_VERSION = 1
 
-DETERMINISM = (
-    "Masks, initial weights, data order and augmentation are pure functions of (seed, trial). On a CPU with the "
-    "same threads per worker, processor type and versions the outcomes are the same bits; elsewhere they agree "
-    "statistically."
-)
+# What another training of the same trial reproduces, by where it is trained; see tests/test_determinism.py.
+DETERMINISM = {
+    "everywhere": "Masks and all seeds are pure functions of (seed, trial): the same on every machine.",
+    "cpu": (
+        "With the same block size, threads per worker, processor type and versions the outcomes are the same bits, "
+        "whatever the number of workers and however often they were stopped. With other threads, processors or "
+        "versions they agree statistically: sums are rounded in another order."
+    ),
+    "cuda": (
+        "Deterministic algorithms are asked for, but not every operation has one: count on statistical agreement "
+        "only. Bits on GPUs have not been measured."
+    ),
+    "between devices": "Outcomes agree statistically; runs of several devices may be merged.",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,9 @@ class Manifest:
         Names of the labels.
     versions
         Of Python and the libraries that created the run.
+    determinism
+        What is reproduced bit by bit and what only statistically, by device: a statement for readers,
+        not part of the identity.
     """
 
     science: dict[str, Any]
@@ -52,7 +64,7 @@ class Manifest:
     versions: dict[str, str]
     created: str
     schema_version: int = SCHEMA_VERSION
-    determinism: str = field(default=DETERMINISM)
+    determinism: dict[str, str] = field(default_factory=DETERMINISM.copy)
 
     @property
     def identity(self) -> str:

@@ -1,0 +1,49 @@
+"""The command that makes data: images decoded once for all trials."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memexp.console import duration, progress, show, stoppable
+
+Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder with train/CLASS/* and test/CLASS/* (or val/).")]
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write, about N * SIZE * SIZE * 3 bytes.")]
+
+
+def prepare(
+    images: Images,
+    out: Out,
+    size: Annotated[int, typer.Option(min=1, help="Pixels of a side: the centred square, resized.")] = 32,
+    classes: Annotated[str | None, typer.Option(help="Only these classes: names with commas between.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads. [default: one per processor]")] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out images that cannot be decoded; they are noted.")
+    ] = False,
+) -> None:
+    """Decode and resize an image folder once, for `source: prepared`; run again to go on."""
+    from memexp.data.folders import list_images
+    from memexp.data.prepare import prepare_images
+    from memexp.run import available_cpus
+
+    only = None if classes is None else [name.strip() for name in classes.split(",")]
+    total = sum(map(len, list_images(images, only).files.values()))
+    start = time.monotonic()
+    stopped = f"stopped; what was decoded is kept. Go on with the same command into {out}"
+    with stoppable(stopped), progress("preparing", total, "images") as tell:
+        made = prepare_images(images, out, size, only, workers or available_cpus(), skip_broken, tell)
+    x_train, _, x_test, _ = made.arrays
+    rows = [
+        ("images", f"{len(x_train):,} training and {len(x_test):,} test, {len(made.classes)} classes, {size}x{size}"),
+        ("size", f"{(x_train.nbytes + x_test.nbytes) / 1e6:,.1f} MB"),
+        ("time", duration(time.monotonic() - start)),
+        ("spec", f"dataset: {{source: prepared, path: {out}}}"),
+    ]
+    if made.record["left_out"]:
+        names = list(made.record["left_out"])
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        rows.append(("left out", f"{len(names)} broken: {', '.join(names[:3])}{more} (all in prepared.json)"))
+    show(rows)

@@ -1,0 +1,118 @@
+"""Every spec of the repository is read, planned and trained for one tiny trial."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from memexp.data.prepare import prepare_images
+from memexp.errors import SpecError
+from memexp.plan import make_plan
+from memexp.run import prepare_run
+from memexp.spec import Spec
+from memexp.spec_file import read_spec
+from memexp.worker import Trainer
+
+from .conftest import ROOT
+from .test_data import idx_bytes
+
+SPECS = sorted((ROOT / "specs").rglob("*.yaml"))
+BATCH = 8
+
+
+def write_idx(folder: Path) -> None:
+    """MNIST's four files, with ten images of each digit."""
+    draws = np.random.default_rng(0)
+    for split, count in (("train", 100), ("t10k", 20)):
+        images = draws.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(idx_bytes(images))
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(count, dtype=np.uint8) % 10))
+
+
+def write_cifar(folder: Path, classes: int) -> None:
+    """The official python files, with five training images of each class."""
+    draws = np.random.default_rng(0)
+    fine = classes == 100
+    splits = {"train": classes * 5, "test": classes} if fine else {f"data_batch_{k}": classes for k in range(1, 6)}
+    for name, count in (splits if fine else splits | {"test_batch": classes}).items():
+        labels = [k % classes for k in range(count)]
+        content = {"data": draws.integers(0, 256, (count, 3072), dtype=np.uint8)}
+        (folder / name).write_bytes(pickle.dumps(content | {"fine_labels" if fine else "labels": labels}))
+    names = {"fine_label_names" if fine else "label_names": [str(k) for k in range(classes)]}
+    (folder / ("meta" if fine else "batches.meta")).write_bytes(pickle.dumps(names))
+
+
+def write_prepared(folder: Path) -> None:
+    """An image folder of five classes, taken the way that the spec's comment says, at 64 pixels."""
+    draws = np.random.default_rng(0)
+    for split, count in (("train", 3), ("val", 1)):
+        for label in range(5):
+            images = folder / "images" / split / f"class{label}"
+            images.mkdir(parents=True)
+            for k in range(count):
+                Image.fromarray(draws.integers(0, 256, (70, 80, 3), dtype=np.uint8)).save(images / f"{k}.png")
+    prepare_images(folder / "images", folder / "ready", 64)
+
+
+def stand_in(spec: Spec, folder: Path) -> dict[str, Any]:
+    """The spec's dataset block, pointed at little files of the same format and reduced to a few classes."""
+    block = spec.dataset.model_dump(exclude_none=True)
+    if block["source"] == "idx":
+        write_idx(folder)
+    elif block["source"].startswith("cifar"):
+        write_cifar(folder, int(block["source"].removeprefix("cifar")))
+    elif block["source"] == "prepared":
+        write_prepared(folder)
+        return block | {"path": str(folder / "ready")}
+    else:
+        assert block["source"] == "digits", "a stand-in for this source is missing here"
+        return block | {"limit": {"train": 100, "test": 20}}
+    classes = block.get("limit", {}).get("classes", list(range(10 if block["source"] == "idx" else 5)))
+    return block | {"path": str(folder), "limit": {"classes": classes, "train": 3 * len(classes), "test": 5}}
+
+
+def tiny(spec: Spec, folder: Path) -> Spec:
+    """The same spec with few examples and one epoch for each trial; everything else as it stands."""
+    value = spec.model_dump(exclude_none=True)
+    value["dataset"] = stand_in(spec, folder)
+    share = 1 / spec.training.epochs
+    value["training"] |= {
+        "epochs": 1,
+        "warmup_epochs": spec.training.warmup_epochs * share,
+        "milestones": [epoch * share for epoch in spec.training.milestones],
+        "batch_size": BATCH,
+        "min_in_accuracy": 0,
+    }
+    return Spec.model_validate(value)
+
+
+def test_no_spec_is_left_out() -> None:
+    assert {path.stem for path in SPECS} >= {"digits", "mnist", "cifar100_small", "cifar100_fast", "imagenet_resnet50"}
+    names = [read_spec(path).spec.name for path in SPECS]
+    assert names == [path.stem for path in SPECS], "a spec's runs are found under the name of its file"
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT / "specs")))
+def test_a_tiny_trial_of_each_spec(path: Path, tmp_path: Path) -> None:
+    file = read_spec(path)
+    (tmp_path / "data").mkdir()
+    plan = make_plan(replace(file, spec=tiny(file.spec, tmp_path / "data")))
+    assert plan.layout.n_trials == file.spec.subsets.trials
+    run = prepare_run(plan.spec, plan.data, tmp_path / "runs")
+    (outcome,) = Trainer(run, "cpu").retrain([0])
+    assert outcome.failure is None
+    assert outcome.arrays["mask"].sum() == plan.subset
+    assert np.isfinite(outcome.arrays["train_loss"])
+
+
+def test_less_than_an_epoch_is_refused_because_a_trial_must_see_its_whole_subset(tmp_path: Path) -> None:
+    file = read_spec(ROOT / "specs/digits.yaml")
+    short = file.spec.model_copy(update={"training": file.spec.training.model_copy(update={"epochs": 0.5})})
+    with pytest.raises(SpecError, match=r"training.epochs.*0.5 passes leave examples"):
+        make_plan(replace(file, spec=short))
