@@ -344,6 +344,7 @@ def _list_profiles() -> None:
 
 for _command in (
     cli_data.prepare,
+    cli_data.features,
     cli_analysis.merge,
     cli_analysis.estimate,
     cli_analysis.compare,

@@ -1,10 +1,10 @@
-"""The command that makes data: images decoded once for all trials."""
+"""Commands that make data: images decoded once for all trials, features of a trained network."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -47,3 +47,35 @@ def prepare(
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         rows.append(("left out", f"{len(names)} broken: {', '.join(names[:3])}{more} (all in prepared.json)"))
     show(rows)
+
+
+def features(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="What to train, once, on the whole training set.")],
+    to: Annotated[Path, typer.Option("--out", help="The .npz file to write, for `source: npz`.")],
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: one per processor]")] = None,
+) -> None:
+    """Train once on everything and keep what the last layer sees, to train linear heads on subsets."""
+    import torch
+
+    from memexp import features as made
+    from memexp.plan import make_plan
+    from memexp.run import available_cpus
+    from memexp.spec_file import read_spec
+
+    torch.set_num_threads(threads or available_cpus())
+    plan = make_plan(read_spec(spec))
+    with stoppable("stopped; nothing was written"), progress("training", 1, "networks") as tell:
+        arrays, accuracy = made.extract(plan.spec, plan.data, device, tell)
+    made.save(arrays, to)
+    width = arrays["x_train"].shape[-1]
+    show(
+        [
+            ("network", f"{plan.spec.model.arch}, test accuracy {accuracy:.4f}"),
+            (
+                "features",
+                f"{width} of each of {len(arrays['y_train']):,} training and {len(arrays['y_test']):,} test examples",
+            ),
+            ("spec", f"dataset: {{source: npz, path: {to}}}, model: {{arch: memexp_mlp, hidden: []}}"),
+        ]
+    )

@@ -235,6 +235,21 @@ def _outcome(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int
     return Outcome(arrays, failure)
 
 
+def train(work: Work, masks: Mask, trials: Sequence[int], tell: Progress = lambda _: None) -> nn.Module:
+    """Only train some trials together, (S, B, C, H, W) -> (S, B, K); in evaluation mode."""
+    torch.set_flush_denormal(True)
+    with _precision(work.spec.training.precision, work.device) as forward:
+        stack, _ = _trained(work, masks, trials, forward, tell)
+    return stack.eval()
+
+
+def evaluate(work: Work, stack: nn.Module) -> tuple[float, bool]:
+    """Test accuracy of a single trial, and whether all its losses are finite."""
+    with _precision(work.spec.training.precision, work.device) as forward:
+        found = _evaluated(work, stack, work.x_test, work.y_test, 1, forward)
+    return float(found.correct.mean()), bool(np.isfinite(found.loss).all())
+
+
 # --------------------------------------------------------------------------------------------- block
 
 

@@ -185,7 +185,9 @@ def removal_run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         ("figure1.py", (0,), ("figure1.png", "figure1.svg", "figure1.csv")),
         ("figure2.py", (1,), ("figure2.png", "figure2.svg", "figure2.csv")),
         ("figure3.py", (0,), ("figure3.png", "figure3.svg", "figure3.csv")),
+        ("figure7.py", (0, 0), ("figure7.png", "figure7.svg", "figure7.csv")),
         ("table_high_influence.py", (0, 1), ("table_high_influence.csv",)),
+        ("table_last_layer.py", (0, 0), ("table_last_layer.csv",)),
     ],
 )
 def test_scripts_of_the_analysis_folder(
