@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo paper test lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/memexp launch specs/digits.yaml --executor local --yes
 	$(BIN)/memexp report runs/digits
 	@echo "Open runs/digits/report/index.html in a browser."
+
+paper: $(VENV)/installed
+	$(BIN)/python analysis/paper.py
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
