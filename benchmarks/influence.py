@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -133,16 +134,16 @@ def same_class(folder: Path, size: dict[str, int]) -> dict[str, float]:
 def all_classes(folder: Path, size: dict[str, int]) -> dict[str, float]:
     """A part of the selection among all pairs: every test example, as many training examples as last a minute."""
     from memexp.analysis.pairs import Search, Selection
-    from memexp.analysis.products import tiles
+    from memexp.analysis.products import in_parallel, tiles
 
     trials = load(folder, size)
     search = Search(trials, np.ones(size["train"], np.float32), Selection(influence=0.1, all_classes=True))
     start, seen = time.perf_counter(), 0
-    for tile in tiles(trials, slice(None), slice(None), 0.5):
-        search.keep(search.look_at(tile))
-        seen += len(tile.tests) * len(tile.trains)
-        if time.perf_counter() - start > 60:
-            break
+    stop = start + 60
+    part = takewhile(lambda _: time.perf_counter() < stop, tiles(trials, slice(None), slice(None), 0.5))
+    for area, found in in_parallel(lambda tile: (len(tile.tests) * len(tile.trains), search.look_at(tile)), part):
+        search.keep(found)
+        seen += area
     seconds = time.perf_counter() - start
     whole = size["test"] * size["train"]
     return {"seconds": seconds, "seen": seen, "whole": seconds * whole / seen, "speed": seen * size["trials"] / seconds}
