@@ -167,7 +167,8 @@ def compare(size: dict[str, int], folder: Path, rounds: int) -> None:
     for _ in range(rounds):
         for job in found:
             found[job].append(in_process(job, folder, size))
-    median = {job: statistics.median(r["seconds"] for r in results) for job, results in found.items()}
+    seconds = {job: [r["seconds"] for r in results] for job, results in found.items()}
+    median = {job: statistics.median(each) for job, each in seconds.items()}
     print(f"{size['trials']:,} trials x {size['train']:,} x {size['test']:,}, {CORES} cores, medians of {rounds}")
     print("| | seconds | against the demo's way | times the limit | memory, GB |")
     print("|---|---|---|---|---|")
@@ -178,6 +179,8 @@ def compare(size: dict[str, int], folder: Path, rounds: int) -> None:
             f"| {median[job] / median['limit']:.2f} | {memory:.2f} |"
         )
     speeds = ", ".join(f"{k} {max(r[k] for r in found['limit']) / 1e9:.0f}" for k in ("int8", "float32"))
+    for job, each in seconds.items():  # whatever else runs here shows as a spread
+        print(f"{job}: {', '.join(f'{s:.2f}' for s in each)} s")
     print(f"limit {median['limit']:.2f} s; billion multiply-adds per second: {speeds}")
     print(f"sums of a sample of the matrix: {found['demo'][0]['check']:.6f} and {found['ours'][0]['check']:.6f}")
 
