@@ -72,6 +72,12 @@ def squared_errors(stretches: dict[str, list[TrainCounts]], design: str) -> np.n
     return np.array(found)
 
 
+def binomial_variance(stretch: TrainCounts, truth: TrainCounts) -> float:
+    """What the stretch's numbers of trials in and out alone make of the true accuracies: no noise of its own."""
+    p_in, p_out = truth.in_correct / truth.in_count, truth.out_correct / truth.out_count
+    return float(np.mean(p_in * (1 - p_in) / stretch.in_count + p_out * (1 - p_out) / stretch.out_count))
+
+
 def main() -> None:
     """Train, cut, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,6 +105,12 @@ def main() -> None:
     )
     ratio, spread = means[1] / means[0], np.exp(1.96 * np.hypot(*relative))
     print(f"balanced / uniform: {ratio:.3f}, 95 % interval {ratio / spread:.3f} to {ratio * spread:.3f}")
+    truth = total([each for parts in stretches.values() for each in parts])
+    noise = {design: np.mean([binomial_variance(each, truth) for each in stretches[design]]) for design in DESIGNS}
+    print(
+        f"binomial noise alone: {noise['uniform']:.6f} and {noise['balanced']:.6f}, "
+        f"ratio {noise['balanced'] / noise['uniform']:.4f}"
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,10 @@ from memexp.run import Run
 from .conftest import ROOT
 
 Memexp = Callable[..., "subprocess.CompletedProcess[str]"]
-COMMANDS = ["plan", "launch", "resume", "status", "merge", "estimate", "report", "verify", "schema", "doctor"]
+COMMANDS = [
+    "plan", "launch", "resume", "status", "cancel", "logs", "merge", "estimate", "compare", "export", "report",
+    "verify", "schema", "doctor",
+]  # fmt: skip
 
 
 def test_launch_to_report_on_a_tiny_spec(memexp: Memexp, write_spec: Any, tmp_path: Path) -> None:
@@ -128,7 +131,7 @@ def test_a_run_of_another_spec_is_refused(memexp: Memexp, new_run: Callable[...,
     assert "training.lr: 0.05 there, 0.3 in this spec" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "resume", "merge", "estimate", "report", "verify"])
+@pytest.mark.parametrize("command", ["status", "resume", "merge", "estimate", "compare", "report", "verify"])
 def test_what_is_no_run_is_refused(command: str, memexp: Memexp, tmp_path: Path) -> None:
     absent = memexp(command, tmp_path / "absent")
     assert absent.returncode == 2

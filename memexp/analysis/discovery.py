@@ -16,9 +16,10 @@ from scipy.special import gammaln
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# Only pairs at least so many standard errors from 0 are put to the exact test. The others count as
-# tested and not found, which can only make the adjusted values larger.
-SCREEN = 2.0
+# Only pairs at least so many standard errors from 0 are put to the exact test, which would otherwise take most
+# of the time. The others count as tested and not found, which can only make the adjusted values larger,
+# and only those of pairs that are no farther from 0 themselves.
+SCREEN = 3.0
 
 _BINS_PER_DECADE = 1000
 _DECADES = 320

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,10 @@ def halves_of_run(merged: Merged, selection: Selection, seed: int = 0) -> tuple[
 
 
 def side_of_outcomes(name: str, outcomes: Outcomes, labels: tuple[Labels, Labels], selection: Selection) -> Side:
-    """Estimate what is compared."""
+    """Estimate what is compared: all pairs that pass, since sets cut to their strongest would differ by the cut."""
     memorization, trials = outcomes.accuracies().difference(), outcomes.trials()
-    found, _ = select_pairs(trials, labels[::-1], memorization.astype(np.float32), selection)
+    everything = replace(selection, most=sys.maxsize)
+    found, _ = select_pairs(trials, labels[::-1], memorization.astype(np.float32), everything)
     chosen = found.passing()
 
     def influence(train: Indices, test: Indices) -> Floats:
