@@ -28,7 +28,7 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from memexp import models
-from memexp.batches import Work, augmented, chosen_images, epochs, normalized
+from memexp.batches import Work, epochs, inputs, normalized
 from memexp.designs import Mask, subset_size
 from memexp.seeds import torch_seed
 from memexp.spec import Spec, Training
@@ -143,18 +143,12 @@ def _trained(
     optimizer, forget_gradients = _sgd(stack, recipe)
     steps = count_steps(work.spec, len(work.y_train))
     set_rate = _schedule(optimizer, recipe, steps)
-    augments = bool(recipe.augment.crop or recipe.augment.flip)
     draws = [torch.Generator(work.device).manual_seed(torch_seed(seed, "augment", trial)) for trial in trials]
     torch.manual_seed(torch_seed(seed, "layers", trials[0]))  # for dropout and the like
     fed, step = np.zeros_like(masks), 0
     for epoch, fed in epochs(work, masks, trials, steps):  # noqa: B007
         for batch in epoch:
-            chosen = batch.view(-1)
-            x = chosen_images(work.x_train, chosen)
-            if augments:
-                parts = zip(x.split(recipe.batch_size), draws, strict=True)
-                x = torch.cat([augmented(part, recipe.augment, draw) for part, draw in parts])
-            x, y = normalized(work, x), work.y_train.index_select(0, chosen)
+            x, y = inputs(work, batch, draws)
             set_rate(step)
             forget_gradients()
             with forward():
@@ -195,7 +189,9 @@ def _evaluated(
     correct, margin, loss = [], [], []
     for images, labels in zip(x.split(size), y.split(size), strict=True):
         with forward():
-            logits = stack(normalized(work, images).expand(n_trials, *images.shape)).float()  # (S, B, K)
+            logits = stack(
+                normalized(work, images.to(work.device)).expand(n_trials, *images.shape)
+            ).float()  # (S, B, K)
         index = labels.expand(n_trials, -1)[..., None]
         true = logits.gather(2, index)[..., 0]
         correct.append(logits.argmax(2) == labels)

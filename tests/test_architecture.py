@@ -22,6 +22,7 @@ LAYERS = {
         "pilot",
         "probe",
         "products",
+        "time_trial",
         "training",
         "worker",
     },
