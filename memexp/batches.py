@@ -74,9 +74,9 @@ def _placed(x: NDArray[Any], device: torch.device) -> Tensor:
     return images.to(device)
 
 
-def _moments(x: NDArray[Any], part: int = 1024) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moments(x: NDArray[Any], part_values: int = 1 << 24) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation of each channel of (N, H, W, C); a part at a time, since the images may exceed the memory."""
-    pixels = math.prod(x.shape[:3])
+    pixels, part = math.prod(x.shape[:3]), max(1, part_values // math.prod(x.shape[1:]))
     parts = [x[start : start + part] for start in range(0, len(x), part)]
     mean = np.sum([chunk.sum((0, 1, 2), dtype=np.float64) for chunk in parts], axis=0) / pixels
     squares = np.sum([np.square(chunk - mean).sum((0, 1, 2)) for chunk in parts], axis=0)
@@ -90,7 +90,7 @@ def chosen_images(x: Tensor, chosen: Tensor) -> Tensor:
 
 def normalized(work: Work, x: Tensor) -> Tensor:
     """Images (B, C, H, W) as the network gets them: float32, scaled."""
-    x = x.to(torch.float32).mul_(work.scale)
+    x = x.to(torch.float32, copy=True).mul_(work.scale)  # never in the data's own memory
     return x.add_(work.shift) if work.spec.training.standardize else x
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from memexp.batches import inputs, normalized, prepare
+from memexp.batches import _moments, inputs, normalized, prepare
 from memexp.data import load_data
 from memexp.plan import make_plan
 from memexp.spec_file import read_spec
@@ -70,6 +70,8 @@ def test_images_are_standardized_by_the_training_sets_moments_however_they_are_a
     np.savez(tmp_path / "d.npz", x_train=x, y_train=np.arange(2500) % 5, x_test=x[:5], y_test=np.arange(5))
     spec = make_spec(dataset={"source": "npz", "path": str(tmp_path / "d.npz")})
     work = prepare(spec, load_data(spec.dataset), "cpu")
+    for whole, parts in zip(_moments(x), _moments(x, part_values=1000), strict=True):
+        np.testing.assert_allclose(whole, parts, rtol=1e-12)
     seen = normalized(work, work.x_train).double()
     torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(3).double(), atol=1e-5, rtol=0)
     torch.testing.assert_close(seen.std((0, 2, 3), correction=0), torch.ones(3).double(), atol=1e-5, rtol=0)

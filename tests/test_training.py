@@ -205,3 +205,19 @@ def test_images_that_are_only_mapped_are_not_copied(tmp_path: Any) -> None:
     placed = _placed(mapped, torch.device("cpu"))
     assert placed.data_ptr() == mapped.ctypes.data
     np.testing.assert_array_equal(placed.permute(0, 2, 3, 1), x)
+
+
+def test_float_images_are_left_as_they_are_by_training_and_evaluation(tmp_path: Any) -> None:
+    draws = np.random.default_rng(0)
+    x, y = draws.normal(5, 3, (40, 4, 4, 1)).astype(np.float32), np.arange(40) % 4
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y, x_test=x[:8], y_test=y[:8])
+    spec = make_spec(
+        dataset={"source": "npz", "path": str(tmp_path / "d.npz")},
+        model={"arch": "memexp_cnn", "width": 2},
+        training={"batch_size": 8},
+    )
+    data = load_data(spec.dataset)
+    work = prepare(spec, data, "cpu")
+    train_block(work, draw_masks(spec.subsets, 40, [0]), [0])
+    np.testing.assert_array_equal(work.x_train.permute(0, 2, 3, 1), x)
+    np.testing.assert_array_equal(work.x_test.permute(0, 2, 3, 1), x[:8])
