@@ -28,7 +28,7 @@ class Work:
 
     Attributes
     ----------
-    x_train, x_test : shape (N, C, H, W) and (M, C, H, W), on the device
+    x_train, x_test : shape (N, C, H, W) and (M, C, H, W), on the device where they fit
         uint8 pixels or float32, channels last in memory: convolutions are faster so (measured 1.4 to
         1.5 times for ``memexp_cnn`` and ``memexp_resnet9`` on one core), and nothing is copied, because
         that is how the data sources hold images.
@@ -49,15 +49,12 @@ class Work:
     @property
     def device(self) -> torch.device:
         """Where the data are and the trials train."""
-        return self.x_train.device
+        return self.y_train.device
 
 
 def prepare(spec: Spec, data: Data, device: str) -> Work:
     """Put the data on the device, once per process."""
-    x_train, x_test = (
-        torch.from_numpy(np.require(x, requirements="W")).to(device).permute(0, 3, 1, 2)
-        for x in (data.x_train, data.x_test)
-    )
+    x_train, x_test = (_placed(x, torch.device(device)) for x in (data.x_train, data.x_test))
     unit = 1 / 255 if data.x_train.dtype == np.uint8 else 1.0
     scale, shift = torch.full((x_train.shape[1], 1, 1), unit), torch.zeros(x_train.shape[1], 1, 1)
     if spec.training.standardize:
@@ -69,9 +66,17 @@ def prepare(spec: Spec, data: Data, device: str) -> Work:
     return Work(spec, x_train, y_train, x_test, y_test, scale.to(device), shift.to(device), len(data.classes))
 
 
-def _moments(x: NDArray[Any], part: int = 1024) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _placed(x: NDArray[Any], device: torch.device) -> Tensor:
+    """Images (N, H, W, C) as (N, C, H, W) on the device, or in the host's memory if they would fill a GPU's."""
+    images = torch.from_numpy(np.require(x, requirements="W")).permute(0, 3, 1, 2)
+    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return images
+    return images.to(device)
+
+
+def _moments(x: NDArray[Any], part_values: int = 1 << 24) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation of each channel of (N, H, W, C); a part at a time, since the images may exceed the memory."""
-    pixels = math.prod(x.shape[:3])
+    pixels, part = math.prod(x.shape[:3]), max(1, part_values // math.prod(x.shape[1:]))
     parts = [x[start : start + part] for start in range(0, len(x), part)]
     mean = np.sum([chunk.sum((0, 1, 2), dtype=np.float64) for chunk in parts], axis=0) / pixels
     squares = np.sum([np.square(chunk - mean).sum((0, 1, 2)) for chunk in parts], axis=0)
@@ -85,7 +90,7 @@ def chosen_images(x: Tensor, chosen: Tensor) -> Tensor:
 
 def normalized(work: Work, x: Tensor) -> Tensor:
     """Images (B, C, H, W) as the network gets them: float32, scaled."""
-    x = x.to(torch.float32).mul_(work.scale)
+    x = x.to(torch.float32, copy=True).mul_(work.scale)  # never in the data's own memory
     return x.add_(work.shift) if work.spec.training.standardize else x
 
 
@@ -107,6 +112,24 @@ def augmented(x: Tensor, augment: Augment, draws: torch.Generator) -> Tensor:
     columns = columns + coin(2 * pad + 1)[:, None]
     image = torch.arange(count, device=x.device)[:, None, None]
     return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def inputs(work: Work, chosen: Tensor, draws: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
+    """What S trials are fed in one step: images (S * B, C, H, W) as the network gets them, and labels (S * B,).
+
+    Parameters
+    ----------
+    chosen : int64, shape (S, B)
+        Numbers of the training examples.
+    draws
+        The augmentation's generator of each trial.
+    """
+    augment, flat = work.spec.training.augment, chosen.flatten()
+    x = chosen_images(work.x_train, flat.to(work.x_train.device)).to(work.device)
+    if augment.crop or augment.flip:
+        parts = zip(x.split(chosen.shape[1]), draws, strict=True)
+        x = torch.cat([augmented(part, augment, draw) for part, draw in parts])
+    return normalized(work, x), work.y_train.index_select(0, flat)
 
 
 def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[NDArray[np.intp]]:

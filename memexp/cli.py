@@ -122,6 +122,9 @@ def launch(
     device: Device = "auto",
     block: Annotated[int | None, typer.Option(min=1, help="Trials committed together (new runs only).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and batch scripts; write nothing.")] = False,
+    time_trial: Annotated[
+        bool, typer.Option("--time-trial", help="Show where a trial's time goes; write nothing.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Create the run of a spec, or go on with it, and train what is missing."""
@@ -131,6 +134,9 @@ def launch(
 
     remark(f"checking {spec}")
     made = make_plan(read_spec(spec))
+    if time_trial:
+        _show_times(made, device)
+        return
     where = _profile(executor, profile)
     if dry_run:
         show(_describe_plan(made))
@@ -145,6 +151,28 @@ def launch(
     if where is None:
         _train(run, workers, threads, device)
     cli_slurm.submit(run, where, cli_slurm.seconds_per_block(run, where, made))
+
+
+def _show_times(made: Plan, device: str) -> None:
+    from memexp.time_trial import time_trial
+
+    where = _resources(1, 1, device).device
+    times = time_trial(made, where)
+    rows = [
+        (name, f"{value:9.3f} s  {100 * value / times.total:5.1f} %")
+        for name, value in (
+            ("making batches", times.batches), ("network", times.network), ("evaluation", times.evaluation),
+            ("writing", times.writing), ("one trial", times.total),
+        )
+    ]  # fmt: skip
+    show(
+        [
+            *rows,
+            ("arithmetic", f"{times.multiply_adds:.3g} multiply-adds"),
+            ("limit", f"{times.limit:9.3f} s at {times.peak:.3g} a second ({where}, {made.spec.training.precision})"),
+            ("share of limit", f"{100 * times.limit / times.total:.0f} %"),
+        ]
+    )
 
 
 @app.command()

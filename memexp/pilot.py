@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,12 +18,30 @@ from memexp.training import train_block
 _ENOUGH_SECONDS = 0.5
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Measured wall seconds of one trial of a stack: ``per_step``, ``per_example`` evaluated.
+
+    ``stacked``: trials that train together. ``work``: the few examples that were used.
+    """
+
+    per_step: float
+    per_example: float
+    stacked: int
+    work: Work
+
+
 def seconds_per_trial(plan: Plan, device: str = "cpu") -> float:
     """Estimated wall seconds of one trial on one worker with one thread.
 
-    Trains one stack for a few steps and evaluates a few examples, then extrapolates: a trial is
-    steps * time per step + examples * time per evaluated example.
+    Extrapolated from a few steps: steps * time per step + examples * time per evaluated example.
     """
+    pace = measure_pace(plan, device)
+    return plan.steps * pace.per_step + (plan.layout.n_train + plan.layout.n_test) * pace.per_example
+
+
+def measure_pace(plan: Plan, device: str = "cpu") -> Pace:
+    """Train one stack for a few steps with one thread, and evaluate a few examples."""
     torch.set_num_threads(1)
     few = min(plan.layout.n_train, max(2 * plan.spec.training.batch_size, 256))
     work = prepare(plan.spec, _head(plan.data, few), device)
@@ -35,8 +53,7 @@ def seconds_per_trial(plan: Plan, device: str = "cpu") -> float:
     steps = int(np.clip(_ENOUGH_SECONDS / max(short, 1e-4), 2, 50))
     per_step = max(0.0, _timed(work, stacked, 1 + steps) - short) / steps
     evaluated = 2 * few  # training and test examples of the small data set
-    per_example = max(0.0, short - per_step) / evaluated
-    return plan.steps * per_step + (plan.layout.n_train + plan.layout.n_test) * per_example
+    return Pace(per_step, max(0.0, short - per_step) / evaluated, stacked, work)
 
 
 def _timed(work: Work, n_trials: int, steps: int) -> float:

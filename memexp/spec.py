@@ -162,7 +162,7 @@ class Training(_Block):
         False, description="subtract the training set's mean and divide by its deviation, per channel"
     )
     precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="bf16: products of bf16 numbers where the device has them, sums in fp32"
+        "fp32", description="bf16: faster where the device has units for it; sums, weights and updates stay fp32"
     )
     min_in_accuracy: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="a trial that ends below this accuracy on its own training set has failed"

@@ -24,6 +24,7 @@ LAYERS = {
         "pilot",
         "probe",
         "products",
+        "time_trial",
         "training",
         "worker",
     },

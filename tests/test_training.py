@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from memexp.batches import augmented, epochs, normalized, prepare
+import memexp.training as training
+from memexp.batches import _placed, augmented, epochs, normalized, prepare
 from memexp.data import load_data
 from memexp.designs import draw_masks
 from memexp.spec import Augment, Spec
@@ -178,3 +179,45 @@ def test_augmentation_moves_and_flips_each_image_by_itself() -> None:
     assert len(seen) == 18
     flips = augmented(images[:200], Augment(flip=True), torch.Generator().manual_seed(0))
     assert all(torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(flips, images[:200], strict=True))
+
+
+@pytest.mark.parametrize("units", [False, True])
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_bf16_on_a_cpu_is_autocast_only_for_convolutions_and_only_with_units_for_it(
+    units: bool, dense: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_has_bf16_units", lambda: units)
+    x, layer = torch.ones(2, 3), torch.nn.Linear(3, 4)
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    with training._precision(precision, torch.device("cpu"), dense) as forward, forward():
+        autocast = precision == "bf16" and units and not dense
+        assert layer(x).dtype == (torch.bfloat16 if autocast else torch.float32)
+        if not autocast:
+            assert torch.backends.mkldnn.conv.fp32_precision == ("bf16" if precision == "bf16" else "ieee")
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+def test_images_that_are_only_mapped_are_not_copied(tmp_path: Any) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="c")
+    placed = _placed(mapped, torch.device("cpu"))
+    assert placed.data_ptr() == mapped.ctypes.data
+    np.testing.assert_array_equal(placed.permute(0, 2, 3, 1), x)
+
+
+def test_float_images_are_left_as_they_are_by_training_and_evaluation(tmp_path: Any) -> None:
+    draws = np.random.default_rng(0)
+    x, y = draws.normal(5, 3, (40, 4, 4, 1)).astype(np.float32), np.arange(40) % 4
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y, x_test=x[:8], y_test=y[:8])
+    spec = make_spec(
+        dataset={"source": "npz", "path": str(tmp_path / "d.npz")},
+        model={"arch": "memexp_cnn", "width": 2},
+        training={"batch_size": 8},
+    )
+    data = load_data(spec.dataset)
+    work = prepare(spec, data, "cpu")
+    train_block(work, draw_masks(spec.subsets, 40, [0]), [0])
+    np.testing.assert_array_equal(work.x_train.permute(0, 2, 3, 1), x)
+    np.testing.assert_array_equal(work.x_test.permute(0, 2, 3, 1), x[:8])
