@@ -48,9 +48,10 @@ def print_state(found: Status, write: Callable[[Rows], None]) -> None:
     """Where a run stands, and what to do next."""
     rows = [("trials", f"{found.done:,} done, {found.failed:,} failed, {found.missing:,} missing of {found.trials:,}")]
     if found.trials_per_hour:
-        left = f", {found.worker_hours_left:.2g} left" if found.worker_hours_left else ""
+        kind, per = ("worker", 1.0) if found.gpus_per_worker is None else ("GPU", found.gpus_per_worker)
+        left = f", {per * found.worker_hours_left:.2g} left" if found.worker_hours_left else ""
         rows.append(
-            ("speed", f"{found.trials_per_hour:,.0f} trials/h; worker hours {found.worker_hours:.2g} used{left}")
+            ("speed", f"{found.trials_per_hour:,.0f} trials/h; {kind} hours {per * found.worker_hours:.2g} used{left}")
         )
     if found.seconds_left is not None:
         rows.append(("time left", f"{duration(found.seconds_left)} at that speed"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from memexp.launches import read_launches
+from memexp.launches import Launch, read_launches
 from memexp.precision import trials_for, worst_case_se
 from memexp.scheduler import SchedulerError
 from memexp.store.lock import lock_holder
@@ -94,6 +95,8 @@ class Status:
         Why the follow-up job of the last launch stopped submitting; None if it did not.
     standard_error
         Now, at the end, and to the goal; None for a design without a ratio.
+    gpus_per_worker
+        Of the last Slurm launch: worker hours times this are GPU hours. None without GPUs.
     """
 
     run: str
@@ -111,6 +114,7 @@ class Status:
     scheduler: str | None = None
     gave_up: str | None = None
     standard_error: StandardError | None = None
+    gpus_per_worker: float | None = None
 
     @property
     def trials(self) -> int:
@@ -159,7 +163,13 @@ def read_status(root: Path) -> Status:
         scheduler=silence,
         gave_up=(launches[-1].gave_up or None) if launches and missing else None,
         standard_error=_standard_error(paths, manifest, counts),
+        gpus_per_worker=_gpus_per_worker(launches),
     )
+
+
+def _gpus_per_worker(launches: Sequence[Launch]) -> float | None:
+    resources = launches[-1].resources if launches else {}
+    return resources["gpus"] / resources["workers"] if resources.get("gpus") else None
 
 
 def _standard_error(paths: RunPaths, manifest: Manifest, counts: dict[int, int]) -> StandardError | None:

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
+from memexp.launches import Launch
 from memexp.run import Run
 
 from .conftest import ROOT
 
 Memexp = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMANDS = [
-    "plan", "launch", "resume", "status", "cancel", "logs", "merge", "estimate", "compare", "export", "report",
-    "verify", "schema", "doctor",
+    "plan", "launch", "resume", "status", "cancel", "logs", "prepare", "features", "merge", "estimate", "compare", "export",
+    "select", "report", "verify", "schema", "doctor",
 ]  # fmt: skip
 
 
@@ -191,3 +192,12 @@ def test_help_and_status_start_quickly(trained_run: Path) -> None:
             subprocess.run([sys.executable, "-m", "memexp", *arguments], capture_output=True, check=True)
             seconds.append(time.perf_counter() - start)
         assert statistics.median(seconds) < 1.0, arguments
+
+
+def test_status_counts_gpu_hours_where_gpus_trained(run_copy: Run, memexp: Memexp) -> None:
+    """Two workers side by side on one GPU: their hours are counted once."""
+    assert "worker hours" in memexp("status", run_copy.paths.root).stdout
+    used = json.loads(memexp("status", run_copy.paths.root, "--json").stdout)["worker_hours"]
+    resources = {"workers": 2, "threads": 1, "device": "cuda", "gpus": 1}
+    Launch("20260101T000000Z-0000", "slurm", [[0]], resources).write(run_copy.paths)
+    assert f"GPU hours {used / 2:.2g} used" in memexp("status", run_copy.paths.root).stdout
