@@ -20,8 +20,8 @@ from .conftest import ROOT
 
 Memexp = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMANDS = [
-    "plan", "launch", "resume", "status", "cancel", "logs", "prepare", "features", "merge", "estimate", "compare", "export",
-    "select", "report", "verify", "schema", "doctor",
+    "plan", "launch", "resume", "status", "cancel", "logs", "prepare", "features", "merge", "estimate", "compare",
+    "export", "select", "report", "verify", "schema", "doctor",
 ]  # fmt: skip
 
 
