@@ -140,7 +140,7 @@ def test_all_broken_images_are_named_at_once_and_the_others_are_kept(images: Pat
     assert "train/cat/1.jpg cannot be read as an image (" in text
     assert "train/cow/2.png cannot be read as an image (" in text
     assert "val/dog/9.png cannot be read (No such file or directory); give yourself the right, or remove it" in text
-    assert "3 images cannot be decoded; mend or remove these files, or leave them out with --skip-broken" in text
+    assert "3 images cannot be decoded; mend these files, or leave them out with --skip-broken" in text
 
 
 def test_broken_images_can_be_left_out_and_are_noted(images: Path, out: Path) -> None:

@@ -89,12 +89,9 @@ def prepare_images(
         tell(sum(part.stop - part.start for part in parts if part in done))
         broken = _decode(images, todo, arrays, out, workers, tell)
         if broken and not skip_broken:
-            left_out = (
-                "mend or remove these files, or leave them out with --skip-broken, and run the same command again"
-            )
-            refuse(
-                [*broken.values(), f"{len(broken)} images cannot be decoded; {left_out}. {_KEPT}"], most=len(broken) + 1
-            )
+            advice = "mend these files, or leave them out with --skip-broken, and run the same command again"
+            kept = f"{_KEPT} (Removing or adding files begins anew.)"
+            refuse([f"{len(broken)} images cannot be decoded; {advice}. {kept}", *broken.values()], most=50)
         return _finish(out, images, wanted, broken)
 
 
