@@ -175,15 +175,17 @@ class User:
         done = self.slurm.run("squeue", "-h", "-o", "%i", check=False)
         return done.returncode == 0 and not done.stdout.strip()
 
-    def processes(self, what: str) -> list[int]:
-        """Processes of this run whose command line has ``what``."""
+    def processes(self, what: str, node: str = "") -> list[int]:
+        """Processes of this run whose command line has ``what``; on one node, if one is named."""
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 words = (entry / "cmdline").read_bytes().decode().split("\0")
+                there = f"SLURMD_NODENAME={node}".encode() in (entry / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if any(what in word for word in words) and any(str(self.root) in word for word in words):
+            ours = any(what in word for word in words) and any(str(self.root) in word for word in words)
+            if ours and (there or not node):
                 found.append(int(entry.name))
         return found
 
