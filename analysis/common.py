@@ -1,10 +1,11 @@
-"""What the scripts here share: their command line, and where pictures and numbers go."""
+"""What the scripts here share: their command line, how runs are read, where pictures and numbers go."""
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,66 @@ from matplotlib.figure import Figure
 from memexp.analysis.estimates import Estimates, estimate, is_current, open_estimates
 from memexp.analysis.merged import Merged, open_merged
 from memexp.analysis.pairs import Selection
+from memexp.errors import InputError, MemexpError
 from memexp.run import Run, open_run
 
 
 def arguments(text: str, runs: Sequence[str] = ("run",), **options: Any) -> argparse.Namespace:
-    """Paths of runs, ``--out`` for the folder of the results, and numbers by name."""
+    """Paths of runs (a name with ``...`` takes several), ``--out`` for the results, ``--incomplete``, and more by name.
+
+    An option whose default is a type, such as ``Path``, is None unless it is given.
+    """
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     for run in runs:
-        parser.add_argument(run, type=Path)
+        parser.add_argument(run.rstrip("."), type=Path, nargs="+" if run.endswith("...") else None)
     parser.add_argument("--out", type=Path, default=Path("figures"), help="folder for the results [%(default)s]")
+    parser.add_argument("--incomplete", action="store_true", help="accept runs whose trials are not all trained")
     for name, default in options.items():
-        parser.add_argument(f"--{name}", type=type(default), default=default, help="[%(default)s]")
+        kind, value = (default, None) if isinstance(default, type) else (type(default), default)
+        parser.add_argument(f"--{name}", type=kind, default=value, help="[%(default)s]")
     found = parser.parse_args()
     found.out.mkdir(parents=True, exist_ok=True)
     return found
 
 
-def read(root: Path) -> tuple[Run, Merged, Estimates]:
-    """A run with its merged trials and its estimates, made anew where they are not up to date."""
+def explain(main: Callable[[], None]) -> None:
+    """Call a script; what memexp explains ends it with that message instead of a traceback."""
+    try:
+        main()
+    except MemexpError as error:
+        sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
+        sys.exit(error.exit_code)
+
+
+def read_run(root: Path, options: argparse.Namespace) -> Run:
+    """A run; refused while trials are missing, unless ``--incomplete``."""
     run = open_run(root)
+    if not options.incomplete:
+        run.require_complete()
+    return run
+
+
+def read(root: Path, options: argparse.Namespace) -> tuple[Run, Merged, Estimates]:
+    """A run on random subsets with its merged trials and its estimates, made anew where they are not up to date."""
+    run = read_run(root, options)
+    if run.spec.subsets.design == "remove":
+        raise InputError(
+            f"{root} is a run of 'design: remove', which estimates nothing; give a run on random subsets instead"
+        )
     merged = open_merged(run.paths)
     return run, merged, open_estimates(run.paths) if is_current(run.paths, merged) else estimate(merged, Selection())
+
+
+def require_same_examples(
+    first: Run, second: Run, what: Sequence[str] = ("x_train", "y_train", "x_test", "y_test")
+) -> None:
+    """Refuse two runs whose data differ in ``what`` (names of arrays of the data set)."""
+    differ = [name for name in what if first.manifest.data[name] != second.manifest.data[name]]
+    if differ:
+        raise InputError(
+            f"{first.paths.root} and {second.paths.root} are over different data ({', '.join(differ)} differ); "
+            "give runs whose specs have the same dataset block"
+        )
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -50,3 +90,10 @@ def write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) ->
         writer.writerow(head)
         writer.writerows(rows)
     print(path)
+
+
+def print_table(rows: Sequence[Sequence[Any]]) -> None:
+    """Rows of text, the first column wide enough for all."""
+    width = max(len(str(row[0])) for row in rows)
+    for row in rows:
+        print(f"{row[0]:<{width}}", *(f"{value:>10}" for value in row[1:]))

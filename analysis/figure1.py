@@ -8,7 +8,7 @@ No picking: classes are evenly spaced among all, and within a class the nearest 
 from __future__ import annotations
 
 import numpy as np
-from common import arguments, read, save, write_csv
+from common import arguments, explain, read, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.figures import draw_images
@@ -20,7 +20,7 @@ PER_LEVEL = 5
 def main() -> None:
     """Draw it."""
     options = arguments(__doc__ or "", classes=4)
-    run, merged, estimates = read(options.run)
+    run, merged, estimates = read(options.run, options)
     memorization, labels = estimates.scores.memorization, merged.examples["train_label"]
     images = run.load_data().x_train
     present = np.unique(labels)
@@ -42,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    explain(main)

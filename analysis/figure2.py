@@ -8,19 +8,18 @@ python analysis/figure2.py runs/NAME_removal [--published cifar100] [--out figur
 
 from __future__ import annotations
 
-from common import arguments, save, write_csv
+from common import arguments, explain, read_run, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.figures import draw_marginal_utility
 from memexp.analysis.published import published
 from memexp.analysis.removal import difference, read_conditions
-from memexp.run import open_run
 
 
 def main() -> None:
     """Draw it, and tell the difference to the control with its standard error."""
     options = arguments(__doc__ or "", published="cifar100")
-    run = open_run(options.run)
+    run = read_run(options.run, options)
     conditions = read_conditions(run.spec, run.store())
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes, kept = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -48,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    explain(main)

@@ -6,7 +6,7 @@ python analysis/figure3.py runs/NAME [--published cifar100] [--out figures]
 from __future__ import annotations
 
 import numpy as np
-from common import arguments, read, save, write_csv
+from common import arguments, explain, read, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.figures import draw_with_published
@@ -16,7 +16,7 @@ from memexp.analysis.published import published
 def main() -> None:
     """Draw both beside the published ones."""
     options = arguments(__doc__ or "", published="cifar100")
-    _, _, estimates = read(options.run)
+    _, _, estimates = read(options.run, options)
     pairs = estimates.pairs.passing()
     figure = Figure(figsize=(8, 3), layout="constrained")
     rows = []
@@ -38,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    explain(main)

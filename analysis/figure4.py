@@ -8,10 +8,11 @@ No picking: pairs are sorted by influence, and evenly spaced ones are shown.
 from __future__ import annotations
 
 import numpy as np
-from common import arguments, read, save, write_csv
+from common import arguments, explain, read, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.figures import draw_images
+from memexp.errors import InputError
 
 TESTS = 4
 
@@ -19,13 +20,13 @@ TESTS = 4
 def main() -> None:
     """Draw it; only discoveries at a false discovery rate of 0.05, because others are mostly noise."""
     options = arguments(__doc__ or "", rows=5)
-    run, merged, estimates = read(options.run)
+    run, merged, estimates = read(options.run, options)
     pairs = estimates.pairs.passing()
     pairs = pairs.take(pairs.fdr <= 0.05)
     strongest = np.unique(pairs.train, return_index=True)[1]  # a training example's own strongest pair
     strongest = strongest[np.argsort(-pairs.influence[strongest], kind="stable")]
     if not len(strongest):
-        raise SystemExit(f"{options.run} has no pair at a false discovery rate of 0.05; train more trials")
+        raise InputError(f"{options.run} has no pair at a false discovery rate of 0.05; train more trials")
     chosen = strongest[np.linspace(0, len(strongest) - 1, min(options.rows, len(strongest))).round().astype(int)]
     data, rows = run.load_data(), []
     figure = Figure(figsize=(1.3 * (1 + TESTS), 1.5 * len(chosen)), layout="constrained")
@@ -47,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    explain(main)

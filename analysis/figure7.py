@@ -8,35 +8,25 @@ grey: the paper's curves (CIFAR-100, 2,000 trials each; ResNet-50 against itself
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from common import save, write_csv
+from common import arguments, explain, read, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.compare import compare
-from memexp.analysis.merged import open_merged
 from memexp.analysis.pairs import Selection
 from memexp.analysis.published import published
 from memexp.analysis.sides import side_of_run
-from memexp.run import open_run
 
 
 def main() -> None:
     """Draw it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("reference", type=Path)
-    parser.add_argument("others", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder for the results [%(default)s]")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = arguments(__doc__ or "", ("reference", "others..."))
     selection = Selection()
-    reference = side_of_run(open_merged(open_run(options.reference).paths), selection)
+    reference = side_of_run(read(options.reference, options)[1], selection)
     figure = Figure(figsize=(9, 6), layout="constrained")
     grid = figure.subplots(2, 2, sharex="row")
     rows: list[tuple[object, ...]] = []
     for other in options.others:
-        found = compare(reference, side_of_run(open_merged(open_run(other).paths), selection), selection)
+        found = compare(reference, side_of_run(read(other, options)[1], selection), selection)
         for line, quantity in zip(grid, ("memorization", "influence"), strict=True):
             curves = getattr(found, quantity)
             if curves is None:
@@ -69,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    explain(main)

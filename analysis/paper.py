@@ -77,7 +77,8 @@ def train(out: Path, base: dict[str, Any], repeats: int) -> dict[str, Path]:
     whole = write_spec(specs / "reference.yaml", base)
     reference = launch(whole)
     launch(write_spec(specs / "second.yaml", base, subsets=subsets | {"seed": 1}))
-    launch(write_spec(specs / "wider.yaml", base, model={"arch": "memexp_mlp", "hidden": [128, 128]}))
+    network = {"arch": "memexp_mlp", "hidden": [128, 128]}
+    launch(write_spec(specs / "wider.yaml", base, model=network, subsets=subsets | {"seed": 3}))
     memexp("select", reference, "--pairs", "--out", specs / "removed.json")
     removal = {
         "design": "remove",

@@ -9,20 +9,44 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from common import arguments, read, write_csv
+from common import arguments, explain, print_table, read, read_run, require_same_examples, write_csv
+from numpy.typing import NDArray
 
 from memexp.analysis.published import published
 from memexp.analysis.removal import HIGH_INFLUENCE, NOTHING, difference, read_conditions
-from memexp.run import open_run
+from memexp.errors import InputError
+from memexp.index_sets import unpack
+from memexp.run import Run
+
+
+def require_this_set(removal: Run, wanted: NDArray[np.int64]) -> None:
+    """Refuse a run that left out another set than the training examples of the pairs, or had no control."""
+    conditions = removal.spec.subsets.conditions
+    lacking = {(NOTHING, False), (HIGH_INFLUENCE, False), (HIGH_INFLUENCE, True)} - set(conditions)
+    if lacking and any(name == HIGH_INFLUENCE for name, _ in conditions):
+        raise InputError(
+            f"{removal.paths.root} lacks the list {NOTHING!r} or the random control; launch a removal with "
+            "`control: true` and the lists that `memexp select RUN --pairs` writes"
+        )
+    removed = removal.spec.subsets.index_sets.get(HIGH_INFLUENCE)
+    if removed is None or not np.array_equal(unpack(removed), wanted):
+        found = "has no list" if removed is None else f"left out {len(unpack(removed)):,} other examples as its list"
+        raise InputError(
+            f"{removal.paths.root} {found} {HIGH_INFLUENCE!r}, but the pairs have {len(wanted):,} training examples; "
+            "select them with `memexp select RUN --pairs --out removed.json` and launch the removal under another name"
+        )
 
 
 def main() -> None:
     """Accuracies on all test examples and on the influenced ones, against a random set of the same size."""
     options = arguments(__doc__ or "", ("run", "removal"))
-    _, merged, estimates = read(options.run)
-    tests = np.unique(estimates.pairs.passing().test)
+    run, merged, estimates = read(options.run, options)
+    pairs = estimates.pairs.passing()
+    tests = np.unique(pairs.test)
     n_test = len(merged.examples["test_label"])
-    removal = open_run(options.removal)
+    removal = read_run(options.removal, options)
+    require_same_examples(run, removal)
+    require_this_set(removal, np.unique(pairs.train))
     rows: list[tuple[str, str, str]] = []
     drops: dict[str, tuple[float, float]] = {}
     for which, chosen in (("all tests", None), ("influenced tests", tests)):
@@ -48,9 +72,8 @@ def main() -> None:
         (f"published: {row['row']}", row["value"], row["error"]) for row in published("tables", table="high influence")
     ]
     write_csv(options.out / "table_high_influence.csv", ("what", "value", "deviation or error"), rows)
-    for row in rows:
-        print(f"{row[0]:<55} {row[1]:>8} {row[2]:>8}")
+    print_table(rows)
 
 
 if __name__ == "__main__":
-    main()
+    explain(main)

@@ -8,7 +8,7 @@ python analysis/table_last_layer.py runs/WHOLE runs/LINEAR [--out figures]
 
 from __future__ import annotations
 
-from common import arguments, read, write_csv
+from common import arguments, explain, print_table, read, require_same_examples, write_csv
 
 from memexp.analysis.published import published
 
@@ -17,8 +17,9 @@ def main() -> None:
     """Accuracies, memorized examples and pairs of both."""
     options = arguments(__doc__ or "", ("whole", "linear"))
     rows: list[tuple[str, str]] = []
-    for name, root in (("whole network", options.whole), ("linear head", options.linear)):
-        _, merged, estimates = read(root)
+    found = [read(root, options) for root in (options.whole, options.linear)]
+    require_same_examples(found[0][0], found[1][0], ("y_train", "y_test"))  # the images became features
+    for name, (_, merged, estimates) in zip(("whole network", "linear head"), found, strict=True):
         scores, pairs = estimates.scores, estimates.pairs.passing()
         accuracy = merged.per_trial("test_accuracy")
         rows += [
@@ -31,9 +32,8 @@ def main() -> None:
         ]
     rows += [(f"published: {row['row']}", row["value"]) for row in published("tables", table="last layer")]
     write_csv(options.out / "table_last_layer.csv", ("what", "value"), rows)
-    for row in rows:
-        print(f"{row[0]:<75} {row[1]}")
+    print_table(rows)
 
 
 if __name__ == "__main__":
-    main()
+    explain(main)

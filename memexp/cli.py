@@ -10,11 +10,11 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from memexp import __version__, cli_analysis, cli_data, cli_slurm, cli_watch
+from memexp import __version__, cli_analysis, cli_data, cli_doctor, cli_slurm, cli_sweep, cli_watch
 from memexp.cli_watch import Json, RunPath
 from memexp.console import duration, explained, out, progress, remark, show, stoppable
 from memexp.errors import InputError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from memexp.plan import Plan
     from memexp.profile import Profile
     from memexp.run import Run
+    from memexp.spec_file import SpecFile
 
 app = typer.Typer(
     help="Train many models on random subsets; estimate memorization and influence.",
@@ -33,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
+SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, or a sweep of it: a YAML file.")]
 Runs = Annotated[Path, typer.Option(help="Folder below which runs are created.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one per processor or GPU]")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each worker.")]
@@ -65,12 +66,17 @@ def main(
 @explained
 def plan(spec: SpecPath, as_json: Json = False) -> None:
     """Check a spec and show its size, cost and expected error; write nothing."""
+    files, _ = _specs(spec, Path())
+    for file in files:
+        _plan(file, as_json)
+
+
+def _plan(file: SpecFile, as_json: bool) -> None:
     from memexp.pilot import seconds_per_trial
     from memexp.plan import make_plan
     from memexp.run import available_cpus
-    from memexp.spec_file import read_spec
 
-    made = make_plan(read_spec(spec))
+    made = make_plan(file)
     seconds = seconds_per_trial(made)
     rows = _describe_plan(made)
     workers = available_cpus()
@@ -82,9 +88,20 @@ def plan(spec: SpecPath, as_json: Json = False) -> None:
     if as_json:
         numbers = asdict(made.layout) | {"blocks": made.layout.n_blocks, "steps": made.steps, "subset": made.subset}
         more = {"seconds_per_trial": seconds, "parameters": made.parameters, "megabytes": made.megabytes}
-        out.print_json(json.dumps(numbers | more | {"notes": made.notes}))
+        out.print_json(json.dumps({"name": made.spec.name} | numbers | more | {"notes": made.notes}))
         return
     show(rows)
+
+
+def _specs(path: Path, runs: Path) -> tuple[list[SpecFile], Path]:
+    """The spec, or those of a sweep, and the folder of their runs."""
+    from memexp.spec_file import read_spec
+    from memexp.sweep import is_sweep, read_sweep
+
+    if not is_sweep(path):
+        return [read_spec(path)], runs
+    sweep, files = read_sweep(path)
+    return files, runs / sweep.name
 
 
 def _describe_plan(made: Plan) -> list[tuple[str, str]]:
@@ -127,30 +144,45 @@ def launch(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Create the run of a spec, or go on with it, and train what is missing."""
+    """Create the run of a spec (or the runs of a sweep), or go on with it, and train what is missing."""
     from memexp.plan import make_plan
     from memexp.run import prepare_run
-    from memexp.spec_file import read_spec
+    from memexp.sweep import write_order
 
     remark(f"checking {spec}")
-    made = make_plan(read_spec(spec))
-    if time_trial:
-        _show_times(made, device)
-        return
-    where = _profile(executor, profile)
-    if dry_run:
-        show(_describe_plan(made))
-        if where is not None:
-            cli_slurm.show_scripts(made, runs, where, block)
-        return
-    for name, value in _describe_plan(made):
-        remark(f"  {name:<15} {value}")
-    if not yes and sys.stdin.isatty() and not typer.confirm("Train now?", default=True, err=True):
-        raise typer.Exit(3)
-    run = prepare_run(made.spec, made.data, runs, block)
-    if where is None:
-        _train(run, workers, threads, device)
-    cli_slurm.submit(run, where, cli_slurm.seconds_per_block(run, where, made))
+    files, folder = _specs(spec, runs)
+    where = None if time_trial else _profile(executor, profile)
+    ask = not yes and sys.stdin.isatty()
+    if folder != runs:  # a sweep: all runs are checked, then all are created, before the first is trained
+        for file in files:
+            make_plan(file)
+        if ask and not typer.confirm(f"Go on with {len(files)} runs?", default=True, err=True):
+            raise typer.Exit(3)
+        ask = False
+        if not (dry_run or time_trial):
+            write_order(folder, files)
+            for made in map(make_plan, files):
+                prepare_run(made.spec, made.data, folder, block)
+
+    def launch_one(file: SpecFile) -> None:
+        made = make_plan(file)
+        if time_trial:
+            _show_times(made, device)
+        elif dry_run:
+            show(_describe_plan(made))
+            if where is not None:
+                cli_slurm.show_scripts(made, folder, where, block)
+        else:
+            for name, value in _describe_plan(made):
+                remark(f"  {name:<15} {value}")
+            if ask and not typer.confirm("Train now?", default=True, err=True):
+                raise typer.Exit(3)
+            run = prepare_run(made.spec, made.data, folder, block)
+            if where is None:
+                _train(run, workers, threads, device)
+            cli_slurm.submit(run, where, cli_slurm.seconds_per_block(run, where, made))
+
+    raise typer.Exit(cli_sweep.in_turn(files, launch_one))
 
 
 def _show_times(made: Plan, device: str) -> None:
@@ -190,16 +222,21 @@ def resume(
     threads: Threads = 1,
     device: Device = "auto",
 ) -> None:
-    """Train what is missing of a run; its folder is enough."""
+    """Train what is missing of a run (or of all runs of a sweep); its folder is enough."""
     from memexp.run import open_run
 
-    opened = open_run(run)
-    where = _profile(executor, profile, opened)
-    if where is None:
-        if only or time_min or mem_gb:
-            raise InputError("--only, --time-min and --mem-gb are for Slurm tasks; this run is resumed on this machine")
-        _train(opened, workers, threads, device)
-    cli_slurm.resume(opened, where, only, {"time_min": time_min, "mem_gb": mem_gb})
+    def resume_one(root: Path) -> None:
+        opened = open_run(root)
+        where = _profile(executor, profile, opened)
+        if where is None:
+            if only or time_min or mem_gb:
+                raise InputError(
+                    "--only, --time-min and --mem-gb are for Slurm tasks; this run is resumed on this machine"
+                )
+            _train(opened, workers, threads, device)
+        cli_slurm.resume(opened, where, only, {"time_min": time_min, "mem_gb": mem_gb})
+
+    raise typer.Exit(cli_sweep.in_turn(cli_sweep.roots(run), resume_one))
 
 
 def _profile(executor: str, name: str | None, run: Run | None = None) -> Profile | None:
@@ -321,56 +358,8 @@ def schema() -> None:
     print(json.dumps(Spec.model_json_schema(), indent=2))  # noqa: T201
 
 
-@app.command()
-@explained
-def doctor(
-    runs: Runs = Path("runs"),
-    models: Annotated[bool, typer.Option("--models", help="List the architectures that a spec may name.")] = False,
-    profiles: Annotated[bool, typer.Option("--profiles", help="List the profiles that there are.")] = False,
-    profile: ProfileName = None,
-    as_json: Json = False,
-) -> None:
-    """Find out what this machine and, with a profile, its cluster can do."""
-    from memexp.profile import read_profile
-
-    if models:
-        _list_models()
-        return
-    if profiles:
-        _list_profiles()
-        return
-    from memexp.doctor import examine, probe
-
-    findings = examine(runs)
-    if profile is not None:
-        findings += probe(read_profile(profile), runs)
-    if as_json:
-        out.print_json(json.dumps([asdict(finding) for finding in findings]))
-    else:
-        show([(f"{finding.verdict:<8} {finding.what}", finding.text) for finding in findings])
-    raise typer.Exit(1 if any(finding.verdict == "fault" for finding in findings) else 0)
-
-
-def _list_models() -> None:
-    import timm
-
-    import memexp.architectures
-
-    ours: list[Any] = [name for name in timm.list_models() if name.startswith("memexp_")]
-    assert memexp.architectures.default_cfgs
-    for name in [*ours, *(name for name in timm.list_models() if name not in ours)]:
-        out.print(name, markup=False)
-
-
-def _list_profiles() -> None:
-    from memexp.profile import profile_folders
-
-    for folder in profile_folders():
-        for path in sorted(folder.glob("*.yaml")):
-            out.print(f"{path.stem}  {path}", markup=False, soft_wrap=True)
-
-
 for _command in (
+    cli_doctor.doctor,
     cli_data.prepare,
     cli_data.features,
     cli_analysis.merge,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from memexp import cli_sweep
 from memexp.cli_watch import RunPath
 from memexp.console import out, progress, remark, show
 from memexp.errors import InputError
@@ -14,11 +15,15 @@ from memexp.errors import InputError
 if TYPE_CHECKING:
     from memexp.analysis.estimates import Estimates
     from memexp.analysis.merged import Merged
+    from memexp.analysis.pairs import Selection
     from memexp.run import Run
 
 Several = Annotated[
     list[Path], typer.Argument(metavar="RUN...", help="Runs of one experiment; the first one's merged.zarr is written.")
 ]
+
+
+Incomplete = Annotated[bool, typer.Option("--incomplete", help="Accept a run whose trials are not all trained.")]
 
 
 def merge(runs: Several) -> None:
@@ -68,23 +73,35 @@ def select(
         str | None, typer.Option(help="Least memorization, one list for each. [default: 0.1,0.2,...,0.9]")
     ] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help="Also the training examples of high-influence pairs.")] = False,
+    duplicates: Annotated[
+        float | None,
+        typer.Option(help="Also training images whose pixels correlate so much with a test image, such as 0.9."),
+    ] = None,
+    incomplete: Incomplete = False,
 ) -> None:
     """Write lists of memorized examples, to be removed by a run of 'design: remove'."""
-    from memexp.analysis import removal
+    from memexp.analysis import controls, removal
     from memexp.run import open_run
 
-    _, estimates = estimates_of(open_run(run))
+    opened = open_run(run)
+    if not incomplete:
+        opened.require_complete()
+    _, estimates = estimates_of(opened)
     try:
         thresholds = removal.THRESHOLDS if memorization is None else tuple(map(float, memorization.split(",")))
     except ValueError as error:
         raise InputError(f"--memorization {memorization} is no list of numbers; give for example 0.25,0.5") from error
-    sets = removal.select_sets(estimates, thresholds, pairs)
+    alike = None
+    if duplicates is not None:
+        data = opened.load_data()
+        alike = controls.near_duplicates(data.x_train, data.x_test, duplicates)
+    sets = removal.select_sets(estimates, thresholds, pairs, alike)
     show([(name, f"{len(indices):,} examples") for name, indices in sets.items()])
-    out.print(str(removal.write_sets(sets, to)), soft_wrap=True)
+    out.print(str(removal.write_sets(sets, opened.manifest.data["y_train"], to)), soft_wrap=True)
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run.")],
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run, or a sweep.")],
     second: Annotated[
         Path | None,
         typer.Argument(metavar="RUN_B", help="A run, or a .npz of published values. [default: halves of RUN_A]"),
@@ -94,17 +111,40 @@ def compare(
     deals: Annotated[int, typer.Option(min=0, help="Deal the trials anew so often, to see what chance gives.")] = 4,
     figure: Annotated[Path | None, typer.Option(help="Write scatter and curves there (.svg, .png or .pdf).")] = None,
 ) -> None:
-    """Agreement of two runs, of a run with published values, or of a run's two halves, beside chance."""
+    """Agreement of two runs, of a run with published values, or of a run's two halves, beside chance.
+
+    The folder of a sweep: its first run with each of the others.
+    """
+    from memexp.analysis.pairs import Selection
+
+    selection = Selection(memorization, influence)
+    reference, *others = cli_sweep.roots(first)
+    if not others:
+        _compare(reference, second, selection, deals, figure)
+        return
+    if second is not None or figure is not None:
+        raise InputError(
+            f"{first} is a sweep, whose runs are compared with each other; name two runs for RUN_B or --figure, "
+            f"such as {reference} {others[0]}"
+        )
+    for other in others:
+        _compare(reference, other, selection, deals, None)
+
+
+def _compare(first: Path, second: Path | None, selection: Selection, deals: int, figure: Path | None) -> None:
     from memexp.analysis import compare as comparison
     from memexp.analysis import sides
-    from memexp.analysis.pairs import Selection
     from memexp.run import open_run
 
-    merged, selection = _merged(open_run(first)), Selection(memorization, influence)
+    run = open_run(first)
+    merged = _merged(run)
     if second is None:
         a, b = sides.halves_of_run(merged, selection)
     elif second.is_dir():
-        a, b = (sides.side_of_run(each, selection) for each in (merged, _merged(open_run(second))))
+        other = open_run(second)
+        if run.manifest.masks == other.manifest.masks and second != first:
+            remark("both have the same seed, hence the same subsets: they agree more than independent runs would")
+        a, b = (sides.side_of_run(each, selection) for each in (merged, _merged(other)))
     else:
         a, b = sides.side_of_run(merged, selection), sides.side_of_file(second, selection)
     found = comparison.compare(a, b, selection, deals)

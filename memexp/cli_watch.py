@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from memexp import cli_sweep
 from memexp.console import duration, out, remark, show
 from memexp.errors import InputError
 
@@ -29,9 +30,11 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run is complete.")] = False,
     every: Annotated[float, typer.Option(min=2, help="Seconds between two looks.")] = 30,
 ) -> None:
-    """Count the trials by state; exit code 0 complete, 1 some failed, 3 not yet."""
+    """Count the trials by state, of a run or of all runs of a sweep; exit code 0 complete, 1 some failed, 3 not yet."""
     from memexp.status import read_status
 
+    if (runs := cli_sweep.roots(run)) != [run]:
+        raise typer.Exit(cli_sweep.show_states(runs, as_json, watch, every))
     while True:
         found = read_status(run)
         if as_json:
@@ -112,14 +115,15 @@ def remarks(rows: Rows) -> None:
 
 
 def cancel(run: RunPath) -> None:
-    """Stop a run's Slurm jobs, or its launch on this machine; finished blocks are kept."""
+    """Stop a run's (or a sweep's) Slurm jobs, or its launch on this machine; finished blocks are kept."""
     from memexp.cancel import cancel as stop
     from memexp.store.paths import RunPaths
 
-    done = stop(RunPaths.of_run(run))
-    jobs = f"{len(done.jobs)} Slurm jobs ({', '.join(done.jobs)})" if done.jobs else "no Slurm job"
-    process = f"process {done.process} on this machine" if done.process else "no process here"
-    show([("stopped", f"{jobs}; {process}"), ("next", f"memexp resume {run}")])
+    for root in cli_sweep.roots(run):
+        done = stop(RunPaths.of_run(root))
+        jobs = f"{len(done.jobs)} Slurm jobs ({', '.join(done.jobs)})" if done.jobs else "no Slurm job"
+        process = f"process {done.process} on this machine" if done.process else "no process here"
+        show([("stopped", f"{jobs}; {process}"), ("next", f"memexp resume {root}")])
 
 
 def logs(

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from memexp.errors import InputError
 
+LABELS = "sha256 of the training labels"  # key in a file of lists: of the data that the indices belong to
+
 _MARK = "bits:"
 
 
@@ -64,8 +66,14 @@ def read_digest(packed: str) -> str:
     return hashlib.sha256(unpack(packed).astype("<i8").tobytes()).hexdigest()
 
 
-def read_sets(path: Path) -> dict[str, str]:
+def read_sets(path: Path) -> tuple[dict[str, str], str | None]:
     """Read a JSON file of named index lists, and pack them.
+
+    Returns
+    -------
+    sets, labels
+        The lists; and, where `memexp select` wrote the file, the digest of the training labels of the run
+        that they were selected from: they name examples of these data only.
 
     Raises
     ------
@@ -79,9 +87,12 @@ def read_sets(path: Path) -> dict[str, str]:
         raise InputError(f"{path} cannot be read ({error.strerror}); {wanted}") from error
     except ValueError as error:
         raise InputError(f"{path} is no JSON file ({error}); {wanted}") from error
+    labels = content.pop(LABELS, None) if isinstance(content, dict) else None
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} has no named lists; {wanted}")
+    if not isinstance(labels, str | None):
+        raise InputError(f"{path}: {LABELS} must be the digest that `memexp select` wrote; delete the key")
     try:
-        return {name: pack(indices) for name, indices in content.items()}
+        return {name: pack(indices) for name, indices in content.items()}, labels
     except ValueError as error:
         raise InputError(f"{path}: {error}; {wanted}") from error

@@ -70,7 +70,7 @@ def make_plan(file: SpecFile) -> Plan:
     except InputError as error:
         faults.append(Fault(("model", "arch"), str(error)))
     if data is not None:
-        faults += _fit(spec, len(data.y_train))
+        faults += _foreign_lists(spec, data) or _fit(spec, len(data.y_train))
     faults += _group_faults(spec)
     file.refuse(faults)
     assert data is not None
@@ -90,6 +90,18 @@ def _count_parameters(spec: Spec, data: Data | None) -> int:
     model = models.create(spec.model.arch, spec.model.arguments, (height, width, channels), n_classes, seed=0)
     models.try_out(model, (height, width, channels), n_classes)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _foreign_lists(spec: Spec, data: Data) -> list[Fault]:
+    """Lists that were selected on other data, whose indices name other examples here."""
+    given = spec.subsets.removed_labels
+    if given is None or given == data.fingerprint()["y_train"]:
+        return []
+    text = (
+        "these lists were selected from a run on other training examples, or in another order, or with other flipped "
+        "labels; select them with `memexp select` from a run whose dataset block is this spec's"
+    )
+    return [Fault(("subsets", "removed"), text)]
 
 
 def _fit(spec: Spec, n_train: int) -> list[Fault]:

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from memexp.data import Data, load_data
 from memexp.designs import draw_masks
-from memexp.errors import DataError, InputError, OutOfSpace, StoreError
+from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, StoreError
 from memexp.files import explain_full_disk, versions, write_atomic
 from memexp.spec import Spec
 from memexp.spec_file import check_spec, write_spec
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
-from memexp.store.trials import Layout, TrialStore, create_store, extend_store
+from memexp.store.trials import MISSING, Layout, TrialStore, create_store, extend_store
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,15 @@ class Run:
                 "or launch the spec under another name"
             )
         return data
+
+    def require_complete(self) -> None:
+        """Raise :class:`Incomplete` while trials are missing: what is selected from the others would change."""
+        missing = int((self.store().status() == MISSING).sum())
+        if missing:
+            raise Incomplete(
+                f"{self.paths.root}: {missing} of {self.spec.subsets.trials} trials are missing, so its estimates will "
+                f"still change; train them with `memexp resume {self.paths.root}`, or accept that with --incomplete"
+            )
 
 
 def open_run(root: Path) -> Run:

@@ -23,6 +23,7 @@ from pydantic import (
 from memexp.index_sets import pack, read_digest
 from memexp.precision import trials_for
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"  # of a run's folder
 MAX_GROUP = 100  # trials in a group of the balanced design, at most
 
 PositiveInt = Annotated[StrictInt, Field(ge=1)]
@@ -199,6 +200,9 @@ class Subsets(_Block):
         description="for remove: indices of the training examples left out; or several named lists of them, which "
         "trials take in turn; or a JSON file of such lists, as `memexp select` writes it",
     )
+    removed_labels: str | None = Field(
+        None, description="digest of the training labels that removed belongs to; filled in from the JSON file"
+    )
     control: bool = Field(
         False, description="for remove: each list is followed by as many examples drawn at random, anew each time"
     )
@@ -238,8 +242,8 @@ class Subsets(_Block):
         else:
             if self.ratio is None:
                 raise ValueError(f"ratio is missing; 'design: {self.design}' needs it, for example 0.7")
-            if self.removed or self.control:
-                raise ValueError("removed and control go with 'design: remove' only")
+            if self.removed or self.removed_labels or self.control:
+                raise ValueError("removed, removed_labels and control go with 'design: remove' only")
         return self
 
     @property
@@ -265,9 +269,7 @@ class Subsets(_Block):
 class Spec(_Block):
     """One experiment: dataset, model, training, subsets, and what to record of every trial."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] = Field(
-        description="the run's folder below --runs"
-    )
+    name: Annotated[str, Field(pattern=NAME)] = Field(description="the run's folder below --runs")
     dataset: Dataset
     model: Model
     training: Training
@@ -286,12 +288,12 @@ class Spec(_Block):
     def science(self) -> dict[str, Any]:
         """What the outcomes depend on, apart from the data's content: the spec's part of the identity.
 
-        Without the name, the number of trials (or the error to reach, from which it follows) and the
-        dataset block (the data count by content).
+        Without the name, the number of trials (or the error to reach, from which it follows), the dataset
+        block (the data count by content) and what only guards it.
         """
         science = self.model_dump(mode="json", exclude={"name", "dataset"})
         subsets = science["subsets"]
-        del subsets["trials"], subsets["target_se"]
+        del subsets["trials"], subsets["target_se"], subsets["removed_labels"]
         subsets["removed"] = [[name, read_digest(packed)] for name, packed in self.subsets.index_sets.items()]
         if not subsets["control"]:
             del subsets["control"]

@@ -16,7 +16,7 @@ from memexp.yaml_file import Fault, Place, describe_faults, read_yaml, validate
 
 @dataclass(frozen=True)
 class SpecFile:
-    """A spec with the YAML it came from, so that later checks can name lines too."""
+    """A spec with the YAML it came from, so that later checks can name lines too (none for a run of a sweep)."""
 
     path: Path
     spec: Spec
@@ -25,7 +25,8 @@ class SpecFile:
     def refuse(self, faults: list[Fault]) -> None:
         """Raise :class:`SpecError` with all ``faults``, if there are any."""
         if faults:
-            raise SpecError(describe_faults(self.path, faults, self.lines))
+            name = str(self.path) if self.lines else f"{self.path}, run {self.spec.name}"
+            raise SpecError(describe_faults(name, faults, self.lines))
 
 
 def read_spec(path: Path) -> SpecFile:
@@ -37,17 +38,28 @@ def read_spec(path: Path) -> SpecFile:
         With every fault: unknown keys (and what was probably meant), wrong values, missing keys.
     """
     spec, lines = read_yaml(path, Spec, "spec")
-    file = SpecFile(path, _with_absolute_path(spec, path.parent), lines)
+    return resolve(SpecFile(path, spec, lines), path.parent)
+
+
+def resolve(file: SpecFile, folder: Path) -> SpecFile:
+    """Paths made absolute (they are relative to ``folder``), a file of index lists replaced by its content.
+
+    Raises
+    ------
+    SpecError
+        If that file cannot be used.
+    """
+    spec = _with_absolute_path(file.spec, folder)
     removed = spec.subsets.removed
     if isinstance(removed, dict):
-        return file
+        return replace(file, spec=spec)
     try:
-        sets = read_sets(path.parent / Path(removed).expanduser())
+        sets, labels = read_sets(folder / Path(removed).expanduser())
     except InputError as error:
         file.refuse([Fault(("subsets", "removed"), str(error))])
         raise
-    subsets = spec.subsets.model_copy(update={"removed": sets})
-    return replace(file, spec=file.spec.model_copy(update={"subsets": subsets}))
+    subsets = spec.subsets.model_copy(update={"removed": sets, "removed_labels": labels})
+    return replace(file, spec=spec.model_copy(update={"subsets": subsets}))
 
 
 def check_spec(value: Any) -> tuple[Spec | None, list[Fault]]:

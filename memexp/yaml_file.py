@@ -45,17 +45,7 @@ def read_yaml(path: Path, model: type[M], what: str) -> tuple[M, dict[Place, int
     SpecError
         With every fault: unknown keys (and what was probably meant), wrong values, missing keys.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"cannot read the {what} {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"the {what} {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"{path} is not valid YAML: {error}") from error
+    root, value = _compose(path, what)
     if not isinstance(root, yaml.MappingNode):
         raise SpecError(f"{path} is not a {what}: it needs keys such as {', '.join(list(model.model_fields)[:5])}")
     lines: dict[Place, int] = {}
@@ -65,6 +55,34 @@ def read_yaml(path: Path, model: type[M], what: str) -> tuple[M, dict[Place, int
     if faults or made is None:
         raise SpecError(describe_faults(path, faults, lines))
     return made, lines
+
+
+def load_yaml(path: Path, what: str) -> dict[str, Any]:
+    """A YAML file's keys and values, unchecked.
+
+    Raises
+    ------
+    SpecError
+        If it cannot be read, or has no keys.
+    """
+    _, value = _compose(path, what)
+    if not isinstance(value, dict):
+        raise SpecError(f"{path} is not a {what}: it has no keys")
+    return value
+
+
+def _compose(path: Path, what: str) -> tuple[yaml.Node | None, Any]:
+    """The file as YAML nodes, which know their lines, and as plain values."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"cannot read the {what} {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"the {what} {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path} is not valid YAML: {error}") from error
 
 
 def validate(value: Any, model: type[M], what: str) -> tuple[M | None, list[Fault]]:
@@ -157,12 +175,13 @@ def _suggest(word: str, allowed: list[str]) -> str:
     return f"{hint} Allowed: {', '.join(allowed)}"
 
 
-def describe_faults(path: Path, faults: list[Fault], lines: dict[Place, int]) -> str:
-    """All faults with their lines, in the order of the file."""
+def describe_faults(path: Path | str, faults: list[Fault], lines: dict[Place, int]) -> str:
+    """All faults with their lines (where these are known), in the order of the file."""
     rows = []
     for fault in faults:
         line = next((lines[fault.place[:n]] for n in range(len(fault.place), 0, -1) if fault.place[:n] in lines), 1)
-        rows.append((line, f"  line {line}: {_dotted(fault.place)}: {fault.message}"))
+        where = f"line {line}: " if lines else ""
+        rows.append((line, f"  {where}{_dotted(fault.place)}: {fault.message}"))
     count = f"{len(rows)} fault" + ("s" if len(rows) > 1 else "")
     return "\n".join([f"{path}: {count}", *[text for _, text in sorted(rows)]])
 

@@ -18,6 +18,7 @@ LAYERS = {
         "batches",
         "cli",
         "cli_data",
+        "cli_doctor",
         "doctor",
         "features",
         "models",
@@ -28,7 +29,7 @@ LAYERS = {
         "training",
         "worker",
     },
-    "timm": {"architectures", "training", "models", "cli"},
+    "timm": {"architectures", "training", "models", "cli_doctor"},
     "zarr": {"trials", "merged", "estimates", "dense"},
     "submitit": {"slurm"},
 }

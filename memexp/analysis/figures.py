@@ -75,6 +75,11 @@ def draw_marginal_utility(axes: Axes, kept: Axes, conditions: Sequence[Condition
     published
         Rows of figure2.csv, drawn thin; differences to their own last value, so that the scales agree.
     """
+    if not any(c.name.startswith("memorization") for c in conditions):
+        raise InputError(
+            "this run left out no examples by memorization (lists named 'memorization >= 0.25'); launch one with the "
+            "lists that `memexp select` writes"
+        )
     for control, colour, name in ((False, ORANGE, "memorized removed"), (True, BLUE, "as many at random")):
         mine = [c for c in conditions if c.control == control and c.name.startswith("memorization")]
         x = [float(c.name.split()[-1]) for c in mine]

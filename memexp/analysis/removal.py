@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis.controls import Duplicates
 from memexp.analysis.estimates import Estimates
 from memexp.errors import InputError
 from memexp.files import write_atomic
-from memexp.index_sets import unpack
+from memexp.index_sets import LABELS, unpack
 from memexp.spec import Spec
 from memexp.store.trials import DONE, TrialStore
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 NOTHING = "nothing"
 HIGH_INFLUENCE = "high influence"
+NEAR_DUPLICATES = "near duplicates"
 
 Floats = NDArray[np.float64]
 
@@ -106,9 +108,12 @@ def read_conditions(spec: Spec, store: TrialStore, tests: NDArray[np.intp] | Non
 
 
 def select_sets(
-    estimates: Estimates, thresholds: Sequence[float] = THRESHOLDS, pairs: bool = False
+    estimates: Estimates,
+    thresholds: Sequence[float] = THRESHOLDS,
+    pairs: bool = False,
+    duplicates: Duplicates | None = None,
 ) -> dict[str, list[int]]:
-    """Index lists to remove, for a spec: nothing, memorization of at least each threshold, the set S_h.
+    """Index lists to remove, for a spec: nothing, memorization of at least each threshold, the set S_h, duplicates.
 
     Parameters
     ----------
@@ -118,7 +123,19 @@ def select_sets(
         Ascending; equal lists are kept, empty ones left out.
     pairs
         Also the training examples of the selected high-influence pairs.
+    duplicates
+        Also the training examples with a near-duplicate in the test set.
+
+    Raises
+    ------
+    InputError
+        If memorization is undefined, or nothing is selected: no memorized example, no pair, or no near-duplicate.
     """
+    if np.isnan(estimates.scores.memorization).all():
+        raise InputError(
+            "memorization is undefined: no example is in for some trials and out for others; "
+            "select from a run on random subsets ('design: balanced' or 'uniform')"
+        )
     sets: dict[str, list[int]] = {NOTHING: []}
     with np.errstate(invalid="ignore"):
         for threshold in thresholds:
@@ -130,12 +147,25 @@ def select_sets(
         if not len(chosen):
             raise InputError("no pair passes the thresholds of the estimate; lower them with `memexp estimate`")
         sets[HIGH_INFLUENCE] = chosen.tolist()
+    if duplicates is not None:
+        if not len(duplicates.trains):
+            raise InputError("no training example has a near-duplicate in the test set; lower --duplicates")
+        sets[NEAR_DUPLICATES] = duplicates.trains.tolist()
+    if len(sets) == 1:
+        highest = float(np.nanmax(estimates.scores.memorization, initial=-1))
+        raise InputError(
+            f"no example has a memorization of {min(thresholds, default=1):g} or more (the highest is {highest:.2f}); "
+            "lower --memorization"
+        )
     return sets
 
 
-def write_sets(sets: dict[str, list[int]], path: Path) -> Path:
-    """Write index lists as JSON, for `removed:` in a spec."""
+def write_sets(sets: dict[str, list[int]], labels: str, path: Path) -> Path:
+    """Write index lists as JSON, for `removed:` in a spec.
+
+    ``labels``: digest of the training labels of the run they were selected from.
+    """
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} does not exist; create it, or give another --out")
-    write_atomic(path, (json.dumps(sets) + "\n").encode())
+    write_atomic(path, (json.dumps({LABELS: labels} | sets) + "\n").encode())
     return path

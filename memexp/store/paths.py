@@ -7,6 +7,8 @@ from pathlib import Path
 
 from memexp.errors import InputError
 
+SWEEP_FILE = "sweep.yaml"  # in the folder of a sweep: its runs, in order
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -25,6 +27,8 @@ class RunPaths:
         """
         paths = cls(root)
         if not paths.manifest.is_file():
+            if (note := root / SWEEP_FILE).is_file():
+                raise InputError(f"{root} is the folder of a sweep; name one of its runs ({note} lists them)")
             what = "is not a run directory (it has no manifest.json)" if root.exists() else "does not exist"
             raise InputError(f"{root} {what}; give the folder that `memexp launch` made, such as runs/NAME")
         return paths

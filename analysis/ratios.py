@@ -1,0 +1,58 @@
+"""Memorization over the share of the training set that a trial sees.
+
+    python analysis/ratios.py runs/RATIO_A runs/RATIO_B ... [--out figures]
+
+The definition leaves one example out of the whole training set; subsets of 70 % are cheaper, but a
+smaller training set makes each example more needed. Runs that differ in the ratio only (a sweep)
+show how much: mean memorization, examples above 0.25, and agreement with the largest ratio.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from common import arguments, explain, print_table, read, require_same_examples, save, write_csv
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from memexp.analysis.figures import BLUE, ORANGE
+from memexp.errors import InputError
+
+
+def main() -> None:
+    """Draw it."""
+    options = arguments(__doc__ or "", ("runs...",))
+    found = sorted((read(root, options) for root in options.runs), key=lambda each: each[0].spec.subsets.ratio)
+    for run, _, _ in found[:-1]:
+        require_same_examples(run, found[-1][0])
+    ratios = [run.spec.subsets.ratio for run, _, _ in found]
+    if len(set(ratios)) < 2:
+        raise InputError(f"all runs have the ratio {ratios[0]:g}; give runs of several ratios")
+    last = found[-1][2].scores.memorization
+    rows = []
+    for (run, merged, estimates), ratio in zip(found, ratios, strict=True):
+        scores = estimates.scores
+        defined = ~(np.isnan(scores.memorization) | np.isnan(last))
+        chosen = [np.flatnonzero(each >= 0.25) for each in (scores.memorization, last)]
+        rows.append((
+            run.spec.name, f"{ratio:g}", f"{merged.n_trials}", f"{np.nanmean(scores.memorization):.4f}",
+            f"{np.nanmean(scores.memorization_se):.4f}", f"{len(chosen[0])}",
+            f"{merged.per_trial('test_accuracy').mean():.4f}",
+            f"{spearmanr(scores.memorization[defined], last[defined]).statistic:.4f}",
+            f"{len(np.intersect1d(*chosen)) / max(1, len(np.union1d(*chosen))):.4f}",
+        ))  # fmt: skip
+    figure = Figure(figsize=(5.2, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(ratios, [float(row[3]) for row in rows], "o-", color=BLUE)
+    axes.set(xlabel="share of the training set that a trial sees", ylabel="mean memorization")
+    right = axes.twinx()
+    right.plot(ratios, [int(row[5]) for row in rows], "s--", color=ORANGE)
+    right.set_ylabel("examples at 0.25 or more")
+    save(figure, options.out / "ratios")
+    head = ("run", "ratio", "trials", "mean memorization", "mean standard error", "at 0.25 or more", "test accuracy",
+            "rank correlation with the largest ratio", "jaccard at 0.25 with it")  # fmt: skip
+    write_csv(options.out / "ratios.csv", head, rows)
+    print_table([head[:4], *(row[:4] for row in rows)])
+
+
+if __name__ == "__main__":
+    explain(main)

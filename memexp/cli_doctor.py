@@ -1,0 +1,60 @@
+"""The command that looks at the machine: what it can do, and which architectures and profiles there are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from memexp.cli_watch import Json
+from memexp.console import out, show
+
+
+def doctor(
+    runs: Annotated[Path, typer.Option(help="Folder below which runs are created.")] = Path("runs"),
+    models: Annotated[bool, typer.Option("--models", help="List the architectures that a spec may name.")] = False,
+    profiles: Annotated[bool, typer.Option("--profiles", help="List the profiles that there are.")] = False,
+    profile: Annotated[str | None, typer.Option(help="Also probe a compute node, with this profile.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find out what this machine and, with a profile, its cluster can do."""
+    from memexp.profile import read_profile
+
+    if models:
+        _list_models()
+        return
+    if profiles:
+        _list_profiles()
+        return
+    from memexp.doctor import examine, probe
+
+    findings = examine(runs)
+    if profile is not None:
+        findings += probe(read_profile(profile), runs)
+    if as_json:
+        out.print_json(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        show([(f"{finding.verdict:<8} {finding.what}", finding.text) for finding in findings])
+    raise typer.Exit(1 if any(finding.verdict == "fault" for finding in findings) else 0)
+
+
+def _list_models() -> None:
+    import timm
+
+    import memexp.architectures
+
+    ours: list[Any] = [name for name in timm.list_models() if name.startswith("memexp_")]
+    assert memexp.architectures.default_cfgs
+    for name in [*ours, *(name for name in timm.list_models() if name not in ours)]:
+        out.print(name, markup=False)
+
+
+def _list_profiles() -> None:
+    from memexp.profile import profile_folders
+
+    for folder in profile_folders():
+        for path in sorted(folder.glob("*.yaml")):
+            out.print(f"{path.stem}  {path}", markup=False, soft_wrap=True)

@@ -1,0 +1,65 @@
+"""What the commands do with a sweep: the same for each of its runs, then one table."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+from rich.table import Table
+
+from memexp.console import duration, out
+
+if TYPE_CHECKING:
+    from memexp.status import Status
+
+T = TypeVar("T")
+
+
+def roots(folder: Path) -> list[Path]:
+    """The runs of a sweep's folder, or the run itself."""
+    from memexp.sweep import runs_of
+
+    return runs_of(folder) or [folder]
+
+
+def in_turn(things: Iterable[T], work: Callable[[T], None]) -> int:
+    """Do it for each; the exit code for all: 1 if one failed, else 3 if one is not complete, else 0."""
+    codes = {0}
+    for thing in things:
+        try:
+            work(thing)
+        except typer.Exit as end:
+            codes.add(end.exit_code)
+    return 1 if 1 in codes else max(codes)
+
+
+def show_states(runs: list[Path], as_json: bool, watch: bool, every: float) -> int:
+    """Where each run of a sweep stands; the exit code for all."""
+    from memexp.status import read_status
+
+    while True:
+        found = [read_status(root) for root in runs]
+        if as_json:
+            out.print_json(json.dumps([asdict(each) for each in found]))
+        else:
+            out.print(_table(runs, found))
+        if not watch or not any(each.missing for each in found):
+            codes = {each.exit_code for each in found}
+            return 3 if 3 in codes else max(codes)
+        time.sleep(every)
+
+
+def _table(runs: list[Path], found: list[Status]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "done", "failed", "missing", "trials/h", "time left"):
+        table.add_column(name, justify="left" if name == "run" else "right", overflow="fold")
+    for root, each in zip(runs, found, strict=True):
+        speed = f"{each.trials_per_hour:,.0f}" if each.trials_per_hour else ""
+        left = duration(each.seconds_left) if each.seconds_left is not None else ""
+        table.add_row(root.name, f"{each.done:,}", f"{each.failed:,}", f"{each.missing:,}", speed, left)
+    return table
