@@ -56,10 +56,7 @@ def read_run(root: Path, options: argparse.Namespace) -> Run:
 def read(root: Path, options: argparse.Namespace) -> tuple[Run, Merged, Estimates]:
     """A run on random subsets with its merged trials and its estimates, made anew where they are not up to date."""
     run = read_run(root, options)
-    if run.spec.subsets.design == "remove":
-        raise InputError(
-            f"{root} is a run of 'design: remove', which estimates nothing; give a run on random subsets instead"
-        )
+    run.require_random_subsets()
     merged = open_merged(run.paths)
     return run, merged, open_estimates(run.paths) if is_current(run.paths, merged) else estimate(merged, Selection())
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from memexp import __version__, cli_analysis, cli_data, cli_doctor, cli_slurm, cli_sweep, cli_watch
+from memexp import __version__, cli_analysis, cli_data, cli_doctor, cli_report, cli_slurm, cli_sweep, cli_watch
 from memexp.cli_watch import Json, RunPath
 from memexp.console import duration, explained, out, progress, remark, show, stoppable
 from memexp.errors import InputError
@@ -282,9 +282,10 @@ def _train(run: Run, workers: int | None, threads: int, device: str) -> NoReturn
     for number, cause in result.given_up.items():
         remark(f"block {number} was given up: {cause}")
     after = read_status(run.paths.root)
-    if after.done:
-        merged, estimates = cli_analysis.estimates_of(run)
-        cli_analysis.summarize(merged, estimates)
+    if after.done and run.spec.subsets.design == "remove":
+        cli_report.summarize_removal(run)
+    elif after.done:
+        cli_analysis.summarize(*cli_analysis.estimates_of(run))
     cli_watch.print_state(after, cli_watch.remarks)
     out.print(str(run.paths.root), soft_wrap=True)
     raise typer.Exit(1 if result.given_up else after.exit_code)
@@ -301,20 +302,6 @@ def _resources(workers: int | None, threads: int, device: str) -> Resources:
         gpus = torch.cuda.device_count()
         device = "cuda" if gpus or device == "cuda" else "cpu"
     return Resources(workers or gpus or max(1, available_cpus() // threads), threads, device, gpus)
-
-
-@app.command()
-@explained
-def report(run: RunPath) -> None:
-    """Write report/: overview, a page per class, every example; opens in any browser, no network needed."""
-    from memexp.analysis.report import Source, write_report
-    from memexp.run import open_run
-
-    opened = open_run(run)
-    merged, estimates = cli_analysis.estimates_of(opened)
-    images = opened.load_data()
-    path = write_report(Source(opened.spec, opened.manifest, merged, estimates, images), opened.paths.report)
-    out.print(str(path), soft_wrap=True)
 
 
 @app.command()
@@ -367,6 +354,7 @@ for _command in (
     cli_analysis.compare,
     cli_analysis.select,
     cli_analysis.export,
+    cli_report.report,
     cli_watch.status,
     cli_watch.cancel,
     cli_watch.logs,

@@ -13,6 +13,7 @@ from memexp.console import out, progress, remark, show
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
+    from memexp.analysis.compare import Comparison
     from memexp.analysis.estimates import Estimates
     from memexp.analysis.merged import Merged
     from memexp.analysis.pairs import Selection
@@ -59,7 +60,10 @@ def estimate(
     from memexp.run import open_run
 
     selection = Selection(memorization, influence, most, all_classes, strongest, fdr)
-    found = _merged(open_run(run))
+    opened = open_run(run)
+    if opened.spec.subsets.design == "remove":
+        remark("the subsets of this run were chosen, not drawn: differences are no estimates of memorization")
+    found = _merged(opened)
     with progress("estimating", 1, "parts") as tell:
         result = store.estimate(found, selection, dense, tell, memory_gb, device)
     summarize(found, result)
@@ -84,6 +88,7 @@ def select(
     from memexp.run import open_run
 
     opened = open_run(run)
+    opened.require_random_subsets()
     if not incomplete:
         opened.require_complete()
     _, estimates = estimates_of(opened)
@@ -132,8 +137,24 @@ def compare(
 
 
 def _compare(first: Path, second: Path | None, selection: Selection, deals: int, figure: Path | None) -> None:
-    from memexp.analysis import compare as comparison
+    from memexp.analysis.compare import table
+
+    found = compared(first, second, selection, deals)
+    out.print(f"{found.names[0]} against {found.names[1]}", markup=False, soft_wrap=True)
+    for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
+        out.print(f"\n{name}" + ("" if curves else ": no pair is selected"), markup=False)
+        if curves:
+            table(curves, lambda line: out.print(line, markup=False, soft_wrap=True))
+    if figure is not None:
+        from memexp.analysis.figures import save_comparison
+
+        out.print(str(save_comparison(found, figure)), soft_wrap=True)
+
+
+def compared(first: Path, second: Path | None, selection: Selection, deals: int) -> Comparison:
+    """A run compared with another, with a file of published values, or its halves with each other."""
     from memexp.analysis import sides
+    from memexp.analysis.compare import compare as agreement
     from memexp.run import open_run
 
     run = open_run(first)
@@ -147,16 +168,7 @@ def _compare(first: Path, second: Path | None, selection: Selection, deals: int,
         a, b = (sides.side_of_run(each, selection) for each in (merged, _merged(other)))
     else:
         a, b = sides.side_of_run(merged, selection), sides.side_of_file(second, selection)
-    found = comparison.compare(a, b, selection, deals)
-    out.print(f"{found.names[0]} against {found.names[1]}", markup=False, soft_wrap=True)
-    for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
-        out.print(f"\n{name}" + ("" if curves else ": no pair is selected"), markup=False)
-        if curves:
-            comparison.table(curves, lambda line: out.print(line, markup=False, soft_wrap=True))
-    if figure is not None:
-        from memexp.analysis.figures import save_comparison
-
-        out.print(str(save_comparison(found, figure)), soft_wrap=True)
+    return agreement(a, b, selection, deals)
 
 
 def export(

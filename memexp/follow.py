@@ -37,7 +37,7 @@ def follow(root: str, launch_id: str) -> None:
     try:
         if _next_round(run, launch):
             return
-        for command in ("estimate", "report"):
+        for command in ("report",) if run.spec.subsets.design == "remove" else ("estimate", "report"):
             subprocess.run([sys.executable, "-m", "memexp", command, root], check=True)
     except MemexpError as error:
         replace(launch, gave_up=str(error)).write(run.paths)

@@ -56,6 +56,14 @@ class Run:
             )
         return data
 
+    def require_random_subsets(self) -> None:
+        """Raise :class:`InputError` for a `remove` run: its subsets were chosen, so differences are no estimates."""
+        if self.spec.subsets.design == "remove":
+            raise InputError(
+                f"{self.paths.root} is a run of 'design: remove', which estimates nothing; "
+                "give a run on random subsets instead"
+            )
+
     def require_complete(self) -> None:
         """Raise :class:`Incomplete` while trials are missing: what is selected from the others would change."""
         missing = int((self.store().status() == MISSING).sum())

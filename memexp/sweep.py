@@ -8,7 +8,8 @@
         mlp: {}
         cnn: {model: {arch: memexp_cnn}, training: {lr: 0.05}}
 
-makes four runs, seed0-mlp, seed0-cnn, seed1-mlp and seed1-cnn, below the folder ``architectures``.
+makes four runs, seed0-mlp, seed0-cnn, seed1-mlp and seed1-cnn, below the folder ``architectures``. A key
+with one value does not show in their names.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def read_sweep(path: Path) -> tuple[Sweep, list[SpecFile]]:
     axes = [_changes(key, values) for key, values in sweep.vary.items()]
     files, faults, seen = [], [], set()
     for chosen in itertools.product(*axes):
-        name = "-".join(label for label, _ in chosen)
+        name = "-".join(label for (label, _), axis in zip(chosen, axes, strict=True) if len(axis) > 1) or chosen[0][0]
         value = copy.deepcopy(base) | {"name": name}
         for _, change in chosen:
             _apply(value, change)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,20 +13,22 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memexp.analysis.controls import near_duplicates
 from memexp.analysis.estimates import estimate, open_estimates
 from memexp.analysis.merged import open_merged
 from memexp.analysis.pairs import Selection
 from memexp.analysis.removal import Condition, difference, read_conditions, select_sets
 from memexp.designs import draw_masks
 from memexp.errors import InputError, SpecError
-from memexp.index_sets import pack, read_digest, unpack
+from memexp.index_sets import LABELS, pack, read_digest, unpack
 from memexp.run import Run, open_run
 from memexp.spec import Subsets
 from memexp.spec_file import read_spec
 from memexp.spec_file import write_spec as as_yaml
+from memexp.store.trials import extend_store
 from memexp.training import count_steps
 
-from .conftest import ROOT, make_spec
+from .conftest import make_spec
 
 SETS = {"nothing": [], "few": [3, 5], "many": list(range(40, 140))}
 
@@ -119,6 +118,7 @@ def test_a_spec_names_a_file_of_lists_and_the_run_keeps_them(
         ("{", "is no JSON file"),
         ("[1, 2]", "has no named lists"),
         ('{"a": ["x"]}', "integers from 0"),
+        ('{"sha256 of the training labels": 3, "a": [1]}', "delete the key"),
     ],
 )
 def test_a_wrong_file_of_lists_is_a_fault_of_the_spec(
@@ -137,15 +137,56 @@ def test_select_writes_what_the_estimates_say(run_copy: Run, memexp: Callable[..
     assert done.returncode == 0, done.stderr
     memorization = open_estimates(run_copy.paths).scores.memorization
     sets = json.loads((tmp_path / "sets.json").read_text())
+    assert sets.pop(LABELS) == run_copy.manifest.data["y_train"]
     assert list(sets) == ["nothing", "memorization >= 0.25", "memorization >= 0.5"]  # nothing reaches 2
     assert sets["memorization >= 0.5"] == np.flatnonzero(memorization >= 0.5).tolist()
     assert memexp("select", run_copy.paths.root, "--memorization", "high", "--out", "x.json").returncode == 2
     assert memexp("select", run_copy.paths.root, "--out", "no/x.json").returncode == 2
+    empty = memexp("select", run_copy.paths.root, "--memorization", "2", "--out", "x.json")
+    assert empty.returncode == 2
+    assert "no example has a memorization of 2 or more (the highest is" in empty.stderr
+    assert memexp("select", run_copy.paths.root, "--duplicates", "0.9", "--out", "twins.json").returncode == 0
+    data = run_copy.load_data()
+    twins = json.loads((tmp_path / "twins.json").read_text())["near duplicates"]
+    assert twins == near_duplicates(data.x_train, data.x_test, 0.9).trains.tolist()
     merged = open_merged(run_copy.paths)
     found = estimate(merged, Selection(influence=0.05, memorization=0.1))
     assert select_sets(found, (), pairs=True)["high influence"] == sorted(set(found.pairs.train.tolist()))
     with pytest.raises(InputError, match="no pair passes"):
         select_sets(estimate(merged, Selection(memorization=2)), (), pairs=True)
+
+
+def test_lists_of_other_data_are_refused(
+    memexp: Callable[..., Any], run_copy: Run, write_spec: Callable[..., Path]
+) -> None:
+    """Their indices would name other examples."""
+    assert memexp("select", run_copy.paths.root, "--out", "sets.json").returncode == 0
+    dataset = yaml.safe_load(run_copy.paths.spec.read_text())["dataset"]
+    assert memexp("plan", write_spec(dataset=dataset, subsets=removing(removed="sets.json"))).returncode == 0
+    other = dataset | {"label_noise": {"fraction": 0.05, "seed": 2}}
+    refused = memexp("plan", write_spec(dataset=other, subsets=removing(removed="sets.json")))
+    assert refused.returncode == 2
+    assert "subsets.removed: these lists were selected from a run on other training examples" in refused.stderr
+
+
+def test_an_incomplete_or_unsuitable_source_is_refused(
+    memexp: Callable[..., Any], new_run: Callable[..., Run], run_copy: Run
+) -> None:
+    yaml_text = run_copy.paths.spec.read_text()
+    grown = yaml.safe_load(yaml_text)
+    grown["subsets"]["trials"] = 50
+    extend_store(run_copy.paths.trials, 50)
+    run_copy.paths.spec.write_text(yaml.safe_dump(grown))
+    refused = memexp("select", run_copy.paths.root, "--out", "sets.json")
+    assert refused.returncode == 3
+    assert "10 of 50 trials are missing" in refused.stderr
+    assert f"memexp resume {run_copy.paths.root}" in refused.stderr
+    assert memexp("select", run_copy.paths.root, "--out", "sets.json", "--incomplete").returncode == 0
+    removal = new_run(name="removal", subsets=removing())
+    assert memexp("resume", removal.paths.root, "--executor", "local", "--device", "cpu").returncode == 0
+    refused = memexp("select", removal.paths.root, "--out", "sets.json")
+    assert refused.returncode == 2
+    assert "is a run of 'design: remove', which estimates nothing" in refused.stderr
 
 
 def test_differences_have_welchs_standard_error() -> None:
@@ -156,58 +197,3 @@ def test_differences_have_welchs_standard_error() -> None:
     assert error == pytest.approx(np.hypot(0.01 / np.sqrt(2000), 0.03 / np.sqrt(500)), rel=0.1)
     assert np.isnan(Condition("a", False, 1, np.empty(0)).mean)
     assert np.isnan(Condition("a", False, 1, np.ones(1)).se)
-
-
-@pytest.fixture(scope="module")
-def removal_run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run with a few planted pairs of high influence, and a run without its memorized examples."""
-    import shutil
-
-    folder = tmp_path_factory.mktemp("removal")
-    root = shutil.copytree(trained_run, folder / "base")
-    found = estimate(open_merged(open_run(root).paths), Selection(influence=0.05, memorization=0.1))
-    sets = select_sets(found, (0.2, 0.5), pairs=True)
-    (folder / "sets.json").write_text(json.dumps(sets))
-    base = yaml.safe_load((root / "spec.yaml").read_text())
-    base["subsets"] |= {"design": "remove", "ratio": None, "removed": "sets.json", "control": True, "trials": 14}
-    (folder / "spec.yaml").write_text(yaml.safe_dump(base | {"name": "removal"}))
-    done = subprocess.run(
-        [sys.executable, "-m", "memexp", "launch", "spec.yaml", "--executor", "local", "--device", "cpu", "--yes"],
-        cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return root, folder / "runs/removal"
-
-
-@pytest.mark.parametrize(
-    ("script", "runs", "results"),
-    [
-        ("figure1.py", (0,), ("figure1.png", "figure1.svg", "figure1.csv")),
-        ("figure2.py", (1,), ("figure2.png", "figure2.svg", "figure2.csv")),
-        ("figure3.py", (0,), ("figure3.png", "figure3.svg", "figure3.csv")),
-        ("figure7.py", (0, 0), ("figure7.png", "figure7.svg", "figure7.csv")),
-        ("table_high_influence.py", (0, 1), ("table_high_influence.csv",)),
-        ("table_last_layer.py", (0, 0), ("table_last_layer.csv",)),
-    ],
-)
-def test_scripts_of_the_analysis_folder(
-    script: str, runs: tuple[int, ...], results: tuple[str, ...], removal_run: tuple[Path, Path], tmp_path: Path
-) -> None:
-    command = [sys.executable, ROOT / "analysis" / script, *(removal_run[k] for k in runs), "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert {path.name for path in tmp_path.iterdir()} == set(results)
-    rows = list(csv.DictReader((tmp_path / results[-1]).read_text().splitlines()))
-    assert rows
-    if script == "figure2.py":
-        run = open_run(removal_run[1])
-        for row, condition in zip(rows, read_conditions(run.spec, run.store()), strict=True):
-            assert float(row["accuracy"]) == pytest.approx(condition.mean, abs=1e-5)
-
-
-def test_pairs_that_are_noise_are_not_drawn(removal_run: tuple[Path, Path], tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "analysis/figure4.py", removal_run[0], "--out", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True)
-    sure = open_estimates(open_run(removal_run[0]).paths).pairs.passing().fdr <= 0.05
-    assert done.returncode == (0 if sure.any() else 1)
-    assert ("train more trials" in done.stderr) != sure.any()

@@ -16,13 +16,17 @@ from memexp.errors import SpecError
 from memexp.plan import make_plan
 from memexp.run import prepare_run
 from memexp.spec import Spec
-from memexp.spec_file import read_spec
+from memexp.spec_file import SpecFile, read_spec
+from memexp.sweep import is_sweep, read_sweep
 from memexp.worker import Trainer
 
 from .conftest import ROOT
 from .test_data import idx_bytes
 
-SPECS = sorted((ROOT / "specs").rglob("*.yaml"))
+FILES = sorted((ROOT / "specs").rglob("*.yaml"))
+SWEEPS = [path for path in FILES if is_sweep(path)]
+SPECS = [read_spec(path) for path in FILES if path not in SWEEPS]
+RUNS = SPECS + [file for path in SWEEPS for file in read_sweep(path)[1]]
 BATCH = 8
 
 
@@ -93,14 +97,14 @@ def tiny(spec: Spec, folder: Path) -> Spec:
 
 
 def test_no_spec_is_left_out() -> None:
-    assert {path.stem for path in SPECS} >= {"digits", "mnist", "cifar100_small", "cifar100_fast", "imagenet_resnet50"}
-    names = [read_spec(path).spec.name for path in SPECS]
-    assert names == [path.stem for path in SPECS], "a spec's runs are found under the name of its file"
+    names = [file.spec.name for file in SPECS]
+    assert set(names) >= {"digits", "mnist", "cifar100_small", "cifar100_fast", "imagenet_resnet50"}
+    assert names == [file.path.stem for file in SPECS], "a spec's runs are found under the name of its file"
+    assert [read_sweep(path)[0].name for path in SWEEPS] == [path.stem for path in SWEEPS]
 
 
-@pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(ROOT / "specs")))
-def test_a_tiny_trial_of_each_spec(path: Path, tmp_path: Path) -> None:
-    file = read_spec(path)
+@pytest.mark.parametrize("file", RUNS, ids=lambda file: f"{file.path.relative_to(ROOT / 'specs')}:{file.spec.name}")
+def test_a_tiny_trial_of_each_spec(file: SpecFile, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     plan = make_plan(replace(file, spec=tiny(file.spec, tmp_path / "data")))
     assert plan.layout.n_trials == file.spec.subsets.trials

@@ -133,6 +133,11 @@ def as_svg(draw: Callable[[Axes], Any], width: float = 5.2, height: float = 3.0)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes)
+    return svg_of(figure)
+
+
+def svg_of(figure: Figure) -> str:
+    """A figure as an ``<svg>`` element."""
     stream = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "memexp"}):
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})

@@ -129,13 +129,8 @@ def select_sets(
     Raises
     ------
     InputError
-        If memorization is undefined, or nothing is selected: no memorized example, no pair, or no near-duplicate.
+        If nothing is selected: no memorized example, no pair, or no near-duplicate.
     """
-    if np.isnan(estimates.scores.memorization).all():
-        raise InputError(
-            "memorization is undefined: no example is in for some trials and out for others; "
-            "select from a run on random subsets ('design: balanced' or 'uniform')"
-        )
     sets: dict[str, list[int]] = {NOTHING: []}
     with np.errstate(invalid="ignore"):
         for threshold in thresholds:

@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from memexp.analysis.compare import Comparison
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.explorer import Images, rank, write_explorer
-from memexp.analysis.figures import as_svg, draw_accuracies, draw_histogram, draw_in_out
+from memexp.analysis.figures import (
+    as_svg,
+    draw_accuracies,
+    draw_agreement,
+    draw_histogram,
+    draw_in_out,
+    draw_scatter,
+)
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.thumbnails import data_uri
@@ -44,27 +53,42 @@ class Card(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Everything that a report shows."""
+    """Everything that a report shows.
+
+    ``comparison``: with another run. ``removal``: what leaving out memorized examples costs, from
+    :func:`memexp.analysis.removal_report.removal_section`.
+    """
 
     spec: Spec
     manifest: Manifest
     merged: Merged
     estimates: Estimates
     images: Images
+    comparison: Comparison | None = None
+    removal: dict[str, object] | None = None
 
 
 def write_report(source: Source, path: Path) -> Path:
     """Write the report's folder, replacing an older one, and return ``path``, its index.html."""
+
+    def write(folder: Path) -> None:
+        write_explorer(
+            folder, source.spec.name, source.manifest.classes, source.merged, source.estimates, source.images
+        )
+        (folder / "examples.html").write_text(render_examples(source.spec.name))
+        (folder / path.name).write_text(_overview(source))
+
+    return replace_report(path, write)
+
+
+def replace_report(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Let ``write`` fill a folder, put it in the place of the report's old one, and return ``path``."""
     folder = path.parent
     building = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     building.mkdir(parents=True)
     try:
         with explain_full_disk(folder, "The estimates are untouched."):
-            write_explorer(
-                building, source.spec.name, source.manifest.classes, source.merged, source.estimates, source.images
-            )
-            (building / "examples.html").write_text(render_examples(source.spec.name))
-            (building / path.name).write_text(_overview(source))
+            write(building)
             replace_folder(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -81,11 +105,17 @@ def render_examples(name: str) -> str:
     return _TEMPLATES.get_template("examples.html.j2").render(name=name)
 
 
+def render(template: str, spec: Spec, manifest: Manifest, **values: Any) -> str:
+    """A page that says how it was made."""
+    text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return _TEMPLATES.get_template(template).render(spec=spec, spec_yaml=text, manifest=manifest, **values)
+
+
 def _overview(source: Source) -> str:
-    return _TEMPLATES.get_template("report.html.j2").render(
-        spec=source.spec,
-        spec_yaml=yaml.safe_dump(source.spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        manifest=source.manifest,
+    return render(
+        "report.html.j2",
+        source.spec,
+        source.manifest,
         facts=_facts(source),
         warnings=_warnings(source),
         figures=_figures(source),
@@ -95,7 +125,22 @@ def _overview(source: Source) -> str:
         n_pairs=len(source.estimates.pairs.passing()),
         selection=source.estimates.selection,
         flips=_flips(source),
+        comparison=_comparison(source),
+        removal=source.removal,
     )
+
+
+def _comparison(source: Source) -> dict[str, object] | None:
+    found = source.comparison
+    if found is None:
+        return None
+    figures = []
+    for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
+        if curves is not None:
+            agreement = as_svg(partial(draw_agreement, curves=curves))
+            scatter = as_svg(partial(draw_scatter, curves=curves, names=found.names), 3.6, 3.4)
+            figures += [(f"{name}, agreement over the threshold", agreement), (f"{name}, both estimates", scatter)]
+    return {"name": found.names[1], "figures": figures}
 
 
 def _class_rows(source: Source) -> list[tuple[int, str, list[str]]]:

@@ -1,0 +1,73 @@
+"""The command that writes a run's report, and what a `remove` run says when it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from memexp.cli_analysis import compared, estimates_of
+from memexp.cli_watch import RunPath
+from memexp.console import out, remark
+from memexp.errors import RunMismatch
+
+if TYPE_CHECKING:
+    from memexp.analysis.removal import Condition
+    from memexp.run import Run
+
+
+def report(
+    run: RunPath,
+    against: Annotated[Path | None, typer.Option("--compare", help="Also show how another run agrees.")] = None,
+    removal: Annotated[
+        Path | None, typer.Option(help="Also show a 'design: remove' run without this one's memorized examples.")
+    ] = None,
+) -> None:
+    """Write report/: overview, a page per class, every example; opens in any browser, no network needed."""
+    from memexp.analysis.pairs import Selection
+    from memexp.analysis.removal_report import removal_section, write_removal_report
+    from memexp.analysis.report import Source, write_report
+    from memexp.run import open_run
+    from memexp.status import read_status
+
+    opened = open_run(run)
+    spec, manifest, path = opened.spec, opened.manifest, opened.paths.report
+    if spec.subsets.design == "remove":
+        if against is not None or removal is not None:
+            opened.require_random_subsets()
+        write_removal_report(spec, manifest, _conditions(opened), read_status(run).missing, path)
+    else:
+        merged, estimates = estimates_of(opened)
+        comparison = compared(run, against, Selection(), 1) if against is not None else None
+        costs = removal_section(_conditions(_same_data(opened, removal))) if removal is not None else None
+        write_report(Source(spec, manifest, merged, estimates, opened.load_data(), comparison, costs), path)
+    out.print(str(path), soft_wrap=True)
+
+
+def _same_data(run: Run, removal: Path) -> Run:
+    from memexp.run import open_run
+
+    other = open_run(removal)
+    if other.manifest.data != run.manifest.data:
+        raise RunMismatch(
+            f"{removal} is over other data than {run.paths.root}; give a run whose lists `memexp select` wrote from it"
+        )
+    return other
+
+
+def _conditions(run: Run) -> list[Condition]:
+    from memexp.analysis.removal import read_conditions
+
+    return read_conditions(run.spec, run.store())
+
+
+def summarize_removal(run: Run) -> None:
+    """Accuracy of each condition on standard error, beside its control."""
+    conditions = _conditions(run)
+    width = max(len(condition.name) for condition in conditions)
+    for condition in conditions:
+        what = "as many at random" if condition.control else f"without {condition.removed:,} examples"
+        name = "" if condition.control else condition.name
+        trials = f"{len(condition.accuracy)} trials"
+        remark(f"{name:<{width}}  {what:<24} {condition.mean:.4f} +/- {condition.deviation:.4f}  ({trials})")

@@ -1,0 +1,179 @@
+"""Every script of the analysis folder runs on tiny real runs, and refuses what does not fit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from memexp.analysis.estimates import estimate, open_estimates
+from memexp.analysis.merged import open_merged
+from memexp.analysis.pairs import Selection
+from memexp.analysis.removal import read_conditions, select_sets
+from memexp.run import open_run
+from memexp.store.trials import extend_store
+
+from .conftest import ROOT
+
+Runs = dict[str, Path]
+Script = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def runs(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """``base``; ``removal``: without its memorized examples; ``half``: ratio 0.5; ``null``: random labels."""
+    folder = tmp_path_factory.mktemp("scripts")
+    root = shutil.copytree(trained_run, folder / "base")
+    found = estimate(open_merged(open_run(root).paths), Selection(influence=0.05, memorization=0.1))
+    (folder / "sets.json").write_text(json.dumps(select_sets(found, (0.2, 0.5), pairs=True)))
+    base = yaml.safe_load((root / "spec.yaml").read_text())
+    remove = {"design": "remove", "removed": "sets.json", "control": True, "trials": 14, "seed": 0}
+    noise = {"label_noise": {"fraction": 0.9, "seed": 1}}
+    changes: dict[str, dict[str, Any]] = {
+        "removal": {"subsets": remove},
+        "half": {"subsets": base["subsets"] | {"ratio": 0.5}},
+        "null": {"dataset": base["dataset"] | noise},
+        "other": {"dataset": base["dataset"] | {"limit": {"train": 250, "test": 100}}},
+    }
+    for name, change in changes.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(base | {"name": name} | change))
+        done = subprocess.run(
+            [sys.executable, "-m", "memexp", "launch", f"{name}.yaml", "--executor", "local", "--yes"],
+            cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    return {"base": root} | {name: folder / "runs" / name for name in changes}
+
+
+@pytest.fixture
+def script(runs: Runs, tmp_path: Path) -> Script:
+    """Call a script; a word that names a run stands for its folder."""
+
+    def call(name: str, *words: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, ROOT / "analysis" / name, *(runs.get(word, word) for word in words)]
+        return subprocess.run([*map(str, command), "--out", str(tmp_path / "out")], capture_output=True, text=True)
+
+    return call
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "drawn"),
+    [
+        ("figure1", ("base",), True),
+        ("figure2", ("removal",), True),
+        ("figure3", ("base",), True),
+        ("figure7", ("base", "half"), True),
+        ("table_high_influence", ("base", "removal"), False),
+        ("table_last_layer", ("base", "half"), False),
+        ("controls", ("base", "--null", "null"), True),
+        ("duplicates", ("base", "--removal", "removal", "--correlation", "0.85"), True),
+        ("ratios", ("base", "half"), True),
+    ],
+)
+def test_scripts_write_their_numbers_and_pictures(
+    name: str, words: tuple[str, ...], drawn: bool, script: Script, tmp_path: Path
+) -> None:
+    done = script(f"{name}.py", *words)
+    assert done.returncode == 0, done.stderr
+    written = {path.name for path in (tmp_path / "out").iterdir()} - {"duplicates_pairs.csv"}
+    assert written == {f"{name}.csv"} | ({f"{name}.png", f"{name}.svg"} if drawn else set())
+    assert rows_of(tmp_path / "out" / f"{name}.csv")
+
+
+def test_figure2_tells_what_the_run_recorded(runs: Runs, script: Script, tmp_path: Path) -> None:
+    assert script("figure2.py", "removal").returncode == 0
+    run = open_run(runs["removal"])
+    rows = rows_of(tmp_path / "out/figure2.csv")
+    for row, condition in zip(rows, read_conditions(run.spec, run.store()), strict=True):
+        assert float(row["accuracy"]) == pytest.approx(condition.mean, abs=1e-5)
+
+
+def test_controls_tell_random_labels_from_others(runs: Runs, script: Script, tmp_path: Path) -> None:
+    """Nine in ten labels are wrong: nearly all of these are memorized, and few of the real ones as much."""
+    assert script("controls.py", "base", "--null", "null").returncode == 0
+    found = {row["what"]: row["value"] for row in rows_of(tmp_path / "out/controls.csv")}
+    null, base = open_estimates(open_run(runs["null"]).paths), open_estimates(open_run(runs["base"]).paths)
+    flipped = open_merged(open_run(runs["null"]).paths).examples["train_label_flipped"]
+    threshold = float(found["memorization that 95 % of them reach"])
+    assert np.mean(null.scores.memorization[flipped] >= threshold - 1e-4) == pytest.approx(0.95, abs=0.01)
+    assert int(found["other examples that reach it"]) == int((base.scores.memorization >= threshold - 1e-4).sum())
+    assert float(found["their memorization, mean"]) > 0.7
+    assert float(found["other examples that reach it, share"]) < 0.3
+
+
+def test_ratios_are_sorted_and_agree_with_themselves(script: Script, tmp_path: Path) -> None:
+    assert script("ratios.py", "base", "half").returncode == 0
+    first, last = rows_of(tmp_path / "out/ratios.csv")
+    assert (first["ratio"], last["ratio"]) == ("0.5", "0.7")
+    assert float(last["jaccard at 0.25 with it"]) == 1
+    assert 0 < float(first["jaccard at 0.25 with it"]) < 1
+
+
+def test_pairs_that_are_noise_are_not_drawn(runs: Runs, script: Script) -> None:
+    done = script("figure4.py", "base")
+    sure = open_estimates(open_run(runs["base"]).paths).pairs.passing().fdr <= 0.05
+    assert done.returncode == (0 if sure.any() else 2)
+    assert ("train more trials" in done.stderr) != sure.any()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("figure1.py", "removal"), "is a run of 'design: remove', which estimates nothing"),
+        (("figure1.py", "nowhere"), "nowhere does not exist; give the folder that `memexp launch` made"),
+        (("figure2.py", "base"), "conditions are those of 'design: remove'"),
+        (("figure7.py", "base", "other"), "examples"),
+        (("table_high_influence.py", "other", "removal"), "are over different data (x_train, y_train differ)"),
+        (("table_last_layer.py", "base", "other"), "are over different data (y_train differ)"),
+        (("controls.py", "other", "--null", "null"), "are over different data (x_train differ)"),
+        (("controls.py", "base"), "15 examples with random labels are too few"),
+        (("duplicates.py", "base", "--correlation", "1.5"), "use more than 0, at most 1"),
+        (("duplicates.py", "base", "--correlation", "1"), "no training and test image correlate at 1; lower"),
+        (("ratios.py", "base", "base"), "all runs have the ratio 0.7; give runs of several ratios"),
+        (("ratios.py", "base", "other"), "are over different data"),
+    ],
+)
+def test_runs_that_do_not_fit_are_refused(words: tuple[str, ...], said: str, script: Script) -> None:
+    done = script(*words)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_table_refuses_a_removal_of_other_examples(runs: Runs, script: Script) -> None:
+    """The estimates have changed since the lists were selected."""
+    merged = open_merged(open_run(runs["base"]).paths)
+    estimate(merged, Selection(influence=0.3))
+    try:
+        done = script("table_high_influence.py", "base", "removal")
+    finally:
+        estimate(merged, Selection(influence=0.05, memorization=0.1))
+    assert done.returncode == 2
+    assert "other examples as its list 'high influence'" in done.stderr
+
+
+def test_an_incomplete_run_is_refused_unless_accepted(runs: Runs, script: Script, tmp_path: Path) -> None:
+    root = shutil.copytree(runs["base"], tmp_path / "grown")
+    run = open_run(root)
+    extend_store(run.paths.trials, 50)
+    spec = yaml.safe_load(run.paths.spec.read_text())
+    spec["subsets"]["trials"] = 50
+    run.paths.spec.write_text(yaml.safe_dump(spec))
+    done = script("figure1.py", root)
+    assert done.returncode == 3
+    assert "10 of 50 trials are missing" in done.stderr
+    assert f"memexp resume {root}" in done.stderr
+    assert script("figure1.py", root, "--incomplete").returncode == 0
