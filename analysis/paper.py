@@ -1,10 +1,11 @@
 """Every experiment of the paper, small enough for a laptop, and one page with all figures.
 
-    python analysis/paper.py [--out paper] [--trials 1000] [--repeats 10] [--data FOLDER]
+    python analysis/paper.py [--out paper] [--trials 400] [--repeats 6] [--data FOLDER]
 
 Fashion-MNIST, 4,000 training examples, an MLP (specs/laptop/fashion.yaml). The runs: a reference, a
 second one that differs in the seed only, one of another architecture, one without the memorized
-examples, one with a linear head on the reference's features. All are resumable: start it again.
+examples, one with a linear head on the reference's features, one with random labels, and a sweep of
+the subset ratio. All are resumable: start it again.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ PARTS = [
     ("figure7", "Figure 7: consistency", "A second run, and another architecture; dashed what chance gives."),
     ("table_high_influence", "Table: the high-influence set", "What the training examples of the pairs are worth."),
     ("table_last_layer", "Table: the last layer", "A linear head on frozen features against the whole network."),
+    ("controls", "Controls", "Convergence, the fractional score, and the memorization that random labels reach."),
+    ("duplicates", "Near-duplicates between training and test set", "What is left without them."),
+    ("ratios", "The subset ratio", "Memorization over the share of the training set that a trial sees."),
 ]
 
 
@@ -74,6 +78,7 @@ def train(out: Path, base: dict[str, Any], repeats: int) -> dict[str, Path]:
         return launched[spec.stem]
 
     subsets = base["subsets"]
+    trials = subsets["trials"]
     whole = write_spec(specs / "reference.yaml", base)
     reference = launch(whole)
     launch(write_spec(specs / "second.yaml", base, subsets=subsets | {"seed": 1}))
@@ -95,6 +100,20 @@ def train(out: Path, base: dict[str, Any], repeats: int) -> dict[str, Path]:
     data = {"source": "npz", "path": "features.npz"}
     training = base["training"] | {"lr": 0.02, "epochs": 10, "min_in_accuracy": 0.0}
     launch(write_spec(specs / "linear.yaml", base, dataset=data, model=head, training=training))
+    noise = {"label_noise": {"fraction": 0.9, "seed": 1}}  # of ten classes: labels that tell nothing
+    gate = {"min_in_accuracy": 0.5}  # the same training does not fit random labels as well
+    few = {"trials": max(20, trials // 4), "seed": 4}
+    launch(
+        write_spec(
+            specs / "random_labels.yaml", base,
+            dataset=base["dataset"] | noise, training=base["training"] | gate, subsets=subsets | few,
+        )
+    )  # fmt: skip
+    ratios = {"half": {"ratio": 0.5, "seed": 5}, "nearly_all": {"ratio": 0.9, "seed": 6}}
+    changes = {name: {"subsets": change | {"trials": max(20, trials // 2)}} for name, change in ratios.items()}
+    sweep = write_spec(specs / "ratios.yaml", {}, base=base, vary={"ratio": changes})
+    memexp("launch", sweep, "--runs", runs, "--executor", "local", "--yes")
+    launched |= {name: runs / "ratios" / name for name in ratios}
     return launched
 
 
@@ -109,6 +128,9 @@ def draw(out: Path, runs: dict[str, Path]) -> None:
         ("figure7", [reference, runs["second"], runs["wider"]]),
         ("table_high_influence", [reference, runs["removal"]]),
         ("table_last_layer", [reference, runs["linear"]]),
+        ("controls", [reference, "--null", runs["random_labels"]]),
+        ("duplicates", [reference, "--removal", runs["removal"], "--correlation", "0.97"]),
+        ("ratios", [runs["half"], reference, runs["nearly_all"]]),
     ):
         done = subprocess.run([sys.executable, HERE / f"{script}.py", *arguments, "--out", out])
         if done.returncode:
@@ -131,8 +153,8 @@ def main() -> None:
     """Train, draw, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("paper"))
-    parser.add_argument("--trials", type=int, default=1000, help="of each run on subsets [%(default)s]")
-    parser.add_argument("--repeats", type=int, default=10, help="of each condition of the removal [%(default)s]")
+    parser.add_argument("--trials", type=int, default=400, help="of the larger runs on subsets [%(default)s]")
+    parser.add_argument("--repeats", type=int, default=6, help="of each condition of the removal [%(default)s]")
     parser.add_argument("--data", type=Path, help="folder with Fashion-MNIST's four files")
     options = parser.parse_args()
     base = yaml.safe_load(BASE.read_text())

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +13,8 @@ from hypothesis import strategies as st
 
 from memexp.analysis.controls import fractional_score, near_duplicates, null_threshold
 from memexp.errors import InputError
+
+from .conftest import SHARED
 
 RANDOM = np.random.default_rng(0)
 TRAIN = RANDOM.integers(0, 256, (40, 8, 8, 3), np.uint8)
@@ -69,3 +75,18 @@ def test_a_null_threshold_is_reached_by_the_share_that_was_asked_for() -> None:
         assert np.mean(scores[:-1] >= null_threshold(scores, share)) == pytest.approx(share, abs=0.002)
     with pytest.raises(InputError, match="19 examples with random labels are too few"):
         null_threshold(np.append(np.ones(19), np.nan))
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs CIFAR-100 and the published pairs, which are beside the project")
+def test_what_correlation_finds_of_the_published_pairs(tmp_path: Path) -> None:
+    """Of CIFAR-100's pairs with an influence of 0.4 or more, nearly all of one object: what the documents say."""
+    script, images = SHARED / "data/load_data.py", tmp_path / "cifar100.npz"
+    subprocess.run([sys.executable, script, "cifar100", images], check=True)
+    with np.load(SHARED / "reference/feldman_zhang/cifar100_high_infl_pairs_infl0.15_mem0.25.npz") as file:
+        strong = file["infl"] >= 0.4
+        trains, tests = file["tr_idx"][strong], file["tt_idx"][strong]
+    with np.load(images) as file:
+        found = near_duplicates(file["x_train"][trains], file["x_test"][tests], 0.9)
+    alike = set(zip(found.train.tolist(), found.test.tolist(), strict=True))
+    assert len(trains) == 135
+    assert sum((k, k) in alike for k in range(135)) / 135 == pytest.approx(0.16, abs=0.005)

@@ -153,6 +153,26 @@ def test_runs_that_do_not_fit_are_refused(words: tuple[str, ...], said: str, scr
     assert "Traceback" not in done.stderr
 
 
+def test_reports_show_a_comparison_and_what_removal_costs(runs: Runs, memexp: Callable[..., Any]) -> None:
+    done = memexp("report", runs["base"], "--compare", runs["half"], "--removal", runs["removal"])
+    assert done.returncode == 0, done.stderr
+    page = (runs["base"] / "report/index.html").read_text()
+    assert f"Compared with {runs['half']}" in page
+    assert "influence, agreement over the threshold" in page
+    assert "<td>memorization &gt;= 0.5</td>" in page
+    assert page.count("<svg") == 3 + 4 + 1
+    assert memexp("report", runs["removal"]).returncode == 0
+    page = (runs["removal"] / "report/index.html").read_text()
+    run = open_run(runs["removal"])
+    whole = read_conditions(run.spec, run.store())[0]
+    assert f"<td>{100 * whole.mean:.2f} ± {100 * whole.deviation:.2f} %</td>" in page
+    assert "Most memorized" not in page
+    for wrong in (("base", "--removal", "other"), ("removal", "--compare", "base"), ("base", "--compare", "other")):
+        refused = memexp("report", *(runs.get(word, word) for word in wrong))
+        assert refused.returncode == 2, wrong
+        assert "Traceback" not in refused.stderr
+
+
 def test_a_table_refuses_a_removal_of_other_examples(runs: Runs, script: Script) -> None:
     """The estimates have changed since the lists were selected."""
     merged = open_merged(open_run(runs["base"]).paths)
