@@ -93,7 +93,10 @@ def open_run(root: Path) -> Run:
     except (OSError, yaml.YAMLError) as error:
         raise StoreError(f"{paths.spec} cannot be read ({error}); restore it from a backup") from error
     if spec is None:
-        raise StoreError(f"{paths.spec} is not a spec this memexp reads: {faults[0].place}: {faults[0].message}")
+        place = ".".join(map(str, faults[0].place))
+        raise StoreError(
+            f"{paths.spec} is not a spec this memexp reads: {place}: {faults[0].message}; restore it from a backup"
+        )
     return Run(paths, spec, manifest)
 
 

@@ -96,7 +96,7 @@ def require_same_experiment(sources: list[Source]) -> None:
         if first.seed == other.seed and first.manifest.masks != other.manifest.masks:
             raise RunMismatch(
                 f"{first.paths.root} and {other.paths.root} have the same seed {first.seed} but drew other masks; "
-                "they were made by incompatible versions of memexp and cannot be merged"
+                "they were made by incompatible versions of memexp and cannot be merged; leave one of them out"
             )
 
 

@@ -174,7 +174,9 @@ def save_comparison(found: Comparison, path: Path) -> Path:
     rows = [(name, curves) for name, curves in (("memorization", found.memorization), ("influence", found.influence))]
     shown = [(name, curves) for name, curves in rows if curves is not None]
     if not shown:
-        raise InputError(f"{found.names[0]} and {found.names[1]} have nothing in common to draw")
+        raise InputError(
+            f"{found.names[0]} and {found.names[1]} have nothing in common to draw; train more trials of both"
+        )
     figure = Figure(figsize=(9, 4 * len(shown)), layout="constrained")
     places = figure.subplots(len(shown), 2, squeeze=False)
     for (name, curves), (left, right) in zip(shown, places, strict=True):

@@ -88,7 +88,9 @@ def read_conditions(spec: Spec, store: TrialStore, tests: NDArray[np.intp] | Non
         If the run has another design.
     """
     if spec.subsets.design != "remove":
-        raise InputError(f"{store.path} has design {spec.subsets.design}; conditions are those of 'design: remove'")
+        raise InputError(
+            f"{store.path} has design {spec.subsets.design}; conditions are those of 'design: remove': give such a run"
+        )
     status = store.status()
     accuracies: Floats = np.full(len(status), np.nan)
     for number in range(store.layout.n_blocks):

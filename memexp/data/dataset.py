@@ -88,7 +88,7 @@ def load_data(block: spec.Dataset) -> Data:
 def _check(raw: RawData, source: str) -> None:
     for split, x, y in (("train", raw.x_train, raw.y_train), ("test", raw.x_test, raw.y_test)):
         if not len(y):
-            raise DataError(f"{source}: the {split} set is empty")
+            raise DataError(f"{source}: the {split} set is empty; name data with at least one {split} example")
         if x.ndim != 4:
             raise DataError(f"{source}: x_{split} has shape {x.shape}; images must be (N, H, W) or (N, H, W, C)")
         if y.ndim != 1 or len(x) != len(y):

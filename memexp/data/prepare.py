@@ -174,7 +174,10 @@ def _begin(out: Path, images: ImageFiles, size: int, key: str) -> tuple[dict[str
     needed = sum(int(np.prod(shape)) for shape in shapes.values())
     free = shutil.disk_usage(out).free
     if free < needed:
-        raise OutOfSpace(f"{out} has {free / 1e6:,.0f} MB free, but the images need {needed / 1e6:,.0f} MB")
+        raise OutOfSpace(
+            f"{out} has {free / 1e6:,.0f} MB free, but the images need {needed / 1e6:,.0f} MB; "
+            "free some, or choose another folder"
+        )
     progress.write_text("")  # these files are ours, and nothing is done
     arrays: dict[str, NDArray[np.uint8]] = {
         split: open_memmap(out / f"x_{split}.npy", "w+", np.uint8, shapes[split]) for split in SPLITS

@@ -72,7 +72,9 @@ def load_cifar(block: spec.Cifar) -> RawData:
             arrays[f"x_{split}"] = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()
             arrays[f"y_{split}"] = np.concatenate([np.asarray(batch[key], dtype=np.int64) for batch in batches])
         except (KeyError, ValueError) as error:
-            raise DataError(f"{block.path}: the {split} files are not {block.source}'s: {error}") from error
+            raise DataError(
+                f"{block.path}: the {split} files are not {block.source}'s: {error}; get them again"
+            ) from error
     names = read(files["meta"][0]).get("fine_label_names" if hundred else "label_names", ())
     return RawData(**arrays, classes=tuple(map(str, names)))
 
@@ -185,7 +187,10 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} is cut or damaged ({error}); get the file again") from error
     if len(content) < 8 or content[:3] != b"\x00\x00\x08":
-        raise DataError(f"{path} is not an idx file of bytes (it starts with {content[:4].hex()}, expected 000008)")
+        raise DataError(
+            f"{path} is not an idx file of bytes (it starts with {content[:4].hex()}, expected 000008); "
+            "get the file again"
+        )
     dimensions = content[3]
     shape = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).tolist()) if len(content) > 4 * dimensions else ()
     body = len(content) - 4 - 4 * dimensions
