@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from memexp.errors import InputError, SpecError
 from memexp.index_sets import read_sets
-from memexp.spec import Spec
+from memexp.python_files import read_python_file
+from memexp.spec import Dataset, Spec
 from memexp.yaml_file import Fault, Place, describe_faults, read_yaml, validate
 
 
@@ -37,17 +37,25 @@ def read_spec(path: Path) -> SpecFile:
         With every fault: unknown keys (and what was probably meant), wrong values, missing keys.
     """
     spec, lines = read_yaml(path, Spec, "spec")
-    file = SpecFile(path, _with_absolute_path(spec, path.parent), lines)
-    removed = spec.subsets.removed
-    if isinstance(removed, dict):
-        return file
-    try:
-        sets = read_sets(path.parent / Path(removed).expanduser())
-    except InputError as error:
-        file.refuse([Fault(("subsets", "removed"), str(error))])
-        raise
-    subsets = spec.subsets.model_copy(update={"removed": sets})
-    return replace(file, spec=file.spec.model_copy(update={"subsets": subsets}))
+    faults: list[Fault] = []
+    update: dict[str, Any] = {"dataset": _with_absolute_path(spec.dataset, path.parent)}
+    readers: list[tuple[str, str, Callable[[Path], Any]]] = [
+        ("model", "file", read_python_file),
+        ("training", "file", read_python_file),
+        ("subsets", "removed", read_sets),
+    ]
+    for block, key, read in readers:
+        given = getattr(getattr(spec, block), key, None)
+        if isinstance(given, str):
+            try:
+                content = read(path.parent / Path(given).expanduser())
+            except InputError as error:
+                faults.append(Fault((block, key), str(error)))
+            else:
+                update[block] = getattr(spec, block).model_copy(update={key: content})
+    file = SpecFile(path, spec.model_copy(update=update), lines)
+    file.refuse(faults)
+    return file
 
 
 def check_spec(value: Any) -> tuple[Spec | None, list[Fault]]:
@@ -57,13 +65,12 @@ def check_spec(value: Any) -> tuple[Spec | None, list[Fault]]:
 
 def write_spec(spec: Spec) -> str:
     """The resolved spec as YAML: every default filled in."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return spec.to_yaml()
 
 
-def _with_absolute_path(spec: Spec, folder: Path) -> Spec:
+def _with_absolute_path(dataset: Dataset, folder: Path) -> Dataset:
     """Paths in a spec are relative to the spec's own folder."""
-    given = getattr(spec.dataset, "path", None)
+    given = getattr(dataset, "path", None)
     if given is None:
-        return spec
-    path = str((folder.resolve() / Path(given).expanduser()).resolve())
-    return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"path": path})})
+        return dataset
+    return dataset.model_copy(update={"path": str((folder.resolve() / Path(given).expanduser()).resolve())})

@@ -24,6 +24,7 @@ LAYERS = {
         "pilot",
         "probe",
         "products",
+        "recipes",
         "time_trial",
         "training",
         "worker",

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import jinja2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from memexp.analysis.estimates import Estimates
@@ -84,7 +83,7 @@ def render_examples(name: str) -> str:
 def _overview(source: Source) -> str:
     return _TEMPLATES.get_template("report.html.j2").render(
         spec=source.spec,
-        spec_yaml=yaml.safe_dump(source.spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        spec_yaml=source.spec.to_yaml(),
         manifest=source.manifest,
         facts=_facts(source),
         warnings=_warnings(source),
