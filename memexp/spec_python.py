@@ -44,12 +44,13 @@ class PythonFile(Block):
 
 
 def _named(value: Any) -> Any:
-    if not isinstance(value, str | dict | PythonFile):
+    if not isinstance(value, str | dict | PythonFile | None):
         raise ValueError("must be the name of a Python file, relative to the spec's folder")
     return value
 
 
 FileName = Annotated[PythonFile | str, BeforeValidator(_named)]
+MaybeFileName = Annotated[PythonFile | str | None, BeforeValidator(_named)]
 
 
 class Model(BaseModel):
@@ -57,7 +58,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     arch: str = Field(description="timm's name, or that of a function or class in file")
-    file: FileName | None = Field(None, description="a Python file that defines arch; the run keeps a copy")
+    file: MaybeFileName = Field(None, description="a Python file that defines arch; the run keeps a copy")
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -124,8 +124,8 @@ def _place_in_file(value: Any, location: Place) -> tuple[Place, Any]:
         inside = part in value if isinstance(value, dict) else isinstance(part, int) and isinstance(value, list)
         if inside:
             value = value[part]
-        elif not last:
-            continue  # a union tag such as 'idx' in dataset.idx.path
+        elif not last or str(part)[:1].isupper():
+            continue  # a union tag such as 'idx' in dataset.idx.path, or a class of ours: no key is written so
         place.append(part)
     return tuple(place), value
 
