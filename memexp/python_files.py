@@ -198,4 +198,4 @@ def _place(error: BaseException) -> tuple[str, int, str] | None:
     if found is None:
         return None
     loader, line = found
-    return loader.name, line, loader.source.splitlines()[line - 1].strip()
+    return loader.name, line, loader.source.split("\n")[line - 1].strip()

@@ -80,6 +80,11 @@ def render_examples(name: str) -> str:
     return _TEMPLATES.get_template("examples.html.j2").render(name=name)
 
 
+def render_notebook(name: str, facts: Sequence[tuple[str, str]]) -> str:
+    """What a notebook shows of a run: names and values as a table, escaped."""
+    return _TEMPLATES.get_template("notebook.html.j2").render(name=name, facts=facts)
+
+
 def _overview(source: Source) -> str:
     return _TEMPLATES.get_template("report.html.j2").render(
         spec=source.spec,
