@@ -3,6 +3,27 @@
 The package has two halves that share nothing but the store. ``memexp`` makes runs (spec, plan,
 designs, data, models, training, worker, launch); ``memexp.analysis`` reads them (merge, counts,
 estimators, report). Method: Feldman & Zhang, NeurIPS 2020.
+
+In a notebook: ``memexp.open_run("runs/digits")``, see docs/notebook.md.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memexp.notebook import RunView, open_run
+
 __version__ = "0.1.0"
+__all__ = ["RunView", "__version__", "open_run"]
+
+
+def __getattr__(name: str) -> Any:
+    """What a notebook uses, imported when it is asked for: ``import memexp`` itself costs nothing."""
+    if name in ("RunView", "open_run"):
+        from memexp import notebook
+
+        return getattr(notebook, name)
+    raise AttributeError(f"module 'memexp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

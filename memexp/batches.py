@@ -124,7 +124,7 @@ def inputs(work: Work, chosen: Tensor, draws: Sequence[torch.Generator]) -> tupl
     draws
         The augmentation's generator of each trial.
     """
-    augment, flat = work.spec.training.augment, chosen.flatten()
+    augment, flat = work.spec.sgd.augment, chosen.flatten()
     x = chosen_images(work.x_train, flat.to(work.x_train.device)).to(work.device)
     if augment.crop or augment.flip:
         parts = zip(x.split(chosen.shape[1]), draws, strict=True)
@@ -139,7 +139,7 @@ def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[N
 
 def epochs(work: Work, masks: Mask, trials: Sequence[int], steps: int) -> Iterator[tuple[Tensor, Mask]]:
     """For about one epoch at a time: example numbers (steps, S, B) and which were fed, (S, N)."""
-    recipe, seed = work.spec.training, work.spec.subsets.seed
+    recipe, seed = work.spec.sgd, work.spec.subsets.seed
     streams = [
         _stream(np.flatnonzero(mask), generator(seed, "order", trial))
         for mask, trial in zip(masks, trials, strict=True)

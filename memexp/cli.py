@@ -106,13 +106,18 @@ def _specs(path: Path, runs: Path) -> tuple[list[SpecFile], Path]:
 
 def _describe_plan(made: Plan) -> list[tuple[str, str]]:
     from memexp.precision import lemma_bound, worst_case_se
+    from memexp.spec_python import UserTraining
 
-    layout, subsets = made.layout, made.spec.subsets
+    layout, subsets, training = made.layout, made.spec.subsets, made.spec.training
+    if isinstance(training, UserTraining):
+        length = f"by train() of {training.code.name}"
+    else:
+        length = f"for {made.steps:,} steps"
     rows = [
         ("name", made.spec.name),
         ("data", f"{layout.n_train:,} training and {layout.n_test:,} test examples, {len(made.data.classes)} classes"),
         ("model", f"{made.spec.model.arch}, {made.parameters:,} parameters"),
-        ("trial", f"trains on {made.subset:,} examples for {made.steps:,} steps ({subsets.design})"),
+        ("trial", f"trains on {made.subset:,} examples {length} ({subsets.design})"),
         (
             "trials",
             f"{layout.n_trials:,} in {layout.n_blocks:,} blocks of {layout.block_size} (local tasks: one block each)",
@@ -201,7 +206,7 @@ def _show_times(made: Plan, device: str) -> None:
         [
             *rows,
             ("arithmetic", f"{times.multiply_adds:.3g} multiply-adds"),
-            ("limit", f"{times.limit:9.3f} s at {times.peak:.3g} a second ({where}, {made.spec.training.precision})"),
+            ("limit", f"{times.limit:9.3f} s at {times.peak:.3g} a second ({where}, {made.spec.sgd.precision})"),
             ("share of limit", f"{100 * times.limit / times.total:.0f} %"),
         ]
     )

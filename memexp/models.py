@@ -1,4 +1,4 @@
-"""Models: all of them come from ``timm.create_model``; several of one kind may train as one stack.
+"""Models: from ``timm.create_model``, or from a user's file; several of one kind may train as one stack.
 
 The networks of this project are in :mod:`memexp.architectures`, registered beside timm's own.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import timm
@@ -16,9 +18,18 @@ from torch import Tensor, nn
 
 from memexp.architectures import MLP
 from memexp.errors import InputError
+from memexp.python_files import blamed, function_in, require_call
+from memexp.spec_python import PythonFile
 
 
-def create(arch: str, arguments: dict[str, Any], image: tuple[int, int, int], n_classes: int, seed: int) -> nn.Module:
+def create(
+    arch: str,
+    arguments: dict[str, Any],
+    image: tuple[int, int, int],
+    n_classes: int,
+    seed: int,
+    code: PythonFile | None = None,
+) -> nn.Module:
     """A freshly initialized model.
 
     Parameters
@@ -31,24 +42,38 @@ def create(arch: str, arguments: dict[str, Any], image: tuple[int, int, int], n_
         Width of the output.
     seed
         Decides the initial weights; the global generator is left as it was.
+    code
+        The user's file that defines the architecture; without it, timm does.
 
     Raises
     ------
     InputError
-        If timm does not know the architecture, or it does not take the arguments or the image.
+        If timm (the file) does not know the architecture, or it does not take the arguments or the image.
     """
-    if not timm.is_model(arch):
-        raise InputError(f"{arch!r}: timm knows no such architecture.{_similar(arch)}")
     height, width, channels = image
     fitted: dict[str, Any] = {"num_classes": n_classes, "in_chans": channels}
-    if (config := timm.get_pretrained_cfg(arch)) is not None and config.fixed_input_size:
-        fitted["img_size"] = (height, width)
+    make: Callable[..., Any]
+    if code is not None:
+        make = function_in(code, arch, f"model.arch: {arch}(num_classes, in_chans, ...), which returns a torch module")
+        if "img_size" in inspect.signature(make).parameters:
+            fitted["img_size"] = (height, width)
+        require_call(make, code.name, (), fitted | arguments)
+    else:
+        if not timm.is_model(arch):
+            raise InputError(f"{arch!r}: timm knows no such architecture.{_similar(arch)}")
+        if (config := timm.get_pretrained_cfg(arch)) is not None and config.fixed_input_size:
+            fitted["img_size"] = (height, width)
+        make = functools.partial(timm.create_model, arch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return timm.create_model(arch, **(fitted | arguments))
+            with blamed():
+                made = make(**(fitted | arguments))
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             raise InputError(f"{arch!r} does not take {fitted | arguments}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise InputError(f"{arch!r} gives {type(made).__name__}; it must return a torch module")
+    return made
 
 
 def _similar(arch: str) -> str:
@@ -157,7 +182,7 @@ def try_out(model: nn.Module, image: tuple[int, int, int], n_classes: int) -> No
     """
     height, width, channels = image
     try:
-        with torch.no_grad():
+        with torch.no_grad(), blamed():
             logits = model.eval()(torch.zeros(2, channels, height, width))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise InputError(f"the model cannot take images of {height}x{width}x{channels}: {error}") from error

@@ -13,9 +13,11 @@ from memexp.batches import Work, prepare
 from memexp.data import Data
 from memexp.index_sets import pack
 from memexp.plan import Plan
-from memexp.training import train_block
+from memexp.python_files import blamed
+from memexp.training import evaluate, train, train_block
 
 _ENOUGH_SECONDS = 0.5
+_FEW = 256  # examples, at least where there are so many
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,42 @@ class Pace:
 def seconds_per_trial(plan: Plan, device: str = "cpu") -> float:
     """Estimated wall seconds of one trial on one worker with one thread.
 
-    Extrapolated from a few steps: steps * time per step + examples * time per evaluated example.
+    Extrapolated from a few steps: steps * time per step + examples * time per evaluated example. A user's
+    recipe trains one whole trial on a few examples instead; its time is taken as proportional to them.
+
+    Raises
+    ------
+    InputError
+        If the user's model or recipe fails.
     """
+    if plan.steps is None:
+        return _seconds_of_own_recipe(plan, device)
     pace = measure_pace(plan, device)
     return plan.steps * pace.per_step + (plan.layout.n_train + plan.layout.n_test) * pace.per_example
+
+
+def _seconds_of_own_recipe(plan: Plan, device: str) -> float:
+    torch.set_num_threads(1)
+    few = min(plan.layout.n_train, _FEW)
+    work = prepare(plan.spec, _head(plan.data, few), device)
+    with blamed():
+        start = time.perf_counter()
+        stack = train(work, np.ones((1, few), dtype=np.bool_), [0])
+        trained = time.perf_counter()
+        evaluate(work, stack)
+        evaluated = time.perf_counter()
+    examples = plan.layout.n_train + plan.layout.n_test
+    return ((trained - start) * plan.subset + (evaluated - trained) * examples) / few
 
 
 def measure_pace(plan: Plan, device: str = "cpu") -> Pace:
     """Train one stack for a few steps with one thread, and evaluate a few examples."""
     torch.set_num_threads(1)
-    few = min(plan.layout.n_train, max(2 * plan.spec.training.batch_size, 256))
+    few = min(plan.layout.n_train, max(2 * plan.spec.sgd.batch_size, _FEW))
     work = prepare(plan.spec, _head(plan.data, few), device)
     block = plan.spec.model
-    model = models.create(block.arch, block.arguments, plan.data.x_train.shape[1:], len(plan.data.classes), seed=0)
+    image, n_classes = plan.data.x_train.shape[1:], len(plan.data.classes)
+    model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
     stacked = min(models.stack_size(model, device), plan.layout.block_size)
     _timed(work, stacked, 1)  # first use of every kernel
     short = _timed(work, stacked, 1)
@@ -59,14 +84,15 @@ def measure_pace(plan: Plan, device: str = "cpu") -> Pace:
 def _timed(work: Work, n_trials: int, steps: int) -> float:
     """Wall seconds per trial of a stack that takes so many steps."""
     n_train = len(work.y_train)
-    epochs = steps * work.spec.training.batch_size / n_train
-    training = work.spec.training.model_copy(
+    epochs = steps * work.spec.sgd.batch_size / n_train
+    training = work.spec.sgd.model_copy(
         update={"epochs": epochs, "schedule": "constant", "warmup_epochs": 0.0, "milestones": []}
     )
     subsets = work.spec.subsets.model_copy(update={"design": "remove", "removed": {"none": pack([])}, "ratio": None})
     tiny = replace(work, spec=work.spec.model_copy(update={"training": training, "subsets": subsets}))
     start = time.perf_counter()
-    train_block(tiny, np.ones((n_trials, n_train), dtype=np.bool_), list(range(n_trials)))
+    with blamed():
+        train_block(tiny, np.ones((n_trials, n_train), dtype=np.bool_), list(range(n_trials)))
     return (time.perf_counter() - start) / n_trials
 
 

@@ -11,6 +11,7 @@ from memexp.index_sets import unpack
 from memexp.run import default_block_size
 from memexp.spec import MAX_GROUP, Spec, balanced_group
 from memexp.spec_file import SpecFile
+from memexp.spec_python import UserTraining
 from memexp.store.trials import Layout
 from memexp.yaml_file import Fault
 
@@ -28,7 +29,7 @@ class Plan:
     subset
         Training examples of a trial.
     steps
-        Optimizer steps of a trial.
+        Optimizer steps of a trial; None where a user's file trains it.
     parameters
         Weights of the model.
     notes
@@ -39,7 +40,7 @@ class Plan:
     data: Data
     layout: Layout
     subset: int
-    steps: int
+    steps: int | None
     parameters: int
     notes: list[str]
 
@@ -57,8 +58,6 @@ def make_plan(file: SpecFile) -> Plan:
     SpecError
         With all faults: data, architecture, and how they fit together.
     """
-    from memexp.training import count_steps
-
     spec, faults = file.spec, []
     data, parameters = None, 0
     try:
@@ -69,6 +68,7 @@ def make_plan(file: SpecFile) -> Plan:
         parameters = _count_parameters(spec, data)
     except InputError as error:
         faults.append(Fault(("model", "arch"), str(error)))
+    faults += _recipe_faults(spec)
     if data is not None:
         faults += _foreign_lists(spec, data) or _fit(spec, len(data.y_train))
     faults += _group_faults(spec)
@@ -77,8 +77,26 @@ def make_plan(file: SpecFile) -> Plan:
     layout = Layout(
         spec.subsets.trials, len(data.y_train), len(data.y_test), default_block_size(data), "margin" in spec.record
     )
-    steps = count_steps(spec, layout.n_train)
-    return Plan(spec, data, layout, subset_size(spec.subsets, layout.n_train), steps, parameters, _notes(spec))
+    subset, steps = subset_size(spec.subsets, layout.n_train), _steps(spec, layout.n_train)
+    return Plan(spec, data, layout, subset, steps, parameters, _notes(spec))
+
+
+def _steps(spec: Spec, n_train: int) -> int | None:
+    from memexp.training import count_steps
+
+    return None if isinstance(spec.training, UserTraining) else count_steps(spec, n_train)
+
+
+def _recipe_faults(spec: Spec) -> list[Fault]:
+    """What is wrong with the user's own training, before it trains."""
+    from memexp.recipes import find_recipe
+
+    try:
+        if isinstance(spec.training, UserTraining):
+            find_recipe(spec.training)
+    except InputError as error:
+        return [Fault(("training", "file"), str(error))]
+    return []
 
 
 def _count_parameters(spec: Spec, data: Data | None) -> int:
@@ -87,8 +105,9 @@ def _count_parameters(spec: Spec, data: Data | None) -> int:
 
     height, width, channels = data.x_train.shape[1:] if data is not None else (32, 32, 3)
     n_classes = len(data.classes) if data is not None else 10
-    model = models.create(spec.model.arch, spec.model.arguments, (height, width, channels), n_classes, seed=0)
-    models.try_out(model, (height, width, channels), n_classes)
+    block, image = spec.model, (height, width, channels)
+    model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
+    models.try_out(model, image, n_classes)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -121,6 +140,8 @@ def _fit(spec: Spec, n_train: int) -> list[Fault]:
         faults.append(
             Fault(("subsets", "ratio"), f"{subsets.ratio} of {n_train} training examples leaves {empty}; move it to .5")
         )
+    elif isinstance(spec.training, UserTraining):
+        return faults
     elif spec.training.epochs < 1:
         text = f"{spec.training.epochs:g} passes leave examples of a trial's subset unseen; use 1 or more"
         faults.append(Fault(("training", "epochs"), text))

@@ -49,9 +49,11 @@ class Run:
         data = load_data(self.spec.dataset)
         changed = [name for name, digest in data.fingerprint().items() if digest != self.manifest.data[name]]
         if changed:
+            dataset = self.spec.dataset
+            again = "give the same arrays each time (seed what is random), " if dataset.source == "python" else ""
             raise DataError(
                 f"the data of {self.paths.root} have changed since it was created ({', '.join(changed)} differ). "
-                f"Restore the files of dataset {self.spec.dataset.model_dump(mode='json', exclude_none=True)}, "
+                f"Restore the files of dataset {dataset.model_dump(mode='json', exclude_none=True)}, {again}"
                 "or launch the spec under another name"
             )
         return data

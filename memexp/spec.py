@@ -10,11 +10,12 @@ from fractions import Fraction as Quotient
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StrictInt,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -22,6 +23,8 @@ from pydantic import (
 
 from memexp.index_sets import pack, read_digest
 from memexp.precision import trials_for
+from memexp.spec_python import Block as _Block
+from memexp.spec_python import MinInAccuracy, Model, PythonFile, Standardize, UserTraining, as_yaml
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"  # of a run's folder
 MAX_GROUP = 100  # trials in a group of the balanced design, at most
@@ -38,10 +41,6 @@ def balanced_group(ratio: float) -> tuple[int, int] | None:
     if abs(float(fraction) - ratio) > 1e-9 or fraction in (0, 1):
         return None
     return fraction.denominator, fraction.denominator - fraction.numerator
-
-
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LabelNoise(_Block):
@@ -118,19 +117,22 @@ class Prepared(_Source):
     path: str
 
 
-Dataset = Annotated[Digits | Idx | Cifar | Npz | Torchvision | ImageFolder | Prepared, Field(discriminator="source")]
+class PythonData(_Source):
+    """A Python file whose function load() returns x_train, y_train, x_test, y_test; further keys are its arguments."""
 
-
-class Model(BaseModel):
-    """Any architecture that timm.create_model knows; further keys are its arguments."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    arch: str
+    model_config = ConfigDict(extra="allow")
+    source: Literal["python"]
+    path: str
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the user wrote beside ``arch``."""
+        """What the user wrote beside memexp's own keys."""
         return dict(self.model_extra or {})
+
+
+Dataset = Annotated[
+    Digits | Idx | Cifar | Npz | Torchvision | ImageFolder | Prepared | PythonData, Field(discriminator="source")
+]
 
 
 class Augment(_Block):
@@ -159,15 +161,11 @@ class Training(_Block):
     )
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
     augment: Augment = Field(default_factory=Augment)
-    standardize: bool = Field(
-        False, description="subtract the training set's mean and divide by its deviation, per channel"
-    )
+    standardize: Standardize = False
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16: faster where the device has units for it; sums, weights and updates stay fp32"
     )
-    min_in_accuracy: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0, description="a trial that ends below this accuracy on its own training set has failed"
-    )
+    min_in_accuracy: MinInAccuracy = 0.0
 
     @model_validator(mode="after")
     def _coherent(self) -> Training:
@@ -178,6 +176,17 @@ class Training(_Block):
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         return self
+
+
+def _which_training(value: Any) -> str:
+    named = "file" in value if isinstance(value, dict) else isinstance(value, UserTraining)
+    return (UserTraining if named else Training).__name__
+
+
+AnyTraining = Annotated[
+    Annotated[Training, Tag(Training.__name__)] | Annotated[UserTraining, Tag(UserTraining.__name__)],
+    Discriminator(_which_training),
+]
 
 
 class Subsets(_Block):
@@ -272,7 +281,7 @@ class Spec(_Block):
     name: Annotated[str, Field(pattern=NAME)] = Field(description="the run's folder below --runs")
     dataset: Dataset
     model: Model
-    training: Training
+    training: AnyTraining
     subsets: Subsets
     record: list[Literal["correct", "margin"]] = Field(
         default=["correct"], description="correct always; margin adds log p_y - log sum of the others"
@@ -284,6 +293,16 @@ class Spec(_Block):
         if "correct" not in record:
             raise ValueError("must contain 'correct'; every estimate is made from it")
         return sorted(set(record))
+
+    @property
+    def sgd(self) -> Training:
+        """The recipe of a spec that trains by memexp's own."""
+        assert isinstance(self.training, Training)
+        return self.training
+
+    def to_yaml(self) -> str:
+        """The resolved spec: every default filled in, every file's content in it."""
+        return as_yaml(self.model_dump(mode="json"))
 
     def science(self) -> dict[str, Any]:
         """What the outcomes depend on, apart from the data's content: the spec's part of the identity.
@@ -297,4 +316,9 @@ class Spec(_Block):
         subsets["removed"] = [[name, read_digest(packed)] for name, packed in self.subsets.index_sets.items()]
         if not subsets["control"]:
             del subsets["control"]
+        for name, file in (("model", self.model.file), ("training", getattr(self.training, "file", None))):
+            if isinstance(file, PythonFile):
+                science[name]["file"] = file.digest  # its name does not count
+            else:
+                science[name].pop("file", None)
         return science

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from memexp.errors import InputError, SpecError
 from memexp.index_sets import read_sets
-from memexp.spec import Spec
+from memexp.python_files import read_python_file
+from memexp.spec import Dataset, Spec
 from memexp.yaml_file import Fault, Place, describe_faults, read_yaml, validate
 
 
@@ -42,24 +42,30 @@ def read_spec(path: Path) -> SpecFile:
 
 
 def resolve(file: SpecFile, folder: Path) -> SpecFile:
-    """Paths made absolute (they are relative to ``folder``), a file of index lists replaced by its content.
+    """Paths made absolute (they are relative to ``folder``), named files replaced by their content.
 
     Raises
     ------
     SpecError
-        If that file cannot be used.
+        If one of these files cannot be used.
     """
-    spec = _with_absolute_path(file.spec, folder)
-    removed = spec.subsets.removed
-    if isinstance(removed, dict):
-        return replace(file, spec=spec)
-    try:
-        sets, labels = read_sets(folder / Path(removed).expanduser())
-    except InputError as error:
-        file.refuse([Fault(("subsets", "removed"), str(error))])
-        raise
-    subsets = spec.subsets.model_copy(update={"removed": sets, "removed_labels": labels})
-    return replace(file, spec=spec.model_copy(update={"subsets": subsets}))
+    spec, faults = file.spec, []
+    update: dict[str, Any] = {"dataset": _with_absolute_path(spec.dataset, folder)}
+    readers: list[tuple[str, str, Callable[[Path], dict[str, Any]]]] = [
+        ("model", "file", lambda path: {"file": read_python_file(path)}),
+        ("training", "file", lambda path: {"file": read_python_file(path)}),
+        ("subsets", "removed", lambda path: dict(zip(("removed", "removed_labels"), read_sets(path), strict=True))),
+    ]
+    for block, key, read in readers:
+        given = getattr(getattr(spec, block), key, None)
+        if isinstance(given, str):
+            try:
+                update[block] = getattr(spec, block).model_copy(update=read(folder / Path(given).expanduser()))
+            except InputError as error:
+                faults.append(Fault((block, key), str(error)))
+    resolved = replace(file, spec=spec.model_copy(update=update))
+    resolved.refuse(faults)
+    return resolved
 
 
 def check_spec(value: Any) -> tuple[Spec | None, list[Fault]]:
@@ -69,13 +75,12 @@ def check_spec(value: Any) -> tuple[Spec | None, list[Fault]]:
 
 def write_spec(spec: Spec) -> str:
     """The resolved spec as YAML: every default filled in."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return spec.to_yaml()
 
 
-def _with_absolute_path(spec: Spec, folder: Path) -> Spec:
+def _with_absolute_path(dataset: Dataset, folder: Path) -> Dataset:
     """Paths in a spec are relative to the spec's own folder."""
-    given = getattr(spec.dataset, "path", None)
+    given = getattr(dataset, "path", None)
     if given is None:
-        return spec
-    path = str((folder.resolve() / Path(given).expanduser()).resolve())
-    return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"path": path})})
+        return dataset
+    return dataset.model_copy(update={"path": str((folder.resolve() / Path(given).expanduser()).resolve())})

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from memexp import models
 from memexp.batches import Work, inputs
+from memexp.errors import InputError
 from memexp.pilot import Pace, measure_pace
 from memexp.plan import Plan
 from memexp.store.trials import DONE, Layout, TrialStore, create_store
@@ -52,7 +53,18 @@ class TrialTimes:
 
 
 def time_trial(plan: Plan, device: str = "cpu") -> TrialTimes:
-    """Measure a few steps, a few evaluations and the commit of an empty block; see :class:`TrialTimes`."""
+    """Measure a few steps, a few evaluations and the commit of an empty block; see :class:`TrialTimes`.
+
+    Raises
+    ------
+    InputError
+        If trials are trained by a user's file, whose steps memexp does not see.
+    """
+    if plan.steps is None:
+        raise InputError(
+            "--time-trial looks into memexp's own recipe, and this spec trains by a file of its own (training.file); "
+            "`memexp plan` shows what a trial costs"
+        )
     pace: Pace = measure_pace(plan, device)
     per_batch = _seconds_per_batch(pace.work, pace.stacked)
     evaluated = plan.layout.n_train + plan.layout.n_test
@@ -63,14 +75,14 @@ def time_trial(plan: Plan, device: str = "cpu") -> TrialTimes:
         evaluation=evaluated * pace.per_example,
         writing=_seconds_of_writing(plan.layout),
         multiply_adds=multiply_adds(plan),
-        peak=peak_multiply_adds(device, plan.spec.training.precision),
+        peak=peak_multiply_adds(device, plan.spec.sgd.precision),
     )
 
 
 def _seconds_per_batch(work: Work, stacked: int) -> float:
     """Of one trial's batch, made as training makes them."""
     draws = [torch.Generator(work.device).manual_seed(k) for k in range(stacked)]
-    chosen = torch.randint(len(work.y_train), (stacked, work.spec.training.batch_size), device=work.device)
+    chosen = torch.randint(len(work.y_train), (stacked, work.spec.sgd.batch_size), device=work.device)
     return seconds(lambda: inputs(work, chosen, draws), work.device, _BATCHES) / stacked
 
 
@@ -95,15 +107,16 @@ def _seconds_of_writing(layout: Layout) -> float:
 def multiply_adds(plan: Plan) -> float:
     """Of one trial: every step forward and backward, and the evaluation of every example."""
     block, image = plan.spec.model, plan.data.x_train.shape[1:]
-    model = models.create(block.arch, block.arguments, image, len(plan.data.classes), seed=0)
+    model = models.create(block.arch, block.arguments, image, len(plan.data.classes), 0, block.code)
     x = torch.zeros(2, image[2], *image[:2])
     with FlopCounterMode(display=False) as both:
         F.cross_entropy(model(x), torch.zeros(2, dtype=torch.int64)).backward()
     with FlopCounterMode(display=False) as forward, torch.no_grad():
         model.eval()(x)
     # two images were passed through, and torch counts a multiplication and an addition as two
-    per_step = plan.spec.training.batch_size * both.get_total_flops() / 4
+    per_step = plan.spec.sgd.batch_size * both.get_total_flops() / 4
     evaluated = plan.layout.n_train + plan.layout.n_test
+    assert plan.steps is not None
     return float(plan.steps * per_step + evaluated * forward.get_total_flops() / 4)
 
 

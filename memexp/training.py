@@ -31,8 +31,10 @@ from memexp import models
 from memexp.architectures import MLP
 from memexp.batches import Work, epochs, inputs, normalized
 from memexp.designs import Mask, subset_size
+from memexp.recipes import train_one
 from memexp.seeds import torch_seed
 from memexp.spec import Spec, Training
+from memexp.spec_python import UserTraining
 
 Progress = Callable[[float], None]
 
@@ -62,8 +64,8 @@ class Evaluation(NamedTuple):
 
 
 def count_steps(spec: Spec, n_train: int, trial: int = 0) -> int:
-    """Optimizer steps of a trial: epochs * m / batch size, rounded up."""
-    recipe = spec.training
+    """Optimizer steps of a trial by memexp's recipe: epochs * m / batch size, rounded up."""
+    recipe = spec.sgd
     return math.ceil(recipe.epochs * subset_size(spec.subsets, n_train, trial) / recipe.batch_size)
 
 
@@ -111,6 +113,11 @@ def _precision(
             unit.fp32_precision = value
 
 
+def _units(spec: Spec) -> str:
+    """The spec's precision; a user's recipe sets its own, and is evaluated in fp32."""
+    return "fp32" if isinstance(spec.training, UserTraining) else spec.training.precision
+
+
 def _has_bf16_units() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
@@ -145,7 +152,12 @@ def _trained(
     work: Work, masks: Mask, trials: Sequence[int], forward: Callable[[], AbstractContextManager[None]], tell: Progress
 ) -> tuple[nn.Module, Mask]:
     """Train S trials together from fresh weights; the stack and the examples it was fed, (S, N)."""
-    recipe, seed = work.spec.training, work.spec.subsets.seed
+    if isinstance(work.spec.training, UserTraining):  # which is handed the subset and nothing else
+        (trial,) = trials
+        stack = train_one(work, work.spec.training, _fresh(work, trial), masks[0], trial)
+        tell(1.0)
+        return stack, masks
+    recipe, seed = work.spec.sgd, work.spec.subsets.seed
     stack = models.stack([_fresh(work, trial) for trial in trials]).to(work.device).train()
     optimizer, forget_gradients = _sgd(stack, recipe)
     steps = count_steps(work.spec, len(work.y_train), trials[0])
@@ -175,7 +187,7 @@ def _fresh(work: Work, trial: int) -> nn.Module:
     block = work.spec.model
     _, channels, height, width = work.x_train.shape
     init = torch_seed(work.spec.subsets.seed, "weights", trial)
-    return models.create(block.arch, block.arguments, (height, width, channels), work.n_classes, init)
+    return models.create(block.arch, block.arguments, (height, width, channels), work.n_classes, init, block.code)
 
 
 # ---------------------------------------------------------------------------------------- evaluation
@@ -242,14 +254,14 @@ def train(work: Work, masks: Mask, trials: Sequence[int], tell: Progress = lambd
     """Only train some trials together, (S, B, C, H, W) -> (S, B, K); in evaluation mode."""
     torch.set_flush_denormal(True)
     dense = isinstance(_fresh(work, trials[0]), MLP)
-    with _precision(work.spec.training.precision, work.device, dense) as forward:
+    with _precision(_units(work.spec), work.device, dense) as forward:
         stack, _ = _trained(work, masks, trials, forward, tell)
     return stack.eval()
 
 
 def evaluate(work: Work, stack: nn.Module) -> tuple[float, bool]:
     """Test accuracy of a single trial, and whether all its losses are finite."""
-    with _precision(work.spec.training.precision, work.device, isinstance(stack, MLP)) as forward:
+    with _precision(_units(work.spec), work.device, isinstance(stack, MLP)) as forward:
         found = _evaluated(work, stack, work.x_test, work.y_test, 1, forward)
     return float(found.correct.mean()), bool(np.isfinite(found.loss).all())
 
@@ -281,7 +293,7 @@ def train_block(work: Work, masks: Mask, trials: Sequence[int], tell: Progress =
     torch.set_flush_denormal(True)
     model = _fresh(work, trials[0])
     outcomes: dict[int, Outcome] = {}
-    with _precision(work.spec.training.precision, work.device, isinstance(model, MLP)) as forward:
+    with _precision(_units(work.spec), work.device, isinstance(model, MLP)) as forward:
         for part in _stacks(work, trials, models.stack_size(model, work.device.type)):
             start, done = time.perf_counter(), len(outcomes)
             mine = [trials[k] for k in part]
@@ -299,6 +311,8 @@ def train_block(work: Work, masks: Mask, trials: Sequence[int], tell: Progress =
 
 def _stacks(work: Work, trials: Sequence[int], size: int) -> list[NDArray[np.intp]]:
     """Places of the trials that train together: at most ``size``, of equally many steps."""
+    if isinstance(work.spec.training, UserTraining):
+        return [np.array([place]) for place in range(len(trials))]
     steps = np.array([count_steps(work.spec, len(work.y_train), trial) for trial in trials])
     alike = [np.flatnonzero(steps == count) for count in np.unique(steps)]
     return [part for same in alike for part in np.array_split(same, -(-len(same) // size))]

@@ -30,6 +30,7 @@ from memexp.batches import prepare
 from memexp.designs import draw_masks
 from memexp.errors import MemexpError, StoreError
 from memexp.files import KEPT, explain_full_disk, here, to_json, versions, write_atomic
+from memexp.python_files import blamed
 from memexp.run import Run, open_run
 from memexp.store.commit import commit
 from memexp.store.paths import RunPaths
@@ -101,9 +102,12 @@ class Trainer:
         ------
         StoreError
             If a trial was not fed exactly its mask: a fault of memexp that must never be recorded.
+        InputError
+            If the user's model or recipe fails.
         """
         masks = draw_masks(self.run.spec.subsets, self.store.layout.n_train, trials)
-        outcomes = train_block(self.work, masks, trials, tell)
+        with blamed():
+            outcomes = train_block(self.work, masks, trials, tell)
         for trial, mask, outcome in zip(trials, masks, outcomes, strict=True):
             if outcome.failure is None and not np.array_equal(mask, outcome.arrays["mask"]):
                 raise StoreError(f"trial {trial} was not fed exactly its mask; nothing of it was recorded. Report this")

@@ -7,7 +7,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -142,8 +142,8 @@ def _place_in_file(value: Any, location: Place) -> tuple[Place, Any]:
         inside = part in value if isinstance(value, dict) else isinstance(part, int) and isinstance(value, list)
         if inside:
             value = value[part]
-        elif not last:
-            continue  # a union tag such as 'idx' in dataset.idx.path
+        elif not last or str(part)[:1].isupper():
+            continue  # a union tag such as 'idx' in dataset.idx.path, or a class of ours: no key is written so
         place.append(part)
     return tuple(place), value
 
@@ -160,10 +160,12 @@ def _inside(model: type[BaseModel], part: str) -> list[type[BaseModel]]:
     if part in model.model_fields:
         return _models_in(model.model_fields[part].annotation)
     tags = get_args(model.model_fields["source"].annotation) if "source" in model.model_fields else ()
-    return [model] if part in tags else []
+    return [model] if part in (*tags, model.__name__) else []
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if get_origin(annotation) is Annotated:
+        return _models_in(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         return [model for part in get_args(annotation) for model in _models_in(part)]
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []

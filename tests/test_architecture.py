@@ -25,6 +25,7 @@ LAYERS = {
         "pilot",
         "probe",
         "products",
+        "recipes",
         "time_trial",
         "training",
         "worker",

@@ -145,10 +145,10 @@ def svg_of(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def draw_scatter(axes: Axes, curves: Curves, names: tuple[str, str]) -> Axes:
-    """The two estimates of each example or pair; darker is more."""
-    known = np.isfinite(curves.first) & np.isfinite(curves.second)
-    a, b = curves.first[known], curves.second[known]
+def draw_scatter(axes: Axes, first: NDArray[Any], second: NDArray[Any], names: tuple[str, str]) -> Axes:
+    """The two estimates of each example or pair, both of shape (P,); darker is more."""
+    known = np.isfinite(first) & np.isfinite(second)
+    a, b = first[known], second[known]
     low = float(min(a.min(initial=0), b.min(initial=0)))
     counts, x_edges, y_edges = np.histogram2d(a, b, bins=60, range=[[low, 1]] * 2)
     axes.pcolormesh(x_edges, y_edges, np.log1p(counts).T, cmap="Blues", rasterized=True)
@@ -180,7 +180,7 @@ def save_comparison(found: Comparison, path: Path) -> Path:
     figure = Figure(figsize=(9, 4 * len(shown)), layout="constrained")
     places = figure.subplots(len(shown), 2, squeeze=False)
     for (name, curves), (left, right) in zip(shown, places, strict=True):
-        draw_scatter(left, curves, found.names).set_title(name)
+        draw_scatter(left, curves.first, curves.second, found.names).set_title(name)
         draw_agreement(right, curves)
     try:
         figure.savefig(path)

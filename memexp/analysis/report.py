@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from memexp.analysis.compare import Comparison
@@ -105,10 +104,15 @@ def render_examples(name: str) -> str:
     return _TEMPLATES.get_template("examples.html.j2").render(name=name)
 
 
+def render_notebook(name: str, facts: Sequence[tuple[str, str]]) -> str:
+    """What a notebook shows of a run: names and values as a table, escaped."""
+    return _TEMPLATES.get_template("notebook.html.j2").render(name=name, facts=facts)
+
+
 def render(template: str, spec: Spec, manifest: Manifest, **values: Any) -> str:
     """A page that says how it was made."""
-    text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    return _TEMPLATES.get_template(template).render(spec=spec, spec_yaml=text, manifest=manifest, **values)
+    page = _TEMPLATES.get_template(template)
+    return page.render(spec=spec, spec_yaml=spec.to_yaml(), manifest=manifest, **values)
 
 
 def _overview(source: Source) -> str:
@@ -138,7 +142,9 @@ def _comparison(source: Source) -> dict[str, object] | None:
     for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
         if curves is not None:
             agreement = as_svg(partial(draw_agreement, curves=curves))
-            scatter = as_svg(partial(draw_scatter, curves=curves, names=found.names), 3.6, 3.4)
+            scatter = as_svg(
+                partial(draw_scatter, first=curves.first, second=curves.second, names=found.names), 3.6, 3.4
+            )
             figures += [(f"{name}, agreement over the threshold", agreement), (f"{name}, both estimates", scatter)]
     return {"name": found.names[1], "figures": figures}
 

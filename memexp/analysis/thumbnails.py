@@ -129,9 +129,15 @@ def _reduced(images: NDArray[Any], order: NDArray[np.intp], side: int) -> Iterab
     return found
 
 
-def _picture(image: NDArray[Any]) -> Image.Image:
+def shown(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """What is shown of an image (H, W, C), uint8 or float in 0..1: shape (H, W, 3), or (H, W, 1) if C < 3."""
     pixels = _as_bytes(image)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] < 3 else pixels[..., :3])
+    return pixels[..., :1] if pixels.shape[-1] < 3 else pixels[..., :3]
+
+
+def _picture(image: NDArray[Any]) -> Image.Image:
+    pixels = shown(image)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def _as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:

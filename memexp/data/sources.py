@@ -8,7 +8,7 @@ import pickle
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,11 @@ from numpy.typing import NDArray
 from memexp import spec
 from memexp.data.folders import SPLITS, list_images, read_image
 from memexp.data.prepared import open_prepared
-from memexp.errors import DataError
+from memexp.errors import DataError, InputError
+from memexp.python_files import blamed, function_in, read_source, require_call
+from memexp.spec_python import PythonFile
+
+_WANTED = ("x_train", "y_train", "x_test", "y_test")
 
 
 class RawData(NamedTuple):
@@ -82,23 +86,62 @@ def load_cifar(block: spec.Cifar) -> RawData:
 def load_npz(block: spec.Npz) -> RawData:
     """x_train, y_train, x_test, y_test and, where present, classes (names)."""
     path = _existing(block.path)
-    wanted = ("x_train", "y_train", "x_test", "y_test")
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            missing = [name for name in wanted if name not in file]
+            missing = [name for name in _WANTED if name not in file]
             if missing:
                 raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file.files)}")
-            x_train, y_train, x_test, y_test = (file[name] for name in wanted)
+            arrays = {name: file[name] for name in _WANTED}
             names = tuple(map(str, file["classes"])) if "classes" in file else ()
     except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} cannot be read as .npz ({error}); write it again with numpy.savez") from error
+    return _from_arrays(str(path), arrays, names)
+
+
+def _from_arrays(where: str, arrays: dict[str, NDArray[Any]], names: tuple[str, ...]) -> RawData:
+    """Images (N, H, W) or (N, H, W, C) and integer labels, as somebody else made them."""
+    x_train, y_train, x_test, y_test = (arrays[name] for name in _WANTED)
     for name, labels in (("y_train", y_train), ("y_test", y_test)):
         if labels.dtype.kind not in "iu":
-            raise DataError(f"{path}: {name} is {labels.dtype}; labels must be integers")
+            raise DataError(f"{where}: {name} is {labels.dtype}; labels must be integers")
     classes = names or _numbered(int(y_train.max(initial=0)) + 1)
     return RawData(_as_nhwc(_pixels(x_train)), y_train, _as_nhwc(_pixels(x_test)), y_test, classes)
+
+
+def load_python(block: spec.PythonData) -> RawData:
+    """What load() of a Python file returns: a dict, or an object with attributes, of arrays as in an .npz file."""
+    path = _existing(block.path)
+    if path.is_dir():
+        raise DataError(f"dataset.path = {path}: must be a Python file")
+    try:
+        file = PythonFile(name=str(path), source=read_source(path))
+        load = function_in(file, "load", "load(), which returns x_train, y_train, x_test, y_test")
+        require_call(load, file.name, (), block.arguments)
+    except InputError as error:
+        raise DataError(str(error)) from error
+    with blamed(DataError):
+        found = load(**block.arguments)
+    names = (*_WANTED, "classes")
+    given = found if isinstance(found, Mapping) else {name: getattr(found, name, None) for name in names}
+    missing = [name for name in _WANTED if given.get(name) is None]
+    if missing:
+        raise DataError(
+            f"{path}: load() returned {type(found).__name__} without {', '.join(missing)}; it must return a dict (or "
+            f"an object with attributes) of {', '.join(_WANTED)}, and classes if they have names"
+        )
+    arrays = {name: _contiguous(path, name, given[name]) for name in _WANTED}
+    classes = given.get("classes")
+    return _from_arrays(f"{path}: load()", arrays, () if classes is None else tuple(map(str, classes)))
+
+
+def _contiguous(path: Path, name: str, value: Any) -> NDArray[Any]:
+    """As an array in the memory order that everything after relies on."""
+    try:
+        return np.ascontiguousarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: {name} of load() is no array ({error}); give a numpy array") from error
 
 
 def load_torchvision(block: spec.Torchvision) -> RawData:
@@ -141,6 +184,7 @@ SOURCES: dict[str, Callable[[Any], RawData]] = {
     "torchvision": load_torchvision,
     "folder": load_folder,
     "prepared": load_prepared,
+    "python": load_python,
 }
 
 

@@ -1,0 +1,106 @@
+"""A run's numbers as pandas tables and xarray data sets, with names for axes and examples."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.analysis.estimates import Estimates, Memorization
+from memexp.analysis.pairs import Pairs
+from memexp.errors import InputError
+from memexp.store.paths import RunPaths
+from memexp.store.trials import DONE, TrialStore
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+Columns = dict[str, NDArray[Any]]
+
+
+def example_columns(examples: Columns, classes: list[str]) -> Columns:
+    """Of each training example, shape (N,): label, its class's name, place in the source, planted flips.
+
+    Parameters
+    ----------
+    examples
+        The store's arrays of the examples.
+    classes
+        Names of the labels.
+    """
+    names = np.array(classes)
+    columns = {"label": examples["train_label"], "class_name": names[examples["train_label"]]}
+    columns["source_index"] = examples["train_index"]
+    if "train_label_flipped" in examples:
+        columns["flipped"] = examples["train_label_flipped"]
+        columns["original_class_name"] = names[examples["train_label_original"]]
+    return columns
+
+
+def pair_columns(pairs: Pairs, examples: Columns, classes: list[str]) -> Columns:
+    """Of each pair, shape (P,): both examples' indices and class names, then the estimates."""
+    columns = {field.name: getattr(pairs, field.name) for field in fields(Pairs)}
+    names = np.array(classes)
+    named = {f"{axis}_class_name": names[examples[f"{axis}_label"][columns[axis]]] for axis in ("train", "test")}
+    return {"train": columns.pop("train"), "test": columns.pop("test")} | named | columns
+
+
+def memorization_columns(scores: Memorization) -> Columns:
+    """The estimates of each training example, shape (N,)."""
+    return {field.name: getattr(scores, field.name) for field in fields(Memorization)}
+
+
+def examples_frame(estimates: Estimates, examples: Columns, classes: list[str]) -> pandas.DataFrame:
+    """One row for each training example."""
+    columns = example_columns(examples, classes) | memorization_columns(estimates.scores)
+    frame: pandas.DataFrame = _library("pandas").DataFrame(columns)
+    return frame.rename_axis("train")
+
+
+def pairs_frame(pairs: Pairs, examples: Columns, classes: list[str]) -> pandas.DataFrame:
+    """One row for each pair, in the order given."""
+    frame: pandas.DataFrame = _library("pandas").DataFrame(pair_columns(pairs, examples, classes))
+    return frame
+
+
+def estimates_dataset(estimates: Estimates, examples: Columns, classes: list[str]) -> xarray.Dataset:
+    """Memorization along ``train``, with what the examples are as coordinates."""
+    library = _library("xarray")
+    coordinates = {"train": np.arange(len(examples["train_label"]))} | example_columns(examples, classes)
+    data: xarray.Dataset = library.Dataset(
+        {name: ("train", values) for name, values in memorization_columns(estimates.scores).items()},
+        {name: ("train", values) for name, values in coordinates.items()},
+        {"trials": estimates.n_trials},
+    )
+    return data
+
+
+def pairs_dataset(pairs: Pairs, examples: Columns, classes: list[str]) -> xarray.Dataset:
+    """Pairs along ``pair``; the two examples are coordinates."""
+    columns = {name: ("pair", values) for name, values in pair_columns(pairs, examples, classes).items()}
+    coordinates = {name: columns.pop(name) for name in ("train", "test", "train_class_name", "test_class_name")}
+    data: xarray.Dataset = _library("xarray").Dataset(columns, coordinates)
+    return data
+
+
+def trials_dataset(paths: RunPaths) -> xarray.Dataset:
+    """The finished trials of trials.zarr, read when they are used; coordinates name trials and examples.
+
+    Trials that failed or are missing are left out, because their rows are no outcomes.
+    """
+    done = np.flatnonzero(TrialStore(paths.trials).status() == DONE)
+    data: xarray.Dataset = _library("xarray").open_zarr(paths.trials, consolidated=False, chunks=None)
+    numbers = {axis: np.arange(data.sizes[axis]) for axis in ("trial", "train", "test")}
+    examples = [name for name, values in data.data_vars.items() if values.dims[0] != "trial"]
+    return data.assign_coords(numbers).set_coords(examples).isel(trial=done).drop_vars("status")
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"this needs {name}, which is not installed; run `pip install 'memexp[notebook]'`") from error

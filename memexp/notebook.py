@@ -1,0 +1,261 @@
+"""A run in a notebook: a skin, as the command line is one. Everything is read when it is asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp import run as runs
+from memexp.errors import InputError, StoreError
+from memexp.spec import Spec
+from memexp.status import Status, read_status
+from memexp.store.trials import DONE, FAILED, MISSING
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+    from matplotlib.axes import Axes
+
+    from memexp.analysis.estimates import Estimates
+    from memexp.analysis.merged import Merged
+    from memexp.data import Data
+
+AxesArray = NDArray[Any]
+
+_COLUMNS, _TESTS = 8, 4  # pictures in a row; test examples beside a training example
+
+
+def open_run(run: str | Path) -> RunView:
+    """Look at a run, finished or not.
+
+    Parameters
+    ----------
+    run
+        Its folder, such as ``runs/digits``.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    return RunView(runs.open_run(Path(run)))
+
+
+class RunView:
+    """What a run has found, for reading and drawing.
+
+    ``status`` and ``repr`` are always of now. Estimates are made when they are first asked for (or read,
+    where the run's folder has current ones) and kept; open the run again to see trials that came later.
+    Plots draw on the Axes given, or on new ones, and return them.
+    """
+
+    def __init__(self, run: runs.Run) -> None:
+        self.run = run
+
+    @property
+    def spec(self) -> Spec:
+        """What is trained."""
+        return self.run.spec
+
+    @property
+    def status(self) -> Status:
+        """Where the run stands now."""
+        return read_status(self.run.paths.root)
+
+    @cached_property
+    def merged(self) -> Merged:
+        """The finished trials, transposed.
+
+        Raises
+        ------
+        Incomplete
+            If there is none yet.
+        """
+        from memexp.analysis.merged import open_merged
+
+        return open_merged(self.run.paths)
+
+    @cached_property
+    def estimates(self) -> Estimates:
+        """Memorization (``.scores``) and high-influence pairs (``.pairs``)."""
+        from memexp.analysis import estimates as store
+        from memexp.analysis.pairs import Selection
+
+        if store.is_current(self.run.paths, self.merged):
+            return store.open_estimates(self.run.paths)
+        return store.estimate(self.merged, Selection())
+
+    @property
+    def memorization(self) -> NDArray[np.float32]:
+        """Memorization of each training example, shape (N,); NaN where it is not defined."""
+        return self.estimates.scores.memorization
+
+    @cached_property
+    def data(self) -> Data:
+        """Images and labels, checked against the run's fingerprint."""
+        return self.run.load_data()
+
+    # ---------------------------------------------------------------------------------------- tables
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each training example: what it is, and its memorization."""
+        from memexp.analysis.tables import examples_frame
+
+        return examples_frame(self.estimates, self.merged.examples, self.run.manifest.classes)
+
+    def pairs(self) -> pandas.DataFrame:
+        """One row for each high-influence pair, strongest first."""
+        from memexp.analysis.tables import pairs_frame
+
+        return pairs_frame(self.estimates.pairs.passing(), self.merged.examples, self.run.manifest.classes)
+
+    def to_xarray(self, what: Literal["estimates", "pairs", "trials"] = "estimates") -> xarray.Dataset:
+        """Named axes: ``train`` (estimates), ``pair``, or ``trial``, ``train``, ``test`` (finished trials, read late).
+
+        Raises
+        ------
+        InputError
+            For another word, or without xarray.
+        """
+        from memexp.analysis import tables
+
+        if what == "trials":
+            return tables.trials_dataset(self.run.paths)
+        if what not in ("estimates", "pairs"):
+            raise InputError(f"to_xarray({what!r}): there are 'estimates', 'pairs' and 'trials'")
+        examples, classes = self.merged.examples, self.run.manifest.classes
+        if what == "pairs":
+            return tables.pairs_dataset(self.estimates.pairs.passing(), examples, classes)
+        return tables.estimates_dataset(self.estimates, examples, classes)
+
+    # ----------------------------------------------------------------------------------------- plots
+
+    def plot_memorization(self, axes: Axes | None = None) -> Axes:
+        """Histogram of memorization; labels flipped on purpose in their own colour."""
+        from memexp.analysis.figures import draw_histogram
+
+        return draw_histogram(_one(axes), self.memorization, self.merged.examples.get("train_label_flipped"))
+
+    def plot_in_out(self, axes: Axes | None = None) -> Axes:
+        """Accuracy with each example in training against without."""
+        from memexp.analysis.figures import draw_in_out
+
+        return draw_in_out(_one(axes), self.estimates.scores.in_accuracy, self.estimates.scores.out_accuracy)
+
+    def plot_accuracies(self, axes: Axes | None = None) -> Axes:
+        """Accuracy of each trial on examples in, out and of the test set."""
+        from memexp.analysis.figures import draw_accuracies
+
+        names = ("in", "out", "test")
+        return draw_accuracies(_one(axes), {name: self.merged.per_trial(f"{name}_accuracy") for name in names})
+
+    def plot_against(self, other: RunView, axes: Axes | None = None) -> Axes:
+        """Memorization here against that of another run of the same examples.
+
+        Raises
+        ------
+        InputError
+            If the labels tell that the examples are others.
+        """
+        from memexp.analysis.figures import draw_scatter
+
+        for axis in ("train", "test"):
+            mine, theirs = (each.merged.examples[f"{axis}_label"] for each in (self, other))
+            if not np.array_equal(mine, theirs):
+                raise InputError(
+                    f"{self.run.paths.root} and {other.run.paths.root} have other {axis} labels; compare runs of the "
+                    "same data"
+                )
+        return draw_scatter(
+            _one(axes), self.memorization, other.memorization, (f"{self.spec.name}", f"{other.spec.name}")
+        )
+
+    def plot_most_memorized(self, axes: AxesArray | None = None, count: int = 24) -> AxesArray:
+        """The most memorized training examples, one to each of the Axes; ``count`` of them without Axes."""
+        from memexp.analysis.pictures import draw_memorized
+
+        if axes is None:
+            columns = min(_COLUMNS, count)
+            axes = _grid(-(-count // columns), columns)
+        return draw_memorized(np.asarray(axes), self.estimates.scores, self.data, self._names("train"))
+
+    def plot_pairs(self, axes: AxesArray | None = None, rows: int = 6) -> AxesArray:
+        """A row for each training example with strong pairs: itself, then the test examples that it helps most."""
+        from memexp.analysis.pictures import draw_pairs
+
+        axes = _grid(rows, 1 + _TESTS) if axes is None else np.atleast_2d(axes)
+        names = self._names("train"), self._names("test")
+        return draw_pairs(axes, self.estimates.pairs.passing(), self.estimates.scores, self.data, names)
+
+    def _names(self, axis: str) -> list[str]:
+        """Class of each example."""
+        return [self.run.manifest.classes[label] for label in self.merged.examples[f"{axis}_label"]]
+
+    # ----------------------------------------------------------------------------------------- words
+
+    def __repr__(self) -> str:
+        return f"RunView({str(self.run.paths.root)!r}: {self._trials()}; {self._examples()}; {self.spec.model.arch})"
+
+    def _repr_html_(self) -> str:
+        from memexp.analysis.report import render_notebook
+
+        return render_notebook(self.spec.name, self._facts())
+
+    def _trials(self) -> str:
+        states = self.run.store().status()
+        done, failed, missing = ((states == state).sum() for state in (DONE, FAILED, MISSING))
+        return f"{done:,} trials done, {failed:,} failed, {missing:,} missing"
+
+    def _examples(self) -> str:
+        return f"{self.run.manifest.n_train:,} training and {self.run.manifest.n_test:,} test examples"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What is cheap to know: nothing is estimated for it."""
+        spec, manifest = self.spec, self.run.manifest
+        store = self.run.store()
+        done = store.status() == DONE
+        facts = [
+            ("folder", str(self.run.paths.root)),
+            ("data", f"{spec.dataset.source}: {self._examples()}, {len(manifest.classes)} classes"),
+            ("model", spec.model.arch),
+            ("subsets", f"{spec.subsets.design}" + (f", {spec.subsets.ratio:g} of all" if spec.subsets.ratio else "")),
+            ("trials", self._trials()),
+        ]
+        if done.any():
+            means = (f"{name} {store.per_trial(f'{name}_accuracy')[done].mean():.4f}" for name in ("in", "out", "test"))
+            facts.append(("accuracy", f"{', '.join(means)} (mean of the trials done)"))
+        return [*facts, ("memorization", self._memorization())]
+
+    def _memorization(self) -> str:
+        """Of the estimates that there are, which may be older than the newest trials."""
+        from memexp.analysis.estimates import open_estimates
+
+        try:
+            found = self.estimates if "estimates" in vars(self) else open_estimates(self.run.paths)
+        except StoreError:
+            return "not estimated yet; .estimates does it"
+        values = found.scores.memorization
+        if np.isnan(values).all():
+            return "undefined: no example is in for some trials and out for others"
+        return (
+            f"mean {np.nanmean(values):.4f}, {int((values >= 0.25).sum()):,} examples at 0.25 or more, median standard "
+            f"error {np.nanmedian(found.scores.memorization_se):.3f} ({found.n_trials:,} trials); "
+            f"{int(found.pairs.selected.sum()):,} pairs of high influence"
+        )
+
+
+def _one(axes: Axes | None) -> Axes:
+    from matplotlib import pyplot
+
+    return pyplot.subplots(layout="constrained")[1] if axes is None else axes
+
+
+def _grid(rows: int, columns: int) -> AxesArray:
+    from matplotlib import pyplot
+
+    size = 1.1 * columns, 1.25 * rows
+    return pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")[1]
