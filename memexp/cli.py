@@ -16,7 +16,7 @@ import typer
 
 from memexp import __version__, cli_analysis, cli_data, cli_slurm, cli_watch
 from memexp.cli_watch import Json, RunPath
-from memexp.console import duration, explained, out, progress, remark, show, stoppable
+from memexp.console import duration, err, explained, out, progress, remark, show, size, stoppable
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
             "trials",
             f"{layout.n_trials:,} in {layout.n_blocks:,} blocks of {layout.block_size} (local tasks: one block each)",
         ),
-        ("disk", f"{made.megabytes:,.1f} MB at most"),
+        ("disk", f"{size(made.megabytes)} at most"),
     ]
     if subsets.ratio is not None:
         worst, bound = (rule(subsets.ratio, layout.n_trials) for rule in (worst_case_se, lemma_bound))
@@ -143,8 +143,7 @@ def launch(
         if where is not None:
             cli_slurm.show_scripts(made, runs, where, block)
         return
-    for name, value in _describe_plan(made):
-        remark(f"  {name:<15} {value}")
+    show([(f"  {name}", value) for name, value in _describe_plan(made)], err)
     if not yes and sys.stdin.isatty() and not typer.confirm("Train now?", default=True, err=True):
         raise typer.Exit(3)
     run = prepare_run(made.spec, made.data, runs, block)
@@ -248,6 +247,7 @@ def _train(run: Run, workers: int | None, threads: int, device: str) -> NoReturn
     if after.done:
         merged, estimates = cli_analysis.estimates_of(run)
         cli_analysis.summarize(merged, estimates)
+        after = read_status(run.paths.root)  # with the error measured just now
     cli_watch.print_state(after, cli_watch.remarks)
     out.print(str(run.paths.root), soft_wrap=True)
     raise typer.Exit(1 if result.given_up else after.exit_code)

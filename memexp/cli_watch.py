@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memexp.console import duration, out, remark, show
+from memexp.console import duration, err, out, show
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ def _next(found: Status) -> str:
 
 def remarks(rows: Rows) -> None:
     """The rows on standard error."""
-    for name, value in rows:
-        remark(f"{name:<13} {value}")
+    show(rows, err, least=12)
 
 
 def cancel(run: RunPath) -> None:
