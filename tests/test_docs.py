@@ -46,7 +46,7 @@ CANNOT_RUN = {
     ("docs/slurm.md", "memexp doctor --profile"): "needs a cluster; tests/test_slurm.py has one",
     ("slurm/devcluster/README.md", "eval"): "needs root; tests/test_devcluster.py does it",
 }
-ELSEWHERE: dict[str, str] = {}
+ELSEWHERE = {"docs/tutorial.md": "tests/test_tutorial.py", "docs/errors.md": "tests/test_errors.py"}
 
 
 def reason(block: Block) -> str | None:
