@@ -16,7 +16,7 @@ import typer
 
 from memexp import __version__, cli_analysis, cli_data, cli_slurm, cli_watch
 from memexp.cli_watch import Json, RunPath
-from memexp.console import duration, err, explained, out, progress, remark, show, size, stoppable
+from memexp.console import duration, err, explained, out, progress, remark, require_gpu, show, size, stoppable
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -146,9 +146,10 @@ def launch(
     show([(f"  {name}", value) for name, value in _describe_plan(made)], err)
     if not yes and sys.stdin.isatty() and not typer.confirm("Train now?", default=True, err=True):
         raise typer.Exit(3)
-    run = prepare_run(made.spec, made.data, runs, block)
     if where is None:
-        _train(run, workers, threads, device)
+        resources = _resources(workers, threads, device)
+        _train(prepare_run(made.spec, made.data, runs, block), resources)
+    run = prepare_run(made.spec, made.data, runs, block)
     cli_slurm.submit(run, where, cli_slurm.seconds_per_block(run, where, made))
 
 
@@ -197,7 +198,7 @@ def resume(
     if where is None:
         if only or time_min or mem_gb:
             raise InputError("--only, --time-min and --mem-gb are for Slurm tasks; this run is resumed on this machine")
-        _train(opened, workers, threads, device)
+        _train(opened, _resources(workers, threads, device))
     cli_slurm.resume(opened, where, only, {"time_min": time_min, "mem_gb": mem_gb})
 
 
@@ -222,13 +223,12 @@ def _profile(executor: str, name: str | None, run: Run | None = None) -> Profile
     return None
 
 
-def _train(run: Run, workers: int | None, threads: int, device: str) -> NoReturn:
+def _train(run: Run, resources: Resources) -> NoReturn:
     """Train locally, then estimate; exit with the run's state."""
     from memexp.launch import launch_local
     from memexp.local import Progress
     from memexp.status import read_status
 
-    resources = _resources(workers, threads, device)
     block_size = run.manifest.block_size
     before = read_status(run.paths.root)
     already = before.done + before.failed
@@ -262,7 +262,9 @@ def _resources(workers: int | None, threads: int, device: str) -> Resources:
         import torch
 
         gpus = torch.cuda.device_count()
-        device = "cuda" if gpus or device == "cuda" else "cpu"
+        if device == "cuda":
+            require_gpu()
+        device = "cuda" if gpus else "cpu"
     return Resources(workers or gpus or max(1, available_cpus() // threads), threads, device, gpus)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from memexp.cli_watch import RunPath
-from memexp.console import err, out, progress, show
+from memexp.console import err, out, progress, require_gpu, show
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def estimate(
     from memexp.analysis.pairs import Selection
     from memexp.run import open_run
 
+    if device == "cuda":
+        require_gpu()
     selection = Selection(memorization, influence, most, all_classes, strongest, fdr)
     found = _merged(open_run(run))
     with progress("estimating", 1, "parts") as tell:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from memexp.console import duration, progress, show, stoppable
+from memexp.console import duration, progress, require_gpu, show, stoppable
 
 Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder with train/CLASS/* and test/CLASS/* (or val/).")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write, about N * SIZE * SIZE * 3 bytes.")]
@@ -63,6 +63,8 @@ def features(
     from memexp.run import available_cpus
     from memexp.spec_file import read_spec
 
+    if device == "cuda":
+        require_gpu()
     torch.set_num_threads(threads or available_cpus())
     plan = make_plan(read_spec(spec))
     with stoppable("stopped; nothing was written"), progress("training", 1, "networks") as tell:

@@ -98,6 +98,8 @@ def _precision(found: Status) -> Rows:
 def _next(found: Status) -> str:
     from memexp.tasks import ALIVE
 
+    if not found.missing and not found.done:
+        return "change the spec, give it another name, and launch it"
     if not found.missing:
         return f"memexp report {found.run}"
     if found.launcher is not None or any(found.tasks.get(state) for state in ALIVE if state != "stuck"):

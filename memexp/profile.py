@@ -125,7 +125,7 @@ def find_profile(name: str) -> Path:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     known = sorted({path.stem for folder in profile_folders() for path in folder.glob("*.yaml")})
-    places = " or ".join(str(folder / f"{name}.yaml") for folder in profile_folders())
+    places = " nor ".join(str(folder / f"{name}.yaml") for folder in profile_folders())
     raise InputError(
         f"no profile {name!r}: neither {places} exists. "
         + (f"There are: {', '.join(known)}" if known else "Write one")
