@@ -16,7 +16,7 @@ import typer
 
 from memexp import __version__, cli_analysis, cli_data, cli_slurm, cli_watch
 from memexp.cli_watch import Json, RunPath
-from memexp.console import duration, err, explained, out, progress, remark, require_gpu, show, size, stoppable
+from memexp.console import duration, err, explained, out, progress, remark, show, size, stoppable
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -263,6 +263,8 @@ def _resources(workers: int | None, threads: int, device: str) -> Resources:
 
         gpus = torch.cuda.device_count()
         if device == "cuda":
+            from memexp.models import require_gpu
+
             require_gpu()
         device = "cuda" if gpus else "cpu"
     return Resources(workers or gpus or max(1, available_cpus() // threads), threads, device, gpus)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from memexp.cli_watch import RunPath
-from memexp.console import err, out, progress, require_gpu, show
+from memexp.console import err, out, progress, show
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def estimate(
     from memexp.run import open_run
 
     if device == "cuda":
+        from memexp.models import require_gpu
+
         require_gpu()
     selection = Selection(memorization, influence, most, all_classes, strongest, fdr)
     found = _merged(open_run(run))

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from memexp.errors import InputError, MemexpError
+from memexp.errors import MemexpError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,17 +75,6 @@ def duration(seconds: float) -> str:
 def size(megabytes: float) -> str:
     """Room on a disk for people: 15 kB, 3.4 MB, 12,000.0 MB."""
     return f"{megabytes:,.1f} MB" if megabytes >= 0.95 else f"{1000 * megabytes:,.0f} kB"
-
-
-def require_gpu() -> None:
-    """Refuse ``--device cuda`` where torch finds no GPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        raise InputError(
-            "--device cuda: torch finds no GPU here. Leave --device away to use the processors, "
-            "or see `memexp doctor` and torch's installation"
-        )
 
 
 @contextmanager
