@@ -46,7 +46,7 @@ class Plan:
     @property
     def megabytes(self) -> float:
         """Disk space for the outcomes, at most."""
-        return self.layout.n_trials * self.layout.bytes_per_trial() / 1e6
+        return self.layout.bytes_at_most() / 1e6
 
 
 def make_plan(file: SpecFile) -> Plan:
