@@ -16,7 +16,7 @@ import typer
 
 from memexp import __version__, cli_analysis, cli_data, cli_doctor, cli_report, cli_slurm, cli_sweep, cli_watch
 from memexp.cli_watch import Json, RunPath
-from memexp.console import duration, explained, out, progress, remark, show, stoppable
+from memexp.console import duration, err, explained, out, progress, remark, show, size, stoppable
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
             "trials",
             f"{layout.n_trials:,} in {layout.n_blocks:,} blocks of {layout.block_size} (local tasks: one block each)",
         ),
-        ("disk", f"{made.megabytes:,.1f} MB at most"),
+        ("disk", f"{size(made.megabytes)} at most"),
     ]
     if subsets.ratio is not None:
         worst, bound = (rule(subsets.ratio, layout.n_trials) for rule in (worst_case_se, lemma_bound))
@@ -157,6 +157,7 @@ def launch(
     remark(f"checking {spec}")
     files, folder = _specs(spec, runs)
     where = None if time_trial else _profile(executor, profile)
+    resources = _resources(workers, threads, device) if where is None else None
     ask = not yes and sys.stdin.isatty()
     if folder != runs:  # a sweep: all runs are checked, then all are created, before the first is trained
         for file in files:
@@ -178,13 +179,13 @@ def launch(
             if where is not None:
                 cli_slurm.show_scripts(made, folder, where, block)
         else:
-            for name, value in _describe_plan(made):
-                remark(f"  {name:<15} {value}")
+            show([(f"  {name}", value) for name, value in _describe_plan(made)], err)
             if ask and not typer.confirm("Train now?", default=True, err=True):
                 raise typer.Exit(3)
             run = prepare_run(made.spec, made.data, folder, block)
-            if where is None:
-                _train(run, workers, threads, device)
+            if resources is not None:
+                _train(run, resources)
+            assert where is not None
             cli_slurm.submit(run, where, cli_slurm.seconds_per_block(run, where, made))
 
     raise typer.Exit(cli_sweep.in_turn(files, launch_one))
@@ -238,7 +239,7 @@ def resume(
                 raise InputError(
                     "--only, --time-min and --mem-gb are for Slurm tasks; this run is resumed on this machine"
                 )
-            _train(opened, workers, threads, device)
+            _train(opened, _resources(workers, threads, device))
         cli_slurm.resume(opened, where, only, {"time_min": time_min, "mem_gb": mem_gb})
 
     raise typer.Exit(cli_sweep.in_turn(cli_sweep.roots(run), resume_one))
@@ -265,13 +266,12 @@ def _profile(executor: str, name: str | None, run: Run | None = None) -> Profile
     return None
 
 
-def _train(run: Run, workers: int | None, threads: int, device: str) -> NoReturn:
+def _train(run: Run, resources: Resources) -> NoReturn:
     """Train locally, then estimate; exit with the run's state."""
     from memexp.launch import launch_local
     from memexp.local import Progress
     from memexp.status import read_status
 
-    resources = _resources(workers, threads, device)
     block_size = run.manifest.block_size
     before = read_status(run.paths.root)
     already = before.done + before.failed
@@ -291,6 +291,7 @@ def _train(run: Run, workers: int | None, threads: int, device: str) -> NoReturn
         cli_report.summarize_removal(run)
     elif after.done:
         cli_analysis.summarize(*cli_analysis.estimates_of(run))
+        after = read_status(run.paths.root)  # with the error measured just now
     cli_watch.print_state(after, cli_watch.remarks)
     out.print(str(run.paths.root), soft_wrap=True)
     raise typer.Exit(1 if result.given_up else after.exit_code)
@@ -305,7 +306,11 @@ def _resources(workers: int | None, threads: int, device: str) -> Resources:
         import torch
 
         gpus = torch.cuda.device_count()
-        device = "cuda" if gpus or device == "cuda" else "cpu"
+        if device == "cuda":
+            from memexp.models import require_gpu
+
+            require_gpu()
+        device = "cuda" if gpus else "cpu"
     return Resources(workers or gpus or max(1, available_cpus() // threads), threads, device, gpus)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from memexp import cli_sweep
 from memexp.cli_watch import RunPath
-from memexp.console import out, progress, remark, show
+from memexp.console import err, out, progress, remark, show
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ def estimate(
     from memexp.analysis.pairs import Selection
     from memexp.run import open_run
 
+    if device == "cuda":
+        from memexp.models import require_gpu
+
+        require_gpu()
     selection = Selection(memorization, influence, most, all_classes, strongest, fdr)
     opened = open_run(run)
     if opened.spec.subsets.design == "remove":
@@ -214,30 +218,26 @@ def summarize(merged: Merged, estimates: Estimates) -> None:
         f"{name.split('_')[0]} {merged.per_trial(name).mean():.4f}"
         for name in ("in_accuracy", "out_accuracy", "test_accuracy")
     )
-    remark(f"accuracy      {', '.join(accuracies)} (mean of {merged.n_trials:,} trials)")
+    rows = [("accuracy", f"{', '.join(accuracies)} (mean of {merged.n_trials:,} trials)")]
     if np.isnan(scores.memorization).all():
-        remark("memorization  undefined: no example is in for some trials and out for others")
-        return
-    remark(
-        f"memorization  mean {np.nanmean(scores.memorization):.4f}, "
-        f"{int((scores.memorization >= 0.25).sum()):,} examples at 0.25 or more, "
-        f"median standard error {np.nanmedian(scores.memorization_se):.3f}"
-    )
-    _summarize_pairs(estimates)
+        rows.append(("memorization", "undefined: no example is in for some trials and out for others"))
+    else:
+        mean, error = np.nanmean(scores.memorization), np.nanmedian(scores.memorization_se)
+        memorized = int((scores.memorization >= 0.25).sum())
+        text = f"mean {mean:.4f}, {memorized:,} examples at 0.25 or more, median standard error {error:.3f}"
+        rows += [("memorization", text), *_pairs_in_words(estimates)]
+    show(rows, err, least=12)
 
 
-def _summarize_pairs(estimates: Estimates) -> None:
+def _pairs_in_words(estimates: Estimates) -> list[tuple[str, str]]:
     from memexp.analysis.paper import pair_facts
 
     passing = estimates.pairs.passing()
     facts = pair_facts(passing.train, passing.test)
     discoveries = int((passing.fdr <= 0.05).sum())
-    remark(
-        f"pairs         {facts.pairs:,} of high influence among {estimates.tested:,}; "
-        f"{discoveries:,} of them at a false discovery rate of 0.05"
-    )
+    found = f"{facts.pairs:,} of high influence among {estimates.tested:,}"
+    rows = [("pairs", f"{found}; {discoveries:,} of them at a false discovery rate of 0.05")]
     if facts.pairs:
-        remark(
-            f"              {facts.unique_trains:,} training examples influence {facts.unique_tests:,} test examples, "
-            f"{facts.single_influencers:,} of which have one influencer only"
-        )
+        influenced = f"{facts.unique_trains:,} training examples influence {facts.unique_tests:,} test examples"
+        rows.append(("", f"{influenced}, {facts.single_influencers:,} of which have one influencer only"))
+    return rows

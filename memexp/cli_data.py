@@ -59,10 +59,13 @@ def features(
     import torch
 
     from memexp import features as made
+    from memexp.models import require_gpu
     from memexp.plan import make_plan
     from memexp.run import available_cpus
     from memexp.spec_file import read_spec
 
+    if device == "cuda":
+        require_gpu()
     torch.set_num_threads(threads or available_cpus())
     plan = make_plan(read_spec(spec))
     with stoppable("stopped; nothing was written"), progress("training", 1, "networks") as tell:

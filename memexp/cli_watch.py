@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memexp import cli_sweep
-from memexp.console import duration, out, remark, show
+from memexp.console import duration, err, out, show
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def _precision(found: Status) -> Rows:
 def _next(found: Status) -> str:
     from memexp.tasks import ALIVE
 
+    if not found.missing and not found.done:
+        return "change the spec, give it another name, and launch it"
     if not found.missing:
         return f"memexp report {found.run}"
     if found.launcher is not None or any(found.tasks.get(state) for state in ALIVE if state != "stuck"):
@@ -110,8 +112,7 @@ def _next(found: Status) -> str:
 
 def remarks(rows: Rows) -> None:
     """The rows on standard error."""
-    for name, value in rows:
-        remark(f"{name:<13} {value}")
+    show(rows, err, least=12)
 
 
 def cancel(run: RunPath) -> None:

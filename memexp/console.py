@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,11 +44,20 @@ def remark(text: str) -> None:
     err.print(text, markup=False, soft_wrap=True)
 
 
-def show(rows: list[tuple[str, str]]) -> None:
-    """Names and values, aligned, on standard output."""
-    width = max(len(name) for name, _ in rows)
+def show(rows: list[tuple[str, str]], console: Console = out, least: int = 0) -> None:
+    """Names and values, aligned, on standard output; ``least`` is the least width of the names.
+
+    On a terminal long values go on below themselves. In a file each row is one line, and a command
+    to copy is one anywhere.
+    """
+    width = max(least, *(len(name) for name, _ in rows))
     for name, value in rows:
-        out.print(f"{name:<{width}}  {value}", markup=False, soft_wrap=True)
+        lines = [value]
+        if console.is_terminal and not value.startswith("memexp "):
+            room = max(20, console.width - width - 2)
+            lines = textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False)
+        for number, line in enumerate(lines or [""]):
+            console.print(f"{'' if number else name:<{width}}  {line}", markup=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:
@@ -60,6 +70,11 @@ def duration(seconds: float) -> str:
     if minutes < 48 * 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes / 1440:.1f} days"
+
+
+def size(megabytes: float) -> str:
+    """Room on a disk for people: 15 kB, 3.4 MB, 12,000.0 MB."""
+    return f"{megabytes:,.1f} MB" if megabytes >= 0.95 else f"{1000 * megabytes:,.0f} kB"
 
 
 @contextmanager

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.index_sets import unpack
+from memexp.precision import balanced_group
 from memexp.seeds import raw_words
-from memexp.spec import Subsets, balanced_group
+from memexp.spec import Subsets
 
 Mask = NDArray[np.bool_]
 

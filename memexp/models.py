@@ -188,3 +188,12 @@ def try_out(model: nn.Module, image: tuple[int, int, int], n_classes: int) -> No
         raise InputError(f"the model cannot take images of {height}x{width}x{channels}: {error}") from error
     if tuple(logits.shape) != (2, n_classes):
         raise InputError(f"the model gives {tuple(logits.shape)} for two images; it must give (2, {n_classes}) logits")
+
+
+def require_gpu() -> None:
+    """Refuse ``--device cuda`` where torch finds no GPU."""
+    if not torch.cuda.is_available():
+        raise InputError(
+            "--device cuda: torch finds no GPU here. Leave --device away to use the processors, "
+            "or see `memexp doctor` and torch's installation"
+        )

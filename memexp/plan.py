@@ -8,8 +8,9 @@ from memexp.data import Data, load_data
 from memexp.designs import subset_size
 from memexp.errors import DataError, InputError
 from memexp.index_sets import unpack
+from memexp.precision import MAX_GROUP, balanced_group
 from memexp.run import default_block_size
-from memexp.spec import MAX_GROUP, Spec, balanced_group
+from memexp.spec import Spec
 from memexp.spec_file import SpecFile
 from memexp.spec_python import UserTraining
 from memexp.store.trials import Layout
@@ -47,7 +48,7 @@ class Plan:
     @property
     def megabytes(self) -> float:
         """Disk space for the outcomes, at most."""
-        return self.layout.n_trials * self.layout.bytes_per_trial() / 1e6
+        return self.layout.bytes_at_most() / 1e6
 
 
 def make_plan(file: SpecFile) -> Plan:

@@ -1,8 +1,11 @@
-"""How exact estimates get with the number of trials, before any is trained."""
+"""How exact estimates get with the number of trials, before any is trained; groups of the balanced design."""
 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+
+MAX_GROUP = 100  # trials in a group of the balanced design, at most
 
 
 def worst_case_se(ratio: float, n_trials: int) -> float:
@@ -27,3 +30,11 @@ def lemma_bound(ratio: float, n_trials: int) -> float:
     """
     p = min(ratio, 1 - ratio)
     return math.sqrt(1 / (p * n_trials) + 1 / ((1 - p) * n_trials) + math.exp(-p * n_trials / 16) / 2)
+
+
+def balanced_group(ratio: float) -> tuple[int, int] | None:
+    """(group, out): each example is out in ``out`` of every ``group`` trials; None if ratio fits no group."""
+    fraction = Fraction(ratio).limit_denominator(MAX_GROUP)
+    if abs(float(fraction) - ratio) > 1e-9 or fraction in (0, 1):
+        return None
+    return fraction.denominator, fraction.denominator - fraction.numerator

@@ -35,13 +35,15 @@ class _Block(BaseModel):
 
 
 class Place(_Block):
-    """What a job asks the scheduler for."""
+    """What a job asks the scheduler for; sbatch's options of the same names."""
 
-    partition: str | None = Field(None, description="the cluster's default where absent")
+    partition: str | None = Field(None, description="where the jobs go; the cluster's default where absent")
     account: str | None = Field(None, description="whom the time is charged to")
     qos: str | None = Field(None, description="quality of service")
     time_min: PositiveInt = Field(description="time limit of a task, minutes")
-    mem_gb: Annotated[float, Field(gt=0)] | None = Field(None, description="memory of a task; the cluster's default")
+    mem_gb: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="memory of a task; the cluster's default where absent"
+    )
     cpus: PositiveInt = Field(1, description="processors of a task")
     sbatch: dict[str, str | int | float | bool] = Field(
         default={}, description="further sbatch options by their long names, such as constraint: a100"
@@ -82,7 +84,7 @@ class Profile(Place):
     setup: list[str] = Field(default=[], description="shell lines before Python: modules, conda, containers")
     python: str | None = Field(None, description="Python on the compute nodes; the launching one where absent")
     env: dict[str, str] = Field(default={}, description="environment variables of the tasks")
-    follow_up: FollowUp = Field(default=FollowUp(), description="the job that follows each round")
+    follow_up: FollowUp = Field(default=FollowUp(), description="resources of the job that follows each round")
 
     @model_validator(mode="after")
     def _fits(self) -> Profile:
@@ -123,7 +125,7 @@ def find_profile(name: str) -> Path:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     known = sorted({path.stem for folder in profile_folders() for path in folder.glob("*.yaml")})
-    places = " or ".join(str(folder / f"{name}.yaml") for folder in profile_folders())
+    places = " nor ".join(str(folder / f"{name}.yaml") for folder in profile_folders())
     raise InputError(
         f"no profile {name!r}: neither {places} exists. "
         + (f"There are: {', '.join(known)}" if known else "Write one")

@@ -186,7 +186,7 @@ def _create(root: Path, spec: Spec, data: Data, manifest: Manifest) -> None:
 
 
 def _require_room(folder: Path, layout: Layout) -> None:
-    needed = layout.n_trials * layout.bytes_per_trial()
+    needed = layout.bytes_at_most()
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OutOfSpace(

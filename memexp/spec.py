@@ -6,7 +6,6 @@ need the data or the models are in :mod:`memexp.plan`.
 
 from __future__ import annotations
 
-from fractions import Fraction as Quotient
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,25 +21,16 @@ from pydantic import (
 )  # fmt: skip
 
 from memexp.index_sets import pack, read_digest
-from memexp.precision import trials_for
+from memexp.precision import balanced_group, trials_for
 from memexp.spec_python import Block as _Block
 from memexp.spec_python import MinInAccuracy, Model, PythonFile, Standardize, UserTraining, as_yaml
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"  # of a run's folder
-MAX_GROUP = 100  # trials in a group of the balanced design, at most
 
 PositiveInt = Annotated[StrictInt, Field(ge=1)]
 Seed = Annotated[StrictInt, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 IndexSet = Annotated[str, BeforeValidator(pack, json_schema_input_type=list[Seed] | str)]
-
-
-def balanced_group(ratio: float) -> tuple[int, int] | None:
-    """(group, out): each example is out in ``out`` of every ``group`` trials; None if ratio fits no group."""
-    fraction = Quotient(ratio).limit_denominator(MAX_GROUP)
-    if abs(float(fraction) - ratio) > 1e-9 or fraction in (0, 1):
-        return None
-    return fraction.denominator, fraction.denominator - fraction.numerator
 
 
 class LabelNoise(_Block):
@@ -76,21 +66,21 @@ class Idx(_Source):
     """A folder with the four idx files of MNIST or Fashion-MNIST, gzipped or not."""
 
     source: Literal["idx"]
-    path: str
+    path: str = Field(description="the folder; relative paths start at the folder of the spec")
 
 
 class Cifar(_Source):
     """The official python version of CIFAR-10 or CIFAR-100: the extracted folder or the .tar.gz."""
 
     source: Literal["cifar10", "cifar100"]
-    path: str
+    path: str = Field(description="the extracted folder, or the .tar.gz")
 
 
 class Npz(_Source):
     """A NumPy file with x_train, y_train, x_test, y_test; images (N, H, W) or (N, H, W, C)."""
 
     source: Literal["npz"]
-    path: str
+    path: str = Field(description="the .npz file")
 
 
 class Torchvision(_Source):
@@ -99,14 +89,14 @@ class Torchvision(_Source):
     source: Literal["torchvision"]
     dataset: str = Field(description="name of the class, for example SVHN")
     path: str = Field(description="its root folder")
-    download: bool = False
+    download: bool = Field(False, description="let torchvision fetch the files that are not there")
 
 
 class ImageFolder(_Source):
     """Folders train/ and test/ (or val/) with a folder of images for each class."""
 
     source: Literal["folder"]
-    path: str
+    path: str = Field(description="the folder that holds train/ and test/ (or val/)")
     size: PositiveInt = Field(32, description="images are cut to a centred square and resized to this many pixels")
 
 
@@ -114,7 +104,7 @@ class Prepared(_Source):
     """A folder that `memexp prepare` made of an image folder: decoded once, shared by all trials."""
 
     source: Literal["prepared"]
-    path: str
+    path: str = Field(description="the folder that was written")
 
 
 class PythonData(_Source):
@@ -122,7 +112,7 @@ class PythonData(_Source):
 
     model_config = ConfigDict(extra="allow")
     source: Literal["python"]
-    path: str
+    path: str = Field(description="the Python file")
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -146,12 +136,14 @@ class Training(_Block):
     """How one trial is trained: SGD, stated in full."""
 
     epochs: Annotated[float, Field(gt=0)] = Field(description="passes over the trial's own training set")
-    batch_size: PositiveInt
+    batch_size: PositiveInt = Field(description="examples of a step, at most those that a trial trains on")
     lr: Annotated[float, Field(gt=0)] = Field(description="highest learning rate")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = False
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of SGD")
+    nesterov: bool = Field(False, description="Nesterov's momentum; needs a momentum above 0")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="on every parameter")
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of each label that is spread over all classes, in training only"
+    )
     schedule: Literal["constant", "linear", "cosine", "step"] = Field(
         "constant", description="after the warm-up; linear and cosine end at 0"
     )
@@ -159,8 +151,8 @@ class Training(_Block):
     milestones: list[Annotated[float, Field(gt=0)]] = Field(
         default=[], description="for step: epochs at which the rate is multiplied by decay"
     )
-    decay: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    augment: Augment = Field(default_factory=Augment)
+    decay: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="for step: the factor at each milestone")
+    augment: Augment = Field(default_factory=Augment, description="random changes of the training images")
     standardize: Standardize = False
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16: faster where the device has units for it; sums, weights and updates stay fp32"
@@ -192,8 +184,15 @@ AnyTraining = Annotated[
 class Subsets(_Block):
     """Which examples each trial trains on, and how many trials."""
 
-    design: Literal["uniform", "balanced", "bernoulli", "remove"] = "balanced"
-    ratio: Fraction | None = Field(None, description="share of the training set that a trial sees")
+    design: Literal["uniform", "balanced", "bernoulli", "remove"] = Field(
+        "balanced",
+        description="how a trial's examples are drawn; uniform: m of n, any m as likely as any other (the paper's); "
+        "balanced: each example is out equally often in every group of trials, and sizes differ by at most one; "
+        "bernoulli: each example by itself; remove: all but given ones",
+    )
+    ratio: Fraction | None = Field(
+        None, description="share of the training set that a trial sees; every design but remove needs it"
+    )
     target_se: Fraction | None = Field(
         None, description="instead of trials: the standard error of memorization to reach even in the worst case"
     )
@@ -203,7 +202,7 @@ class Subsets(_Block):
         description="how many models to train; follows from target_se where that is given",
         json_schema_extra=lambda schema: schema.__delitem__("default"),
     )
-    seed: Seed = 0
+    seed: Seed = Field(0, description="of every random choice: masks, weights, order, augmentation")
     removed: dict[str, IndexSet] | str = Field(
         default={},
         description="for remove: indices of the training examples left out; or several named lists of them, which "
@@ -216,7 +215,7 @@ class Subsets(_Block):
         False, description="for remove: each list is followed by as many examples drawn at random, anew each time"
     )
 
-    @field_validator("removed", mode="before")
+    @field_validator("removed", mode="before", json_schema_input_type=list[Seed] | dict[str, IndexSet] | str)
     @classmethod
     def _one_list(cls, removed: Any) -> Any:
         return {"removed": removed} if isinstance(removed, list) and removed else removed or {}
@@ -279,10 +278,10 @@ class Spec(_Block):
     """One experiment: dataset, model, training, subsets, and what to record of every trial."""
 
     name: Annotated[str, Field(pattern=NAME)] = Field(description="the run's folder below --runs")
-    dataset: Dataset
-    model: Model
-    training: AnyTraining
-    subsets: Subsets
+    dataset: Dataset = Field(description="what to train and to test on")
+    model: Model = Field(description="what to train")
+    training: AnyTraining = Field(description="how a trial is trained")
+    subsets: Subsets = Field(description="which examples each trial sees, and how many trials")
     record: list[Literal["correct", "margin"]] = Field(
         default=["correct"], description="correct always; margin adds log p_y - log sum of the others"
     )

@@ -49,15 +49,17 @@ def _named(value: Any) -> Any:
     return value
 
 
-FileName = Annotated[PythonFile | str, BeforeValidator(_named)]
-MaybeFileName = Annotated[PythonFile | str | None, BeforeValidator(_named)]
+FileName = Annotated[PythonFile | str, BeforeValidator(_named, json_schema_input_type=str)]
+MaybeFileName = Annotated[PythonFile | str | None, BeforeValidator(_named, json_schema_input_type=str | None)]
 
 
 class Model(BaseModel):
     """Any architecture that timm.create_model knows, or one of your own; further keys are its arguments."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    arch: str = Field(description="timm's name, or that of a function or class in file")
+    arch: str = Field(
+        description="a name that timm knows (`memexp doctor --models`), or that of a function or class in file"
+    )
     file: MaybeFileName = Field(None, description="a Python file that defines arch; the run keeps a copy")
 
     @property

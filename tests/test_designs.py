@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memexp.designs import draw_masks, subset_size
-from memexp.spec import Subsets, balanced_group
+from memexp.precision import balanced_group
+from memexp.spec import Subsets
 
 
 def subsets(design: str, ratio: float | None = 0.7, seed: int = 0, **more: object) -> Subsets:

@@ -232,3 +232,11 @@ def test_xarray_opens_every_store_without_a_warning(run_copy: Run) -> None:
     assert estimates.in_count.dtype == np.int32
     assert pairs.train.dtype == np.int64
     assert FAILED not in trials.status
+
+
+def test_a_store_takes_no_more_of_the_disk_than_its_plan_says(run_copy: Run) -> None:
+    """As the file system counts: whole blocks of 4 kB, folders too."""
+    root, layout = run_copy.paths.root, run_copy.store().layout
+    places = [path for part in ("trials.zarr", "blocks") for path in [root / part, *(root / part).rglob("*")]]
+    taken = sum(512 * path.stat().st_blocks for path in places)
+    assert taken <= layout.bytes_at_most() <= 3 * max(taken, 4096 * len(places))

@@ -187,19 +187,19 @@ def _curves(
 
 
 def table(curves: Curves, say: Callable[[str], None]) -> None:
-    """Print the curves, a line for each threshold."""
-    say("           selected by       Jaccard                      mean difference")
-    say("threshold  each              found   by chance  binomial  found   by chance  binomial")
+    """Print the curves, a line for each threshold, within 80 columns."""
+    say("           selected by      Jaccard                   mean difference")
+    say("threshold  each             found   chance  binomial  found   chance  binomial")
     columns = (curves.found, curves.by_chance, curves.by_binomials)
     for k, threshold in enumerate(curves.found.threshold):
         jaccards, differences = (
             "  ".join(
                 f"{_number(getattr(each, name)[k] if each else None):>{width}}"
-                for each, width in zip(columns, (6, 9, 8), strict=True)
+                for each, width in zip(columns, (6, 6, 8), strict=True)
             )
             for name in ("jaccard", "mean_difference")
         )
-        say(f"{threshold:9.2f}  {curves.found.first[k]:>7,} {curves.found.second[k]:>8,}  {jaccards}  {differences}")
+        say(f"{threshold:9.2f}  {curves.found.first[k]:>7,} {curves.found.second[k]:>7,}  {jaccards}  {differences}")
     say(f"rank correlation {_number(curves.rank_correlation)} over {len(curves.first):,}")
 
 

@@ -23,7 +23,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.analysis.arrivals import PER_TRIAL, Arrivals, Source, read_source, require_same_experiment
 from memexp.analysis.counts import Bits
-from memexp.errors import Incomplete, InputError, StoreError
+from memexp.errors import Incomplete, InputError, MemexpError, StoreError
 from memexp.files import replace_folder
 from memexp.store.paths import RunPaths
 
@@ -58,12 +58,19 @@ def merge(paths: RunPaths, others: Sequence[RunPaths] = (), tell: Tell = lambda 
         If a run is another experiment.
     Incomplete
         If no trial is done yet.
+    MemexpError
+        If all trials failed.
     StoreError
         If a block is damaged.
     """
     sources = [read_source(each) for each in (paths, *others)]
     require_same_experiment(sources)
     if not any(source.done.any() for source in sources):
+        if not any(source.n_missing for source in sources):
+            raise MemexpError(
+                f"all trials of {paths.root} failed, for the reasons that `memexp status {paths.root}` shows; "
+                "change the spec, give it another name, and launch it"
+            )
         raise Incomplete(f"{paths.root} has no finished trial to merge; run `memexp resume {paths.root}`")
     building = paths.merged.with_name(f".merged.{uuid.uuid4().hex[:8]}.zarr")
     try:

@@ -25,6 +25,8 @@ MISSING, DONE, FAILED = 0, 1, 2
 
 Arrays = Mapping[str, NDArray[Any]]
 
+_DISK_BLOCK = 4096
+
 _PER_TRIAL = ("seconds", "in_accuracy", "out_accuracy", "test_accuracy", "train_loss")
 
 
@@ -58,8 +60,16 @@ class Layout:
             arrays |= {"train_margin": ("train", np.float16), "test_margin": ("test", np.float16)}
         return arrays | dict.fromkeys(_PER_TRIAL, ("", np.float32)) | {"status": ("", np.uint8)}
 
+    def bytes_at_most(self) -> int:
+        """Upper bound of what the store and its receipts take on a disk that gives out 4 kB at a time."""
+        arrays = self.outcome_arrays()
+        folders = sum(bool(axis) for axis, _ in arrays.values())  # a chunk of two axes has a folder of its own
+        files = self.n_blocks * (len(arrays) + folders + 1) + 5 * len(arrays) + 30
+        labels = 25 * (self.n_train + self.n_test)
+        return self.n_trials * self.bytes_per_trial() + labels + _DISK_BLOCK * files
+
     def bytes_per_trial(self) -> int:
-        """Upper bound of what a trial takes on disk: a bit for each boolean, two bytes for each margin."""
+        """Upper bound of a trial's outcomes: a bit for each boolean, two bytes for each margin."""
         examples = self.n_train + self.n_test
         return (examples + self.n_train) // 8 + (2 * examples if self.margins else 0) + 64
 

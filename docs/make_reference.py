@@ -1,0 +1,180 @@
+"""Write spec.md and profile.md, the references of the two YAML files, from the models that check them.
+
+    python docs/make_reference.py [--out docs]
+
+The tests make both again and compare them with what is committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from memexp.profile import Profile
+from memexp.spec import Spec
+
+Schema = dict[str, Any]
+
+SPEC = """# The spec, key by key
+
+What to train, and nothing about where. A key without a default must be there, a key that is not listed here is refused.
+Paths are relative to the spec's folder. `python docs/make_reference.py` writes this page from the models that check a
+spec; change it there.
+
+An editor can check a spec while it is written: put the schema beside the specs and name it in the first line of a spec.
+
+```sh
+memexp schema > memexp.schema.json
+```
+```yaml
+# yaml-language-server: $schema=memexp.schema.json
+name: small
+dataset: {source: digits}
+model: {arch: memexp_mlp, hidden: [64]}
+training: {epochs: 20, batch_size: 64, lr: 0.1}
+subsets: {ratio: 0.7, trials: 100}
+```
+"""
+
+PROFILE = """# The profile, key by key
+
+Where to train on a Slurm cluster, and nothing about what; [the guide](slurm.md) tells how to write a first one. A key
+without a default must be there, a key that is not listed here is refused. `python docs/make_reference.py` writes this
+page from the model that checks a profile; change it there.
+"""
+
+FURTHER = "\nFurther keys are arguments of the architecture; what it does not take is refused.\n"
+
+
+def main() -> None:
+    """Write both pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the pages")
+    folder = parser.parse_args().out
+    (folder / "spec.md").write_text(SPEC + "".join(Page(Spec.model_json_schema()).blocks()))
+    (folder / "profile.md").write_text(PROFILE + "".join(Page(Profile.model_json_schema()).blocks()))
+
+
+class Page:
+    """The tables of one schema: a section for each block, depth first."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.root, self.definitions = schema, schema.get("$defs", {})
+
+    def blocks(self) -> Iterator[str]:
+        """The text of each section."""
+        yield self._table(self.root, ())
+        yield from self._below(self.root, ())
+
+    def _below(self, block: Schema, place: tuple[str, ...]) -> Iterator[str]:
+        for name, value in block["properties"].items():
+            kinds = self._kinds(value)
+            inner = (*place, name)
+            if len(kinds) > 1 and all("properties" in kind for kind in kinds):
+                yield from self._choice(kinds, inner)
+            elif len(kinds) == 1 and "properties" in kinds[0]:
+                yield f"\n{'#' * (1 + len(inner))} {'.'.join(inner)}\n{_sentence(kinds[0])}\n"
+                yield self._table(kinds[0], inner)
+                if kinds[0].get("additionalProperties") is True:
+                    yield FURTHER
+                yield from self._below(kinds[0], inner)
+
+    def _choice(self, kinds: list[Schema], place: tuple[str, ...]) -> Iterator[str]:
+        """Blocks of which one is taken, such as the data sources: what they share, then each."""
+        tags = {name for kind in kinds for name, value in kind["properties"].items() if "const" in value}
+        if not tags:
+            yield from self._either(kinds, place)
+            return
+        (tag,) = tags
+        shared = {
+            name: value
+            for name, value in kinds[0]["properties"].items()
+            if all(kind["properties"].get(name) == value for kind in kinds)
+        }
+        heading = ".".join(place)
+        yield f"\n{'#' * (1 + len(place))} {heading}\nA block with `{tag}`, which decides what else it takes.\n"
+        for kind in kinds:
+            names = [f"`{tag}: {each}`" for each in _allowed(kind["properties"][tag])]
+            yield f"\n**{', '.join(names)}**: {_sentence(kind)}\n"
+            own = {name: value for name, value in kind["properties"].items() if name not in shared and name != tag}
+            if own:
+                yield self._table(kind | {"properties": own}, place)
+        yield f"\nEvery `{tag}` takes these too:\n"
+        together = {"properties": shared}
+        yield self._table(together, place)
+        yield from self._below(together, place)
+
+    def _either(self, kinds: list[Schema], place: tuple[str, ...]) -> Iterator[str]:
+        """Blocks of which one is taken, told apart by a key that only one of them needs."""
+        usual, *others = kinds
+        yield f"\n{'#' * (1 + len(place))} {'.'.join(place)}\n{_sentence(usual)}\n"
+        yield self._table(usual, place)
+        yield from self._below(usual, place)
+        for other in others:
+            key = next(name for name in other["required"] if name not in usual["properties"])
+            yield f"\n**{place[-1]} with `{key}`**: {_sentence(other)}\n"
+            yield self._table(other, place)
+
+    def _table(self, block: Schema, place: tuple[str, ...]) -> str:
+        rows = ["", "| key | value | default | meaning |", "|---|---|---|---|"]
+        for name, value in block["properties"].items():
+            default = "**required**" if name in block.get("required", []) else self._default(value)
+            kind = self._kind(value, (*place, name))
+            rows.append(f"| `{name}` | {kind} | {default} | {value.get('description', '')} |")
+        return "\n".join(rows) + "\n"
+
+    def _default(self, value: Schema) -> str:
+        kinds = self._kinds(value)
+        if "$ref" in value and "properties" in kinds[0]:
+            return "see there"
+        if value.get("default") in (None, {}, []):
+            return "none"
+        default = value["default"]
+        return f"`{default if isinstance(default, str) else json.dumps(default)}`"
+
+    def _kinds(self, value: Schema) -> list[Schema]:
+        """The alternatives of a value, with definitions looked up; "absent" is none of them."""
+        if "$ref" in value:
+            return self._kinds(self.definitions[value["$ref"].rpartition("/")[2]])
+        alternatives = value.get("anyOf") or value.get("oneOf")
+        if alternatives:
+            return [kind for each in alternatives for kind in self._kinds(each)]
+        return [] if value.get("type") == "null" else [value]
+
+    def _kind(self, value: Schema, place: tuple[str, ...]) -> str:
+        """What a value may be, in words."""
+        kinds = self._kinds(value)
+        if any("properties" in kind for kind in kinds):
+            return f"[block](#{''.join(place).lower()})"
+        return ", or ".join(dict.fromkeys(self._words(kind, place) for kind in kinds))
+
+    def _words(self, kind: Schema, place: tuple[str, ...]) -> str:
+        if _allowed(kind):
+            return ", ".join(f"`{each}`" for each in _allowed(kind))
+        if kind.get("type") == "array":
+            return f"list: {self._kind(kind['items'], place)}"
+        if kind.get("type") == "object":
+            inner = kind.get("additionalProperties", True)
+            return "names with any values" if inner is True else f"names, each with: {self._kind(inner, place)}"
+        if "type" not in kind:
+            return "anything"
+        words = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true`, `false`"}[kind["type"]]
+        limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+        bounds = [f"{sign} {kind[key]:g}" for key, sign in limits.items() if key in kind]
+        pattern = f" matching `{kind['pattern']}`" if "pattern" in kind else ""
+        return " ".join([words, " and ".join(bounds)]).strip() + pattern
+
+
+def _allowed(kind: Schema) -> list[Any]:
+    return [kind["const"]] if "const" in kind else list(kind.get("enum", []))
+
+
+def _sentence(block: Schema) -> str:
+    return " ".join(block.get("description", "").split())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""A folder to work in, with the command line in this process: quicker than a process for each command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from memexp.cli import app
+from memexp.plan import make_plan
+from memexp.run import Run, open_run, prepare_run
+from memexp.spec_file import read_spec
+
+from .conftest import changed
+
+
+class Place:
+    """A folder with a finished run, its spec, and the command line in this process."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.monkeypatch, self._capsys = folder, monkeypatch, capsys
+        monkeypatch.chdir(folder)
+
+    @property
+    def run(self) -> Run:
+        return open_run(Path("runs/tiny"))
+
+    def spec(self, **blocks: Any) -> str:
+        Path("spec.yaml").write_text(yaml.safe_dump(changed(**blocks), sort_keys=False))
+        return "spec.yaml"
+
+    def new_run(self, **blocks: Any) -> Run:
+        made = make_plan(read_spec(Path(self.spec(name="other", **blocks))))
+        return prepare_run(made.spec, made.data, Path("runs"))
+
+    def memexp(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and what was printed."""
+        self._capsys.readouterr()
+        try:
+            app(list(arguments))
+        except SystemExit as end:
+            code = end.code
+        printed = self._capsys.readouterr()
+        assert isinstance(code, int)
+        return code, printed.out + printed.err
