@@ -48,6 +48,13 @@ def make_spec(**blocks: Any) -> Spec:
     return Spec.model_validate(changed(**blocks))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests, file by file; there is one Slurm cluster at a time."""
+    for item in items:
+        slurm = "slurm" in item.path.stem or "devcluster" in item.path.stem
+        item.add_marker(pytest.mark.xdist_group("slurm" if slurm else item.path.stem))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)

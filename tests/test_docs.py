@@ -24,6 +24,7 @@ from memexp.cli import app
 from memexp.profile import Profile, read_profile
 from memexp.spec_file import read_spec
 from memexp.store.paths import RunPaths
+from memexp.sweep import read_sweep
 
 from .conftest import ROOT, changed
 from .documents import PAGES, Block, anchors, blocks, command_lines, inline_code, links, name_of, paragraphs, words
@@ -46,7 +47,7 @@ CANNOT_RUN = {
     ("docs/slurm.md", "memexp doctor --profile"): "needs a cluster; tests/test_slurm.py has one",
     ("slurm/devcluster/README.md", "eval"): "needs root; tests/test_devcluster.py does it",
 }
-ELSEWHERE = {"docs/tutorial.md": "tests/test_tutorial.py", "docs/errors.md": "tests/test_errors.py"}
+ELSEWHERE = {f"docs/{page}.md": f"tests/test_{page}.py" for page in ("tutorial", "errors", "extending", "notebook")}
 
 
 def reason(block: Block) -> str | None:
@@ -222,13 +223,16 @@ def test_every_block_is_run_or_read_or_in_the_list() -> None:
 
 @pytest.mark.parametrize("block", of_kind("yaml"), ids=str)
 def test_yaml_blocks_are_valid(block: Block, tmp_path: Path) -> None:
-    """A whole spec, a whole profile, or some blocks of a spec."""
+    """A whole spec, a sweep of one, a whole profile, or some blocks of a spec."""
     path = tmp_path / "shown.yaml"
     path.write_text(block.text)
     (tmp_path / "removed.json").write_text('{"some": [1, 2]}')
     value = _parsed(block.text)
     if value.keys() <= Profile.model_fields.keys():
         assert read_profile(str(path)).resources.workers
+    elif "vary" in value:
+        path.write_text(yaml.safe_dump(value | {"base": str(ROOT / value["base"])}, sort_keys=False))
+        assert len(read_sweep(path)[1]) == 4, "as the page says"
     else:
         if "name" not in value:
             path.write_text(yaml.safe_dump(changed() | value))

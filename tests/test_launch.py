@@ -114,7 +114,7 @@ def test_kill_9_of_everything_then_launch_again(new_run: Callable[..., Run], wri
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_loses_at_most_the_running_blocks(how: signal.Signals, write_spec: Any, tmp_path: Path) -> None:
-    spec = write_spec(subsets={"trials": 200}, training={"epochs": 60})
+    spec = write_spec(subsets={"trials": 2000}, training={"epochs": 60})
     launched = start(spec, tmp_path / "runs")
     while len(list((tmp_path / "runs").glob("tiny/blocks/*.json"))) < 2:
         time.sleep(0.05)

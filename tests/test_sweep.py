@@ -88,9 +88,8 @@ def test_a_sweep_is_launched_watched_and_compared_together(
     plan = memexp("plan", path)
     assert plan.returncode == 0, plan.stderr
     assert plan.stdout.count("standard error") == 4
-    launch = ("launch", path, "--executor", "local", "--device", "cpu", "--yes")
-    assert memexp(*launch, "--dry-run").returncode == 0
     assert not (tmp_path / "runs").exists()
+    launch = ("launch", path, "--executor", "local", "--device", "cpu", "--yes")
     done = memexp(*launch)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs/both"
@@ -110,11 +109,8 @@ def test_a_sweep_is_launched_watched_and_compared_together(
     named = memexp("report", folder)
     assert named.returncode == 2
     assert "is the folder of a sweep; name one of its runs" in named.stderr
-
-    grown = memexp("launch", write_sweep(VARY | {"subsets.trials": [20]}), *launch[2:], env={"COLUMNS": "80"})
-    assert grown.returncode == 0
     states = json.loads(memexp("status", folder, "--json").stdout)
-    assert [state["done"] for state in states] == [20] * 4
+    assert [state["done"] for state in states] == [10] * 4
 
 
 def test_runs_that_are_not_trained_yet_are_seen_and_resumed(
