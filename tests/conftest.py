@@ -49,10 +49,15 @@ def make_spec(**blocks: Any) -> Spec:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests, file by file; there is one Slurm cluster at a time."""
+    """Two processes share the tests, file by file; one has the Slurm cluster, which takes longest and goes first."""
+
+    def group(item: pytest.Item) -> str:
+        stem = item.path.stem
+        return "slurm" if "slurm" in stem or "devcluster" in stem else stem
+
+    items.sort(key=lambda item: group(item) != "slurm")
     for item in items:
-        slurm = "slurm" in item.path.stem or "devcluster" in item.path.stem
-        item.add_marker(pytest.mark.xdist_group("slurm" if slurm else item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(group(item)))
 
 
 @pytest.fixture(autouse=True)
