@@ -48,6 +48,7 @@ def make_spec(**blocks: Any) -> Spec:
     return Spec.model_validate(changed(**blocks))
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the tests, file by file; one has the Slurm cluster, which takes longest and goes first."""
 
