@@ -14,7 +14,7 @@ paper: $(VENV)/installed
 	$(BIN)/python analysis/paper.py
 
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

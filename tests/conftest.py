@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from xdist.scheduler import LoadFileScheduling
 
 from memexp.run import Run, open_run, prepare_run
 from memexp.spec import Spec
@@ -48,17 +49,24 @@ def make_spec(**blocks: Any) -> Spec:
     return Spec.model_validate(changed(**blocks))
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def _file_of(nodeid: str) -> str:
+    """What one process runs: a file's tests; all that need the Slurm cluster count as one file."""
+    file = nodeid.split("::")[0]
+    return "slurm" if "slurm" in file or "devcluster" in file else file
+
+
+class _ByFile(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return _file_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    return _ByFile(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests, file by file; one has the Slurm cluster, which takes longest and goes first."""
-
-    def group(item: pytest.Item) -> str:
-        stem = item.path.stem
-        return "slurm" if "slurm" in stem or "devcluster" in stem else stem
-
-    items.sort(key=lambda item: group(item) != "slurm")
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+    """The cluster's tests take longest and go first, so that the other process does the rest meanwhile."""
+    items.sort(key=lambda item: _file_of(item.nodeid) != "slurm")
 
 
 @pytest.fixture(autouse=True)
