@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# The tests of a Slurm cluster have the machine for themselves.
+CLUSTER = tests/test_devcluster.py tests/test_slurm.py tests/test_slurm_memory.py
 
 .PHONY: demo paper test lint clean
 
@@ -14,7 +16,8 @@ paper: $(VENV)/installed
 	$(BIN)/python analysis/paper.py
 
 test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(CLUSTER:%=--ignore=%)
+	$(BIN)/python -m pytest $(CLUSTER)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from xdist.scheduler import LoadFileScheduling
 
 from memexp.run import Run, open_run, prepare_run
 from memexp.spec import Spec
@@ -47,26 +46,6 @@ def changed(**blocks: Any) -> dict[str, Any]:
 
 def make_spec(**blocks: Any) -> Spec:
     return Spec.model_validate(changed(**blocks))
-
-
-def _file_of(nodeid: str) -> str:
-    """What one process runs: a file's tests; all that need the Slurm cluster count as one file."""
-    file = nodeid.split("::")[0]
-    return "slurm" if "slurm" in file or "devcluster" in file else file
-
-
-class _ByFile(LoadFileScheduling):
-    def _split_scope(self, nodeid: str) -> str:
-        return _file_of(nodeid)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
-    return _ByFile(config, log)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The cluster's tests take longest and go first, so that the other process does the rest meanwhile."""
-    items.sort(key=lambda item: _file_of(item.nodeid) != "slurm")
 
 
 @pytest.fixture(autouse=True)

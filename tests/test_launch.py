@@ -51,8 +51,9 @@ def worker_pids(parent: int) -> list[int]:
 def start(spec: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "memexp", "launch", spec, "--runs", runs, "--device", "cpu", "--workers", "2"]
     return subprocess.Popen(
-        [*command, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [*command, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in background jobs
+    )  # fmt: skip
 
 
 def test_the_same_spec_gives_the_same_bits_whatever_the_workers(new_run: Callable[..., Run]) -> None:

@@ -114,7 +114,7 @@ def test_a_run_survives_everything(
 
 
 def test_cancel_then_resume_some(user: User) -> None:
-    user.spec.write_text(user.spec.read_text().replace("epochs: 3", "epochs: 3000"))
+    user.spec.write_text(user.spec.read_text().replace("epochs: 3", "epochs: 30000"))
     user.launch("--block", 5, seconds_per_trial=100)
     eventually(lambda: user.running() and user.processes("memexp.worker"), 60)
     refused = user.memexp("resume", user.root, "--executor", "local", codes=(3,))
