@@ -111,7 +111,8 @@ def train(out: Path, base: dict[str, Any], repeats: int) -> dict[str, Path]:
     )  # fmt: skip
     ratios = {"half": {"ratio": 0.5, "seed": 5}, "nearly_all": {"ratio": 0.9, "seed": 6}}
     changes = {name: {"subsets": change | {"trials": max(20, trials // 2)}} for name, change in ratios.items()}
-    sweep = write_spec(specs / "ratios.yaml", {}, base=base, vary={"ratio": changes})
+    sweep = specs / "ratios.yaml"
+    sweep.write_text(yaml.safe_dump({"name": "ratios", "base": base, "vary": {"ratio": changes}}, sort_keys=False))
     memexp("launch", sweep, "--runs", runs, "--executor", "local", "--yes")
     launched |= {name: runs / "ratios" / name for name in ratios}
     return launched

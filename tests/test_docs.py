@@ -42,7 +42,7 @@ CANNOT_RUN = {
     ("docs/estimators.md", "memorization[i]"): "a formula",
     ("docs/estimators.md", "se(T) ="): "a formula",
     ("docs/estimators.md", "python benchmarks/designs.py"): "ten minutes",
-    ("docs/experiments.md", "make paper"): "installs, and trains for most of an hour",
+    ("docs/experiments.md", "make paper"): "installs, and trains for twenty minutes or more",
     ("docs/models.md", "memexp launch specs/cifar100_small.yaml"): "needs CIFAR-100, and half an hour",
     ("docs/slurm.md", "memexp doctor --profile"): "needs a cluster; tests/test_slurm.py has one",
     ("slurm/devcluster/README.md", "eval"): "needs root; tests/test_devcluster.py does it",
