@@ -43,10 +43,11 @@ def main() -> None:
     figure = Figure(figsize=(5.2, 3), layout="constrained")
     axes = figure.subplots()
     axes.plot(ratios, [float(row[3]) for row in rows], "o-", color=BLUE)
-    axes.set(xlabel="share of the training set that a trial sees", ylabel="mean memorization")
+    axes.set_xlabel("share of the training set that a trial sees")
+    axes.set_ylabel("mean memorization", color=BLUE)
     right = axes.twinx()
     right.plot(ratios, [int(row[5]) for row in rows], "s--", color=ORANGE)
-    right.set_ylabel("examples at 0.25 or more")
+    right.set_ylabel("examples at 0.25 or more", color=ORANGE)
     save(figure, options.out / "ratios")
     head = ("run", "ratio", "trials", "mean memorization", "mean standard error", "at 0.25 or more", "test accuracy",
             "rank correlation with the largest ratio", "jaccard at 0.25 with it")  # fmt: skip
