@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from matplotlib.figure import Figure
 from memexp.analysis.estimates import Estimates, estimate, is_current, open_estimates
 from memexp.analysis.merged import Merged, open_merged
 from memexp.analysis.pairs import Selection
-from memexp.errors import InputError, MemexpError
 from memexp.run import Run, open_run
 
 
@@ -36,15 +34,6 @@ def arguments(text: str, runs: Sequence[str] = ("run",), **options: Any) -> argp
     return found
 
 
-def explain(main: Callable[[], None]) -> None:
-    """Call a script; what memexp explains ends it with that message instead of a traceback."""
-    try:
-        main()
-    except MemexpError as error:
-        sys.stderr.write(f"{Path(sys.argv[0]).name}: {error}\n")
-        sys.exit(error.exit_code)
-
-
 def read_run(root: Path, options: argparse.Namespace) -> Run:
     """A run; refused while trials are missing, unless ``--incomplete``."""
     run = open_run(root)
@@ -59,18 +48,6 @@ def read(root: Path, options: argparse.Namespace) -> tuple[Run, Merged, Estimate
     run.require_random_subsets()
     merged = open_merged(run.paths)
     return run, merged, open_estimates(run.paths) if is_current(run.paths, merged) else estimate(merged, Selection())
-
-
-def require_same_examples(
-    first: Run, second: Run, what: Sequence[str] = ("x_train", "y_train", "x_test", "y_test")
-) -> None:
-    """Refuse two runs whose data differ in ``what`` (names of arrays of the data set)."""
-    differ = [name for name in what if first.manifest.data[name] != second.manifest.data[name]]
-    if differ:
-        raise InputError(
-            f"{first.paths.root} and {second.paths.root} are over different data ({', '.join(differ)} differ); "
-            "give runs whose specs have the same dataset block"
-        )
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -15,25 +15,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from common import arguments, explain, print_table, read, require_same_examples, save, write_csv
+from common import arguments, print_table, read, save, write_csv
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from memexp.analysis.controls import fractional_score, null_threshold
 from memexp.analysis.figures import BLUE, GREY, ORANGE
+from memexp.console import explained
 from memexp.errors import InputError
 from memexp.store.trials import FAILED
 
 SHARE = 0.95
 
 
+@explained
 def main() -> None:
     """Draw the histograms, write the numbers."""
     options = arguments(__doc__ or "", null=Path)
     run, merged, estimates = read(options.run, options)
     scores = estimates.scores
     null_run, null_merged, null_estimates = read(options.null, options) if options.null else (run, merged, estimates)
-    require_same_examples(run, null_run, ("x_train",))
+    run.require_same_data(null_run, ("x_train",))
     flipped = null_merged.examples.get("train_label_flipped")
     if flipped is None:
         raise InputError(
@@ -82,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explain(main)
+    main()

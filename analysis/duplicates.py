@@ -17,19 +17,21 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from common import arguments, explain, print_table, read, read_run, require_same_examples, save, write_csv
+from common import arguments, print_table, read, read_run, save, write_csv
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from memexp.analysis.controls import ALIKE, near_duplicates
 from memexp.analysis.figures import draw_images
 from memexp.analysis.removal import HIGH_INFLUENCE, difference, read_conditions
+from memexp.console import explained
 from memexp.errors import InputError
 from memexp.run import Run
 
 SHOWN = 8
 
 
+@explained
 def main() -> None:
     """Find them, draw some, count what they explain."""
     options = arguments(__doc__ or "", removal=Path, correlation=ALIKE)
@@ -76,7 +78,7 @@ def main() -> None:
 def drops(options: argparse.Namespace, run: Run, rest: NDArray[np.intp]) -> list[tuple[str, str]]:
     """What leaving out the high-influence set costs, on all test examples and on those without a near-duplicate."""
     removal = read_run(options.removal, options)
-    require_same_examples(run, removal)
+    run.require_same_data(removal)
     rows = []
     for name, tests in (("all test examples", None), ("those without a near-duplicate", rest)):
         conditions = {(c.name, c.control): c for c in read_conditions(removal.spec, removal.store(), tests)}
@@ -91,4 +93,4 @@ def drops(options: argparse.Namespace, run: Run, rest: NDArray[np.intp]) -> list
 
 
 if __name__ == "__main__":
-    explain(main)
+    main()

@@ -8,15 +8,17 @@ No picking: classes are evenly spaced among all, and within a class the nearest 
 from __future__ import annotations
 
 import numpy as np
-from common import arguments, explain, read, save, write_csv
+from common import arguments, read, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.figures import draw_images
+from memexp.console import explained
 
 LEVELS = (0.0, 0.5, 1.0)
 PER_LEVEL = 5
 
 
+@explained
 def main() -> None:
     """Draw it."""
     options = arguments(__doc__ or "", classes=4)
@@ -42,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explain(main)
+    main()

@@ -8,14 +8,16 @@ python analysis/figure2.py runs/NAME_removal [--published cifar100] [--out figur
 
 from __future__ import annotations
 
-from common import arguments, explain, read_run, save, write_csv
+from common import arguments, read_run, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.figures import draw_marginal_utility
 from memexp.analysis.published import published
 from memexp.analysis.removal import difference, read_conditions
+from memexp.console import explained
 
 
+@explained
 def main() -> None:
     """Draw it, and tell the difference to the control with its standard error."""
     options = arguments(__doc__ or "", published="cifar100")
@@ -47,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explain(main)
+    main()

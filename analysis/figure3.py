@@ -6,13 +6,15 @@ python analysis/figure3.py runs/NAME [--published cifar100] [--out figures]
 from __future__ import annotations
 
 import numpy as np
-from common import arguments, explain, read, save, write_csv
+from common import arguments, read, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.figures import draw_with_published
 from memexp.analysis.published import published
+from memexp.console import explained
 
 
+@explained
 def main() -> None:
     """Draw both beside the published ones."""
     options = arguments(__doc__ or "", published="cifar100")
@@ -38,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explain(main)
+    main()

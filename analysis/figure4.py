@@ -8,15 +8,17 @@ No picking: pairs are sorted by influence, and evenly spaced ones are shown.
 from __future__ import annotations
 
 import numpy as np
-from common import arguments, explain, read, save, write_csv
+from common import arguments, read, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.figures import draw_images
+from memexp.console import explained
 from memexp.errors import InputError
 
 TESTS = 4
 
 
+@explained
 def main() -> None:
     """Draw it; only discoveries at a false discovery rate of 0.05, because others are mostly noise."""
     options = arguments(__doc__ or "", rows=5)
@@ -48,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explain(main)
+    main()

@@ -8,15 +8,17 @@ grey: the paper's curves (CIFAR-100, 2,000 trials each; ResNet-50 against itself
 
 from __future__ import annotations
 
-from common import arguments, explain, read, save, write_csv
+from common import arguments, read, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.compare import compare
 from memexp.analysis.pairs import Selection
 from memexp.analysis.published import published
 from memexp.analysis.sides import side_of_run
+from memexp.console import explained
 
 
+@explained
 def main() -> None:
     """Draw it."""
     options = arguments(__doc__ or "", ("reference", "others..."))
@@ -59,4 +61,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explain(main)
+    main()

@@ -10,20 +10,22 @@ show how much: mean memorization, examples above 0.25, and agreement with the la
 from __future__ import annotations
 
 import numpy as np
-from common import arguments, explain, print_table, read, require_same_examples, save, write_csv
+from common import arguments, print_table, read, save, write_csv
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from memexp.analysis.figures import BLUE, ORANGE
+from memexp.console import explained
 from memexp.errors import InputError
 
 
+@explained
 def main() -> None:
     """Draw it."""
     options = arguments(__doc__ or "", ("runs...",))
     found = sorted((read(root, options) for root in options.runs), key=lambda each: each[0].spec.subsets.ratio)
     for run, _, _ in found[:-1]:
-        require_same_examples(run, found[-1][0])
+        run.require_same_data(found[-1][0])
     ratios = [run.spec.subsets.ratio for run, _, _ in found]
     if len(set(ratios)) < 2:
         raise InputError(f"all runs have the ratio {ratios[0]:g}; give runs of several ratios")
@@ -56,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explain(main)
+    main()

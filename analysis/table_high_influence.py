@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from common import arguments, explain, print_table, read, read_run, require_same_examples, write_csv
+from common import arguments, print_table, read, read_run, write_csv
 from numpy.typing import NDArray
 
 from memexp.analysis.published import published
 from memexp.analysis.removal import HIGH_INFLUENCE, NOTHING, difference, read_conditions
+from memexp.console import explained
 from memexp.errors import InputError
 from memexp.index_sets import unpack
 from memexp.run import Run
@@ -37,6 +38,7 @@ def require_this_set(removal: Run, wanted: NDArray[np.int64]) -> None:
         )
 
 
+@explained
 def main() -> None:
     """Accuracies on all test examples and on the influenced ones, against a random set of the same size."""
     options = arguments(__doc__ or "", ("run", "removal"))
@@ -45,7 +47,7 @@ def main() -> None:
     tests = np.unique(pairs.test)
     n_test = len(merged.examples["test_label"])
     removal = read_run(options.removal, options)
-    require_same_examples(run, removal)
+    run.require_same_data(removal)
     require_this_set(removal, np.unique(pairs.train))
     rows: list[tuple[str, str, str]] = []
     drops: dict[str, tuple[float, float]] = {}
@@ -76,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explain(main)
+    main()

@@ -8,17 +8,19 @@ python analysis/table_last_layer.py runs/WHOLE runs/LINEAR [--out figures]
 
 from __future__ import annotations
 
-from common import arguments, explain, print_table, read, require_same_examples, write_csv
+from common import arguments, print_table, read, write_csv
 
 from memexp.analysis.published import published
+from memexp.console import explained
 
 
+@explained
 def main() -> None:
     """Accuracies, memorized examples and pairs of both."""
     options = arguments(__doc__ or "", ("whole", "linear"))
     rows: list[tuple[str, str]] = []
     found = [read(root, options) for root in (options.whole, options.linear)]
-    require_same_examples(found[0][0], found[1][0], ("y_train", "y_test"))  # the images became features
+    found[0][0].require_same_data(found[1][0], ("y_train", "y_test"))  # the images became features
     for name, (_, merged, estimates) in zip(("whole network", "linear head"), found, strict=True):
         scores, pairs = estimates.scores, estimates.pairs.passing()
         accuracy = merged.per_trial("test_accuracy")
@@ -36,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explain(main)
+    main()

@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -66,31 +66,31 @@ def main(
 @explained
 def plan(spec: SpecPath, as_json: Json = False) -> None:
     """Check a spec and show its size, cost and expected error; write nothing."""
-    files, _ = _specs(spec, Path())
-    for file in files:
-        _plan(file, as_json)
+    files, folder = _specs(spec, Path())
+    plans = [_plan(file, as_json) for file in files]
+    if as_json:
+        out.print_json(json.dumps(plans if folder != Path() else plans[0]))
 
 
-def _plan(file: SpecFile, as_json: bool) -> None:
+def _plan(file: SpecFile, as_json: bool) -> dict[str, Any]:
+    """What a plan says as numbers, shown unless they are wanted as JSON."""
     from memexp.pilot import seconds_per_trial
     from memexp.plan import make_plan
     from memexp.run import available_cpus
 
     made = make_plan(file)
-    seconds = seconds_per_trial(made)
-    rows = _describe_plan(made)
-    workers = available_cpus()
+    seconds, workers = seconds_per_trial(made), available_cpus()
     total = seconds * made.layout.n_trials
-    rows += [
+    rows = [
+        *_describe_plan(made),
         ("seconds per trial", f"{seconds:.3g} on one processor of this machine (measured on a few steps)"),
         ("time", f"{duration(total / workers)} here with {workers} workers; {duration(total)} of one worker"),
     ]
-    if as_json:
-        numbers = asdict(made.layout) | {"blocks": made.layout.n_blocks, "steps": made.steps, "subset": made.subset}
-        more = {"seconds_per_trial": seconds, "parameters": made.parameters, "megabytes": made.megabytes}
-        out.print_json(json.dumps({"name": made.spec.name} | numbers | more | {"notes": made.notes}))
-        return
-    show(rows)
+    if not as_json:
+        show(rows)
+    numbers = asdict(made.layout) | {"blocks": made.layout.n_blocks, "steps": made.steps, "subset": made.subset}
+    more = {"seconds_per_trial": seconds, "parameters": made.parameters, "megabytes": made.megabytes}
+    return {"name": made.spec.name} | numbers | more | {"notes": made.notes}
 
 
 def _specs(path: Path, runs: Path) -> tuple[list[SpecFile], Path]:

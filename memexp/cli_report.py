@@ -10,7 +10,6 @@ import typer
 from memexp.cli_analysis import compared, estimates_of
 from memexp.cli_watch import RunPath
 from memexp.console import out, remark
-from memexp.errors import RunMismatch
 
 if TYPE_CHECKING:
     from memexp.analysis.removal import Condition
@@ -40,20 +39,13 @@ def report(
     else:
         merged, estimates = estimates_of(opened)
         comparison = compared(run, against, Selection(), 1) if against is not None else None
-        costs = removal_section(_conditions(_same_data(opened, removal))) if removal is not None else None
+        costs = None
+        if removal is not None:
+            without = open_run(removal)
+            opened.require_same_data(without)
+            costs = removal_section(_conditions(without))
         write_report(Source(spec, manifest, merged, estimates, opened.load_data(), comparison, costs), path)
     out.print(str(path), soft_wrap=True)
-
-
-def _same_data(run: Run, removal: Path) -> Run:
-    from memexp.run import open_run
-
-    other = open_run(removal)
-    if other.manifest.data != run.manifest.data:
-        raise RunMismatch(
-            f"{removal} is over other data than {run.paths.root}; give a run whose lists `memexp select` wrote from it"
-        )
-    return other
 
 
 def _conditions(run: Run) -> list[Condition]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 from rich.table import Table
 
-from memexp.console import duration, out
+from memexp.console import duration, out, remark
+from memexp.errors import MemexpError
 
 if TYPE_CHECKING:
     from memexp.status import Status
@@ -27,15 +28,23 @@ def roots(folder: Path) -> list[Path]:
     return runs_of(folder) or [folder]
 
 
-def in_turn(things: Iterable[T], work: Callable[[T], None]) -> int:
-    """Do it for each; the exit code for all: 1 if one failed, else 3 if one is not complete, else 0."""
+def in_turn(things: Sequence[T], work: Callable[[T], None]) -> int:
+    """Do it for each; a fault of one of several is told and does not keep the others from it.
+
+    Returns the exit code for all: the gravest of 1 (failed), 2 (wrong input), 3 (not complete), 0.
+    """
     codes = {0}
     for thing in things:
         try:
             work(thing)
         except typer.Exit as end:
             codes.add(end.exit_code)
-    return 1 if 1 in codes else max(codes)
+        except MemexpError as error:
+            if len(things) == 1:
+                raise
+            remark(f"memexp: {error}")
+            codes.add(error.exit_code)
+    return next(code for code in (1, 2, 3, 0) if code in codes)
 
 
 def show_states(runs: list[Path], as_json: bool, watch: bool, every: float) -> int:

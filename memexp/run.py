@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from memexp.data import Data, load_data
 from memexp.designs import draw_masks
-from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, StoreError
+from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError
 from memexp.files import explain_full_disk, versions, write_atomic
 from memexp.spec import Spec
 from memexp.spec_file import check_spec, write_spec
@@ -57,6 +58,15 @@ class Run:
                 "or launch the spec under another name"
             )
         return data
+
+    def require_same_data(self, other: Run, names: Sequence[str] = ("x_train", "y_train", "x_test", "y_test")) -> None:
+        """Raise :class:`RunMismatch` if another run's data differ in ``names``, arrays of the data set."""
+        differ = [name for name in names if self.manifest.data[name] != other.manifest.data[name]]
+        if differ:
+            raise RunMismatch(
+                f"{self.paths.root} and {other.paths.root} are over different data ({', '.join(differ)} differ); "
+                "give runs whose specs have the same dataset block"
+            )
 
     def require_random_subsets(self) -> None:
         """Raise :class:`InputError` for a `remove` run: its subsets were chosen, so differences are no estimates."""

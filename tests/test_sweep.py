@@ -14,6 +14,7 @@ import yaml
 from memexp.errors import SpecError
 from memexp.run import open_run
 from memexp.spec_file import read_spec
+from memexp.store.lock import launch_lock
 from memexp.store.trials import extend_store
 from memexp.sweep import is_sweep, read_sweep
 
@@ -88,6 +89,7 @@ def test_a_sweep_is_launched_watched_and_compared_together(
     plan = memexp("plan", path)
     assert plan.returncode == 0, plan.stderr
     assert plan.stdout.count("standard error") == 4
+    assert [each["name"] for each in json.loads(memexp("plan", path, "--json").stdout)][2] == "ratio0.7-mlp"
     assert not (tmp_path / "runs").exists()
     launch = ("launch", path, "--executor", "local", "--device", "cpu", "--yes")
     done = memexp(*launch)
@@ -133,5 +135,8 @@ def test_runs_that_are_not_trained_yet_are_seen_and_resumed(
     paths.spec.write_text(yaml.safe_dump(spec | {"subsets": spec["subsets"] | {"trials": 30}}))
     assert memexp("status", folder).returncode == 3
     assert "no Slurm job" in memexp("cancel", folder).stdout
-    assert memexp("resume", folder, "--executor", "local", "--device", "cpu").returncode == 1
+    with launch_lock(open_run(folder / "bad").paths):  # a fault of one run is told, and the other is resumed
+        resumed = memexp("resume", folder, "--executor", "local", "--device", "cpu")
+    assert resumed.returncode == 3
+    assert "bad is being trained by process" in resumed.stderr
     assert [state["done"] for state in json.loads(memexp("status", folder, "--json").stdout)] == [30, 0]

@@ -30,6 +30,7 @@ from memexp.analysis.figures import (
 )
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
+from memexp.analysis.pictures import pair_rows
 from memexp.analysis.thumbnails import data_uri
 from memexp.files import explain_full_disk, replace_folder
 from memexp.precision import lemma_bound, worst_case_se
@@ -247,13 +248,10 @@ def _memorized_card(source: Source, index: int) -> Card:
 
 def _pair_rows(source: Source) -> list[tuple[Card, list[Card]]]:
     """Training examples with the strongest pairs, each with the test examples it helps most."""
-    pairs = source.estimates.pairs.passing()
-    rows: list[tuple[Card, list[Card]]] = []
-    for train in dict.fromkeys(pairs.train.tolist()):
-        if len(rows) == _PAIR_ROWS:
-            break
-        mine = pairs.take(np.flatnonzero(pairs.train == train)[:_TESTS_PER_ROW])
-        rows.append((_memorized_card(source, train), [_pair_card(source, mine, k) for k in range(len(mine))]))
+    rows = []
+    for mine in pair_rows(source.estimates.pairs.passing(), _PAIR_ROWS):
+        tests = [_pair_card(source, mine, k) for k in range(min(len(mine), _TESTS_PER_ROW))]
+        rows.append((_memorized_card(source, int(mine.train[0])), tests))
     return rows
 
 
