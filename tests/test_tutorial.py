@@ -4,6 +4,7 @@ A block after "Put this into `FILE`" is written to that file; one after "Replace
 `FILE`" replaces it. Blocks of commands are run, and a block of text after one is what they print,
 both streams together: a line `...` stands for any lines, `...` within a line for any text. Where the
 fence says `text about`, numbers may differ by 30 percent, or 0.05, or 10 where they are integers.
+Lines of progress are left out: how many there are says only how fast the machine is.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from pathlib import Path
 
 import pytest
 
+from memexp import console
+
 from .conftest import ROOT
 from .documents import Block, blocks
 from .test_docs import environment_of, put_commands
 
 PAGE = ROOT / "docs/tutorial.md"
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
+PROGRESS = re.compile(r"[a-z][\w ]*: \d+ of \d+ [\w ]+, (.* left|starting)")
 
 
 def close(shown: str, seen: str) -> bool:
@@ -43,6 +47,21 @@ def matches(shown: list[str], seen: list[str], about: bool = False) -> bool:
     if shown[0] == "...":
         return any(matches(shown[1:], seen[start:], about) for start in range(len(seen) + 1))
     return bool(seen) and line_matches(shown[0], seen[0], about) and matches(shown[1:], seen[1:], about)
+
+
+def printed(text: str) -> list[str]:
+    """Lines of a command's output, without those that a slower machine shows more of."""
+    return [line for line in text.rstrip("\n").splitlines() if not PROGRESS.fullmatch(line)]
+
+
+def test_lines_of_progress_are_left_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console, "_QUIET_EVERY_SECONDS", 0)
+    with console.progress("training", 140, "trials") as tell:
+        tell(0)
+        tell(129)
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 2
+    assert printed(told + "trials  129 of 140 done\n") == ["trials  129 of 140 done"]
 
 
 def test_what_is_shown_must_be_what_is_seen() -> None:
@@ -82,7 +101,7 @@ def test_the_tutorial_word_for_word(tmp_path: Path) -> None:
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
             assert done.returncode == 0, f"{block}\n{done.stdout}"
-            seen = done.stdout.rstrip("\n").splitlines()
+            seen = printed(done.stdout)
         else:
             assert block.language in ("text", "text about"), f"{block}: {block.language}"
             assert seen is not None, f"{block}: no command before it"
