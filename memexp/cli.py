@@ -64,32 +64,40 @@ def main(
 
 @app.command()
 @explained
-def plan(spec: SpecPath, as_json: Json = False) -> None:
+def plan(spec: SpecPath, device: Device = "auto", as_json: Json = False) -> None:
     """Check a spec and show its size, cost and expected error; write nothing."""
     files, folder = _specs(spec, Path())
-    plans = [_plan(file, as_json) for file in files]
+    where = _resources(None, 1, device)
+    plans = [_plan(file, where, as_json) for file in files]
     if as_json:
         out.print_json(json.dumps(plans if folder != Path() else plans[0]))
 
 
-def _plan(file: SpecFile, as_json: bool) -> dict[str, Any]:
+def _plan(file: SpecFile, where: Resources, as_json: bool) -> dict[str, Any]:
     """What a plan says as numbers, shown unless they are wanted as JSON."""
     from memexp.pilot import seconds_per_trial
     from memexp.plan import make_plan
-    from memexp.run import available_cpus
 
     made = make_plan(file)
-    seconds, workers = seconds_per_trial(made), available_cpus()
-    total = seconds * made.layout.n_trials
+    seconds = seconds_per_trial(made, where.device)
+    total, unit = seconds * made.layout.n_trials, "GPU" if where.gpus else "processor"
     rows = [
         *_describe_plan(made),
-        ("seconds per trial", f"{seconds:.3g} on one processor of this machine (measured on a few steps)"),
-        ("time", f"{duration(total / workers)} here with {workers} workers; {duration(total)} of one worker"),
+        ("seconds per trial", f"{seconds:.3g} on one {unit} of this machine (measured on a few steps)"),
+        (
+            "time",
+            f"{duration(total / where.workers)} here with {where.workers} workers; {duration(total)} of one worker",
+        ),
     ]
     if not as_json:
         show(rows)
     numbers = asdict(made.layout) | {"blocks": made.layout.n_blocks, "steps": made.steps, "subset": made.subset}
-    more = {"seconds_per_trial": seconds, "parameters": made.parameters, "megabytes": made.megabytes}
+    more = {
+        "device": where.device,
+        "seconds_per_trial": seconds,
+        "parameters": made.parameters,
+        "megabytes": made.megabytes,
+    }
     return {"name": made.spec.name} | numbers | more | {"notes": made.notes}
 
 

@@ -17,7 +17,8 @@ from memexp.python_files import blamed
 from memexp.training import evaluate, train, train_block
 
 _ENOUGH_SECONDS = 0.5
-_FEW = 256  # examples, at least where there are so many
+_FEW = 256  # examples to evaluate, at least, where they are evaluated quickly
+_FIRST_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -65,28 +66,43 @@ def _seconds_of_own_recipe(plan: Plan, device: str) -> float:
 
 
 def measure_pace(plan: Plan, device: str = "cpu") -> Pace:
-    """Train one stack for a few steps with one thread, and evaluate a few examples."""
+    """Train one stack for a few steps with one thread, and evaluate a few examples.
+
+    A step of a large network takes minutes on one processor. So the first steps are of a few examples;
+    their number grows until a step takes long enough to be measured, and the whole batch is taken to
+    cost in proportion.
+    """
     torch.set_num_threads(1)
-    few = min(plan.layout.n_train, max(2 * plan.spec.sgd.batch_size, _FEW))
-    work = prepare(plan.spec, _head(plan.data, few), device)
-    block = plan.spec.model
+    block, batch = plan.spec.model, plan.spec.sgd.batch_size
     image, n_classes = plan.data.x_train.shape[1:], len(plan.data.classes)
     model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
     stacked = min(models.stack_size(model, device), plan.layout.block_size)
-    _timed(work, stacked, 1)  # first use of every kernel
-    short = _timed(work, stacked, 1)
+    size = min(_FIRST_BATCH, batch)
+    while True:
+        few = min(plan.layout.n_train, max(2 * size, _FEW) if size == batch else size)
+        work = prepare(plan.spec, _head(plan.data, few), device)
+        _timed(work, stacked, size, 1)  # first use of every kernel
+        short = _timed(work, stacked, size, 1)
+        if size == batch or short * stacked > _ENOUGH_SECONDS / 4:
+            break
+        size = min(4 * size, batch)
     steps = int(np.clip(_ENOUGH_SECONDS / max(short, 1e-4), 2, 50))
-    per_step = max(0.0, _timed(work, stacked, 1 + steps) - short) / steps
+    per_step = max(0.0, _timed(work, stacked, size, 1 + steps) - short) / steps
     evaluated = 2 * few  # training and test examples of the small data set
-    return Pace(per_step, max(0.0, short - per_step) / evaluated, stacked, work)
+    return Pace(per_step * batch / size, max(0.0, short - per_step) / evaluated, stacked, work)
 
 
-def _timed(work: Work, n_trials: int, steps: int) -> float:
-    """Wall seconds per trial of a stack that takes so many steps."""
+def _timed(work: Work, n_trials: int, batch: int, steps: int) -> float:
+    """Wall seconds per trial of a stack that takes so many steps of ``batch`` examples."""
     n_train = len(work.y_train)
-    epochs = steps * work.spec.sgd.batch_size / n_train
     training = work.spec.sgd.model_copy(
-        update={"epochs": epochs, "schedule": "constant", "warmup_epochs": 0.0, "milestones": []}
+        update={
+            "epochs": steps * batch / n_train,
+            "batch_size": batch,
+            "schedule": "constant",
+            "warmup_epochs": 0.0,
+            "milestones": [],
+        }
     )
     subsets = work.spec.subsets.model_copy(update={"design": "remove", "removed": {"none": pack([])}, "ratio": None})
     tiny = replace(work, spec=work.spec.model_copy(update={"training": training, "subsets": subsets}))
