@@ -35,7 +35,7 @@ def arguments(text: str, runs: Sequence[str] = ("run",), **options: Any) -> argp
 
 
 def read_run(root: Path, options: argparse.Namespace) -> Run:
-    """A run; refused while trials are missing, unless ``--incomplete``."""
+    """A `remove` run; refused while trials are missing, unless ``--incomplete``."""
     run = open_run(root)
     if not options.incomplete:
         run.require_complete()
@@ -44,9 +44,11 @@ def read_run(root: Path, options: argparse.Namespace) -> Run:
 
 def read(root: Path, options: argparse.Namespace) -> tuple[Run, Merged, Estimates]:
     """A run on random subsets with its merged trials and its estimates, made anew where they are not up to date."""
-    run = read_run(root, options)
+    run = open_run(root)
     run.require_random_subsets()
     merged = open_merged(run.paths)
+    if not options.incomplete:
+        run.require_complete(merged.n_missing)
     return run, merged, open_estimates(run.paths) if is_current(run.paths, merged) else estimate(merged, Selection())
 
 

@@ -35,7 +35,8 @@ def merge(runs: Several) -> None:
     first, *others = (RunPaths.of_run(run) for run in runs)
     with progress("merging", 1, "parts") as tell:
         result = merged.merge(first, others, tell)
-    show([("merged", f"{result.n_trials:,} trials"), ("written to", str(result.paths.merged))])
+    states = f"{result.n_trials:,} trials done, {result.n_failed:,} failed, {result.n_missing:,} missing"
+    show([("merged", states), ("written to", str(result.paths.merged))])
 
 
 def estimate(
@@ -94,7 +95,7 @@ def select(
     opened = open_run(run)
     opened.require_random_subsets()
     if not incomplete:
-        opened.require_complete()
+        opened.require_complete(_merged(opened).n_missing)
     _, estimates = estimates_of(opened)
     try:
         thresholds = removal.THRESHOLDS if memorization is None else tuple(map(float, memorization.split(",")))

@@ -76,13 +76,17 @@ class Run:
                 "give a run on random subsets instead"
             )
 
-    def require_complete(self) -> None:
-        """Raise :class:`Incomplete` while trials are missing: what is selected from the others would change."""
-        missing = int((self.store().status() == MISSING).sum())
+    def require_complete(self, missing: int | None = None) -> None:
+        """Raise :class:`Incomplete` while trials are missing: what is selected from the others would change.
+
+        ``missing``: how many, where this run is merged with others that may have them; None counts its own.
+        """
+        if missing is None:
+            missing = int((self.store().status() == MISSING).sum())
         if missing:
             raise Incomplete(
-                f"{self.paths.root}: {missing} of {self.spec.subsets.trials} trials are missing, so its estimates will "
-                f"still change; train them with `memexp resume {self.paths.root}`, or accept that with --incomplete"
+                f"{self.paths.root}: {missing:,} trials are missing, so its estimates will still change; train them "
+                f"with `memexp resume {self.paths.root}`, or accept that with --incomplete"
             )
 
 

@@ -12,16 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memexp.analysis import arrivals
 from memexp.analysis import merged as merged_module
-from memexp.analysis.merged import Merged, merge, open_merged
+from memexp.analysis.merged import MERGED_SCHEMA, Merged, merge, open_merged
 from memexp.errors import InputError, RunMismatch
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
-from memexp.store.trials import DONE, MISSING
+from memexp.store.trials import DONE, FAILED, MISSING
 
 from .test_analysis import make_store, random_trials
 
@@ -73,6 +74,41 @@ def test_any_partition_over_clusters_seeds_and_moments_gives_the_same_trials(
         found = content(merge(paths[0], paths[1:]))
     names = {(seed, 3 * block + k) for seed, blocks in parts.values() for block in blocks for k in range(3)}
     assert found == expected(trials, names)
+
+
+@pytest.mark.parametrize("order", ["abc", "acb", "bac", "bca", "cab", "cba"])
+def test_a_trial_counts_by_its_best_state_whatever_the_order_of_the_runs(order: str, tmp_path: Path) -> None:
+    """Two clusters share a seed, one with more trials; a third run has another seed."""
+    states = {
+        "a": (0, [FAILED, FAILED, DONE, MISSING, MISSING, FAILED]),
+        "b": (0, [DONE, MISSING, FAILED, DONE, MISSING, FAILED, FAILED, MISSING]),
+        "c": (1, [FAILED, DONE]),
+    }
+    trials = {seed: random_trials(8, 6, 4, seed) for seed in (0, 1)}
+    paths = [
+        make_store(
+            tmp_path / name,
+            {key: values[: len(states[name][1])] for key, values in trials[states[name][0]].items()},
+            np.array(states[name][1], np.uint8), 2, spec_seed=states[name][0],
+        )
+        for name in order
+    ]  # fmt: skip
+    merged = merge(paths[0], paths[1:])
+    assert content(merged) == expected(trials, {(0, 0), (0, 2), (0, 3), (1, 1)})
+    assert (merged.n_trials, merged.n_failed, merged.n_missing) == (4, 4, 2)
+
+
+def test_a_damaged_store_is_made_again_from_all_the_runs_it_was_made_from(tmp_path: Path) -> None:
+    done = np.full(10, DONE, np.uint8)
+    ours, theirs = (
+        make_store(tmp_path / name, random_trials(10, 6, 4, seed), done, 5, spec_seed=seed)
+        for seed, name in enumerate(("ours", "theirs"))
+    )
+    merge(ours, [theirs])
+    zarr.open_group(ours.merged, mode="r+").attrs["memexp_merged_schema"] = MERGED_SCHEMA - 1
+    assert open_merged(ours).n_trials == 20
+    shutil.rmtree(ours.merged / "trial")
+    assert open_merged(ours).n_trials == 20
 
 
 def test_only_what_is_new_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from memexp.run import Run, open_run
 from memexp.spec import Subsets
 from memexp.spec_file import read_spec
 from memexp.spec_file import write_spec as as_yaml
+from memexp.store.receipts import receipt_files
 from memexp.store.trials import extend_store
 from memexp.training import count_steps
 
@@ -169,6 +171,20 @@ def test_lists_of_other_data_are_refused(
     assert "subsets.removed: these lists were selected from a run on other training examples" in refused.stderr
 
 
+def test_what_a_merged_run_of_another_cluster_has_is_not_missing(
+    memexp: Callable[..., Any], run_copy: Run, tmp_path: Path
+) -> None:
+    elsewhere = shutil.copytree(run_copy.paths.root, tmp_path / "elsewhere")
+    for receipt in receipt_files(run_copy.paths, 0):
+        receipt.unlink()
+    run_copy.store(writable=True).forget_block(0)
+    select = ("select", run_copy.paths.root, "--out", "sets.json")
+    assert memexp(*select).returncode == 3
+    merged = memexp("merge", run_copy.paths.root, elsewhere)
+    assert "40 trials done, 0 failed, 0 missing" in merged.stdout, merged.stderr
+    assert memexp(*select).returncode == 0
+
+
 def test_an_incomplete_or_unsuitable_source_is_refused(
     memexp: Callable[..., Any], new_run: Callable[..., Run], run_copy: Run
 ) -> None:
@@ -179,7 +195,7 @@ def test_an_incomplete_or_unsuitable_source_is_refused(
     run_copy.paths.spec.write_text(yaml.safe_dump(grown))
     refused = memexp("select", run_copy.paths.root, "--out", "sets.json")
     assert refused.returncode == 3
-    assert "10 of 50 trials are missing" in refused.stderr
+    assert "10 trials are missing" in refused.stderr
     assert f"memexp resume {run_copy.paths.root}" in refused.stderr
     assert memexp("select", run_copy.paths.root, "--out", "sets.json", "--incomplete").returncode == 0
     removal = new_run(name="removal", subsets=removing())

@@ -194,6 +194,6 @@ def test_an_incomplete_run_is_refused_unless_accepted(runs: Runs, script: Script
     run.paths.spec.write_text(yaml.safe_dump(spec))
     done = script("figure1.py", root)
     assert done.returncode == 3
-    assert "10 of 50 trials are missing" in done.stderr
+    assert "10 trials are missing" in done.stderr
     assert f"memexp resume {root}" in done.stderr
     assert script("figure1.py", root, "--incomplete").returncode == 0

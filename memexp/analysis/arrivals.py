@@ -14,7 +14,7 @@ from memexp.errors import RunMismatch
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_committed
-from memexp.store.trials import DONE, FAILED, MISSING, TrialStore
+from memexp.store.trials import DONE, FAILED, TrialStore
 
 PER_TRIAL = ("in_accuracy", "out_accuracy", "test_accuracy", "train_loss", "seconds")
 
@@ -47,16 +47,6 @@ class Source:
         return np.asarray(self.status == DONE)
 
     @property
-    def n_failed(self) -> int:
-        """Trials that failed."""
-        return int((self.status == FAILED).sum())
-
-    @property
-    def n_missing(self) -> int:
-        """Trials not trained yet."""
-        return int((self.status == MISSING).sum())
-
-    @property
     def seed(self) -> int:
         """Seed of the subsets: with its number it names a trial."""
         return int(self.manifest.science["subsets"]["seed"])
@@ -71,6 +61,19 @@ def read_source(paths: RunPaths) -> Source:
     receipts = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.blocks.glob("*.json")}
     store = TrialStore(paths.trials)
     return Source(paths, read_manifest(paths), store, store.status(), receipts)
+
+
+def best_states(sources: list[Source]) -> NDArray[np.uint8]:
+    """State of each trial over all runs that have it, in any order: done over failed over missing; shape (trials,)."""
+    best: dict[int, NDArray[np.uint8]] = {}
+    for source in sources:
+        longer, shorter = sorted((source.status, best.get(source.seed, source.status[:0])), key=len, reverse=True)
+        states = longer.copy()
+        head = states[: len(shorter)]
+        for state in (FAILED, DONE):  # the better one last
+            head[(shorter == state) & (head != DONE)] = state
+        best[source.seed] = states
+    return np.concatenate(list(best.values()))
 
 
 def require_same_experiment(sources: list[Source]) -> None:

@@ -21,13 +21,21 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from memexp.analysis.arrivals import PER_TRIAL, Arrivals, Source, read_source, require_same_experiment
+from memexp.analysis.arrivals import (
+    PER_TRIAL,
+    Arrivals,
+    Source,
+    best_states,
+    read_source,
+    require_same_experiment,
+)
 from memexp.analysis.counts import Bits
 from memexp.errors import Incomplete, InputError, MemexpError, StoreError
 from memexp.files import replace_folder
 from memexp.store.paths import RunPaths
+from memexp.store.trials import DONE, FAILED, MISSING
 
-MERGED_SCHEMA = 2
+MERGED_SCHEMA = 3
 
 _SLAB = 1024  # trials in a file
 _ROWS = 1024  # examples in a chunk
@@ -65,8 +73,9 @@ def merge(paths: RunPaths, others: Sequence[RunPaths] = (), tell: Tell = lambda 
     """
     sources = [read_source(each) for each in (paths, *others)]
     require_same_experiment(sources)
-    if not any(source.done.any() for source in sources):
-        if not any(source.n_missing for source in sources):
+    states = best_states(sources)
+    if not (states == DONE).any():
+        if not (states == MISSING).any():
             raise MemexpError(
                 f"all trials of {paths.root} failed, for the reasons that `memexp status {paths.root}` shows; "
                 "change the spec, give it another name, and launch it"
@@ -90,19 +99,28 @@ def merge(paths: RunPaths, others: Sequence[RunPaths] = (), tell: Tell = lambda 
 
 def open_merged(paths: RunPaths, tell: Tell = lambda _: None) -> Merged:
     """The run's merged.zarr with all trials that have arrived in the runs it is made from."""
-    try:
-        merged = Merged(paths)
-    except StoreError:  # absent, damaged or of another version: it can always be made again
-        return merge(paths, (), tell)
-    others = [RunPaths(paths.root / root) for root in merged.receipts if root != "."]
+    others = _merged_before(paths)
     absent = [str(other.root) for other in others if not other.manifest.is_file()]
     if absent:
         raise InputError(
             f"{paths.merged} was merged from {', '.join(absent)} too, which is not there any more. Bring it back, "
             f"or run `memexp merge {paths.root}` to go on with this run's own trials"
         )
+    try:
+        merged = Merged(paths)
+    except StoreError:  # absent, damaged or of another version: it can always be made again
+        return merge(paths, others, tell)
     digest = _digest([read_source(each) for each in (paths, *others)])
     return merged if merged.trials_digest == digest else merge(paths, others, tell)
+
+
+def _merged_before(paths: RunPaths) -> list[RunPaths]:
+    """The other runs that merged.zarr was made from, even one of another version."""
+    try:
+        receipts: Any = zarr.open_group(paths.merged, mode="r").attrs["receipts"]
+        return [RunPaths(paths.root / root) for root in receipts if root != "."]
+    except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
+        return []
 
 
 class Merged:
@@ -111,7 +129,8 @@ class Merged:
     Attributes
     ----------
     n_trials, n_failed, n_missing
-        Trials merged, trials that failed, trials not trained yet.
+        Trials merged, trials that failed, trials not trained yet. One that several runs have counts once, by
+        its best state: what failed or is missing in one run and is done in another is done.
     names
         (seed, number) of each merged trial.
     receipts
@@ -132,7 +151,9 @@ class Merged:
             self.n_failed: int = attributes["failed"]
             self.n_missing: int = attributes["missing"]
             self.names = set(zip(self._read("seed").tolist(), self._read("trial").tolist(), strict=True))
-            self.n_trials = len(self.names)
+            self.n_trials: int = self._array("trial").shape[0]
+            if len(self.names) != self.n_trials:  # a chunk that is gone reads as zeros
+                raise ValueError("trials occur twice")
             skipped = {"trial", "seed", *_MATRICES, *PER_TRIAL}
             names = set(self.group.array_keys()) - skipped
             self.examples: dict[str, NDArray[Any]] = {name: self._read(name) for name in sorted(names)}
@@ -251,12 +272,13 @@ def _write_slab(array: Any, packed: NDArray[np.uint8], start: int, end: int) -> 
 
 
 def _attributes(sources: list[Source]) -> dict[str, Any]:
+    states = best_states(sources)
     return {
         "memexp_merged_schema": MERGED_SCHEMA,
         "trials_digest": _digest(sources),
         "receipts": _receipts(sources),
-        "failed": sum(source.n_failed for source in sources),
-        "missing": sum(source.n_missing for source in sources),
+        "failed": int((states == FAILED).sum()),
+        "missing": int((states == MISSING).sum()),
     }
 
 
