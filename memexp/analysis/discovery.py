@@ -15,6 +15,7 @@ from scipy.special import gammaln
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Signs = NDArray[np.bool_]
 
 # Only pairs at least so many standard errors from 0 are put to the exact test, which would otherwise take most
 # of the time. The others count as tested and not found, which can only make the adjusted values larger,
@@ -69,33 +70,44 @@ def _upper_tail(hits: Counts, drawn: Counts, marked: Counts, total: int) -> Floa
 
 
 class Discoveries:
-    """Benjamini-Hochberg over a stream of p-values: a histogram on a logarithmic axis is all it keeps.
+    """Benjamini-Hochberg over a stream of p-values, of helpful and of harmful influences apart.
 
-    Bins are 1/1000 of a decade wide and a p-value counts as the upper end of its bin, so adjusted
-    values are too large by 0.23 % at most and never too small.
+    In one list, many true influences of one sign would let the noise of the other sign pass: the rate
+    of false discoveries would hold for both together and for neither alone. Each sign is a family of
+    one-sided hypotheses about all pairs; the one-sided p-value is half the two-sided one.
+
+    All that is kept is a histogram of each sign on a logarithmic axis. Bins are 1/1000 of a decade wide
+    and a p-value counts as the upper end of its bin, so adjusted values are too large by 0.23 % at most
+    and never too small.
 
     Attributes
     ----------
     tested
-        Number of hypotheses.
+        Number of pairs: of hypotheses of each sign.
     """
 
     def __init__(self) -> None:
         self.tested = 0
-        self._counts = np.zeros(_DECADES * _BINS_PER_DECADE + 1, np.int64)
+        self._counts = np.zeros((2, _DECADES * _BINS_PER_DECADE + 1), np.int64)
 
-    def add(self, tested: int, p_values: Floats) -> None:
-        """Count ``tested`` hypotheses, of which those with a small p-value are given."""
+    def add(self, tested: int, p_values: Floats, positive: Signs) -> None:
+        """Count ``tested`` pairs, of which those with a small two-sided p-value are given, with their signs."""
         self.tested += tested
-        self._counts += np.bincount(_bins(p_values), minlength=len(self._counts))
+        for sign, counts in enumerate(self._counts):
+            counts += np.bincount(_bins(_one_sided(p_values[positive == sign])), minlength=len(counts))
 
-    def adjusted(self, p_values: Floats) -> Floats:
-        """The smallest false discovery rate at which each hypothesis would be among the discoveries."""
-        upper_end = 10.0 ** (-np.arange(len(self._counts)) / _BINS_PER_DECADE)
-        at_most = self._counts[::-1].cumsum()[::-1]
+    def adjusted(self, p_values: Floats, positive: Signs) -> Floats:
+        """The smallest false discovery rate at which each pair would be among the discoveries of its sign."""
+        upper_end = 10.0 ** (-np.arange(self._counts.shape[1]) / _BINS_PER_DECADE)
+        at_most = self._counts[:, ::-1].cumsum(axis=1)[:, ::-1]
         rate = np.where(at_most > 0, self.tested * upper_end / np.maximum(at_most, 1), np.inf)
-        smallest = np.minimum(1.0, np.minimum.accumulate(rate))
-        return np.asarray(smallest[_bins(p_values)])
+        smallest = np.minimum(1.0, np.minimum.accumulate(rate, axis=1))
+        return np.asarray(smallest[positive.astype(np.intp), _bins(_one_sided(p_values))])
+
+
+def _one_sided(p_values: Floats) -> Floats:
+    """Of the sign that was found; where twice the tail was cut at 1, no less than the tail."""
+    return np.where(p_values < 1, p_values / 2, 1.0)
 
 
 def _bins(p_values: Floats) -> NDArray[np.intp]:

@@ -22,7 +22,7 @@ from memexp.analysis.products import Trials
 from memexp.errors import StoreError
 from memexp.store.paths import RunPaths
 
-ESTIMATES_SCHEMA = 2
+ESTIMATES_SCHEMA = 3
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Selection:
         Beside the pairs that pass: the so many most positive and most negative pairs of each test
         example and of each training example.
     fdr
-        Pairs pass only if they are discoveries at this false discovery rate; None asks nothing.
+        Pairs pass only if they are discoveries of their sign at this false discovery rate; None asks nothing.
     """
 
     memorization: float = 0.25
@@ -69,8 +69,8 @@ class Pairs:
     influence, influence_se, influence_low, influence_high : float32
         Estimate, standard error, 95% interval of each pair by itself.
     p_value, fdr : float64
-        Of the permutation test of no influence, and adjusted over all pairs that were looked at: the
-        false discovery rate at which the pair would be a discovery.
+        Of the two-sided permutation test of no influence, and adjusted over all pairs that were looked at:
+        the false discovery rate at which the pair would be a discovery among those of its sign.
     in_count, out_count, in_correct, out_correct : int32
         Trials with and without the training example, and how many of those got the test example right.
     selected : bool
@@ -108,6 +108,7 @@ class Seen(NamedTuple):
 
     tested: int
     p_values: NDArray[np.float64]
+    positive: NDArray[np.bool_]
     passing: Candidates
     by_test: Candidates
     by_train: Candidates
@@ -147,7 +148,7 @@ class Search:
 
     def keep(self, seen: Seen) -> None:
         """Join what one tile gave to what earlier ones gave."""
-        self.discoveries.add(seen.tested, seen.p_values)
+        self.discoveries.add(seen.tested, seen.p_values, seen.positive)
         # The false discovery rates are known only at the end, so until then nothing may be dropped for being weak.
         self.passing = join([self.passing, seen.passing]).first(None if self.selection.fdr else self.selection.most)
         self.by_test = best_joined(self.by_test, seen.by_test, self.selection.strongest, axis=1)
@@ -155,8 +156,8 @@ class Search:
 
     def _hypotheses(
         self, value: NDArray[np.float32], tests: NDArray[np.intp], trains: NDArray[np.intp]
-    ) -> tuple[int, NDArray[np.float64]]:
-        """How many pairs are tested, and the p-values of those far enough from 0."""
+    ) -> tuple[int, NDArray[np.float64], NDArray[np.bool_]]:
+        """How many pairs are tested, and p-values and signs of those far enough from 0."""
         correct, count, total = self.trials.correct[tests], self.trials.in_count[trains], self.trials.n_trials
         with np.errstate(divide="ignore", invalid="ignore"):
             se_test = np.sqrt(correct * (total - correct) / max(1, total - 1)).astype(np.float32)
@@ -165,7 +166,8 @@ class Search:
         far &= value != 0  # a test example that is always right has no error and no influence
         rows, columns = np.nonzero(far)
         tested = int(((count > 0) & (count < total)).sum()) * len(tests)
-        return tested, self._p_values(Candidates(trains[columns], tests[rows], value[rows, columns]))
+        pairs = Candidates(trains[columns], tests[rows], value[rows, columns])
+        return tested, self._p_values(pairs), pairs.value > 0
 
     def _p_values(self, pairs: Candidates) -> NDArray[np.float64]:
         return permutation_p_values(
@@ -206,7 +208,7 @@ class Search:
             influence_low=low.astype(np.float32),
             influence_high=high.astype(np.float32),
             p_value=p_value,
-            fdr=self.discoveries.adjusted(p_value),
+            fdr=self.discoveries.adjusted(p_value, kept.value > 0),
             in_count=in_count.astype(np.int32),
             out_count=out_count.astype(np.int32),
             in_correct=in_correct.astype(np.int32),
