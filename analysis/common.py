@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from memexp.analysis.estimates import Estimates, estimate, is_current, open_estimates
+from memexp.analysis.estimates import Estimates, chosen_selection, estimate, is_current, open_estimates
 from memexp.analysis.merged import Merged, open_merged
-from memexp.analysis.pairs import Selection
 from memexp.run import Run, open_run
 
 
@@ -49,7 +49,11 @@ def read(root: Path, options: argparse.Namespace) -> tuple[Run, Merged, Estimate
     merged = open_merged(run.paths)
     if not options.incomplete:
         run.require_complete(merged.n_missing)
-    return run, merged, open_estimates(run.paths) if is_current(run.paths, merged) else estimate(merged, Selection())
+    current = is_current(run.paths, merged)
+    estimates = open_estimates(run.paths) if current else estimate(merged, chosen_selection(run.paths))
+    if cut := estimates.cut():
+        print(f"{root}: {cut}", file=sys.stderr)
+    return run, merged, estimates
 
 
 def save(figure: Figure, path: Path) -> None:

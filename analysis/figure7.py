@@ -28,7 +28,7 @@ def main() -> None:
     grid = figure.subplots(2, 2, sharex="row")
     rows: list[tuple[object, ...]] = []
     for other in options.others:
-        found = compare(reference, side_of_run(read(other, options)[1], selection), selection)
+        found = compare(reference, side_of_run(read(other, options)[1], selection))
         for line, quantity in zip(grid, ("memorization", "influence"), strict=True):
             curves = getattr(found, quantity)
             if curves is None:

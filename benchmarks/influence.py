@@ -127,7 +127,7 @@ def same_class(folder: Path, size: dict[str, int]) -> dict[str, float]:
     start = time.perf_counter()
     trials = load(folder, size)
     memorization = np.ones(size["train"], np.float32)
-    pairs, tested = select_pairs(trials, labels, memorization, Selection(influence=0.1), memory_gb=0.5)
+    pairs, tested, _ = select_pairs(trials, labels, memorization, Selection(influence=0.1), memory_gb=0.5)
     return {"seconds": time.perf_counter() - start, "tested": tested, "found": len(pairs)}
 
 

@@ -41,31 +41,41 @@ def merge(runs: Several) -> None:
 
 def estimate(
     run: RunPath,
-    memorization: Annotated[float, typer.Option(help="Pairs: least memorization of the training example.")] = 0.25,
-    influence: Annotated[float, typer.Option(help="Pairs: least influence.")] = 0.15,
-    most: Annotated[int, typer.Option(min=1, help="Pairs: keep so many of the strongest.")] = 100_000,
-    all_classes: Annotated[bool, typer.Option("--all-classes", help="Pairs of different classes too.")] = False,
+    memorization: Annotated[
+        float | None, typer.Option(help="Pairs: least memorization of the training example. [default: 0.25]")
+    ] = None,
+    influence: Annotated[float | None, typer.Option(help="Pairs: least influence. [default: 0.15]")] = None,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="Pairs: keep so many of the strongest. [default: 100000]")
+    ] = None,
+    all_classes: Annotated[
+        bool | None, typer.Option("--all-classes/--one-class", help="Pairs of different classes too.")
+    ] = None,
     strongest: Annotated[
-        int, typer.Option(min=0, help="Also the K most positive and negative pairs of each example.")
-    ] = 0,
+        int | None, typer.Option(min=0, help="Also the K most positive and negative pairs of each example.")
+    ] = None,
     fdr: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Pairs: only discoveries at this false discovery rate.")
+        float | None, typer.Option(min=0, max=1, help="Pairs: only discoveries at this false discovery rate; 1: all.")
     ] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Also write the whole influence matrix.")] = False,
     memory_gb: Annotated[float, typer.Option(min=0.01, help="Memory for parts of the influence matrix.")] = 1.0,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to multiply.")] = "cpu",
 ) -> None:
-    """Estimate memorization and high-influence pairs into estimates.zarr."""
+    """Estimate memorization and high-influence pairs into estimates.zarr.
+
+    What is not said about pairs stays as it was in the run's last estimate.
+    """
     from memexp.analysis import estimates as store
-    from memexp.analysis.pairs import Selection
     from memexp.run import open_run
 
     if device == "cuda":
         from memexp.models import require_gpu
 
         require_gpu()
-    selection = Selection(memorization, influence, most, all_classes, strongest, fdr)
     opened = open_run(run)
+    given = {"memorization": memorization, "influence": influence, "most": most}
+    given |= {"all_classes": all_classes, "strongest": strongest, "fdr": fdr}
+    selection = store.chosen_selection(opened.paths).changed(**given)
     if opened.spec.subsets.design == "remove":
         remark("the subsets of this run were chosen, not drawn: differences are no estimates of memorization")
     found = _merged(opened)
@@ -146,7 +156,7 @@ def _compare(first: Path, second: Path | None, selection: Selection, deals: int,
 
     found = compared(first, second, selection, deals)
     out.print(f"{found.names[0]} against {found.names[1]}", markup=False, soft_wrap=True)
-    for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
+    for name, curves in (("memorization", found.memorization), (f"influence ({found.selection})", found.influence)):
         out.print(f"\n{name}" + ("" if curves else ": no pair is selected"), markup=False)
         if curves:
             table(curves, lambda line: out.print(line, markup=False, soft_wrap=True))
@@ -173,7 +183,13 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
         a, b = (sides.side_of_run(each, selection) for each in (merged, _merged(other)))
     else:
         a, b = sides.side_of_run(merged, selection), sides.side_of_file(second, selection)
-    return agreement(a, b, selection, deals)
+    found = agreement(a, b, deals)
+    if found.selection != selection:
+        remark(
+            f"the pairs in {second} go down to memorization {found.selection.memorization:.4g} and influence "
+            f"{found.selection.influence:.4g} only; of weaker ones they tell nothing, so none is compared"
+        )
+    return found
 
 
 def export(
@@ -194,13 +210,16 @@ def export(
 def estimates_of(run: Run) -> tuple[Merged, Estimates]:
     """Merge and estimate where the files are not up to date."""
     from memexp.analysis import estimates as store
-    from memexp.analysis.pairs import Selection
 
     merged = _merged(run)
     if store.is_current(run.paths, merged):
-        return merged, store.open_estimates(run.paths)
-    with progress("estimating", 1, "parts") as tell:
-        return merged, store.estimate(merged, Selection(), tell=tell)
+        found = store.open_estimates(run.paths)
+    else:
+        with progress("estimating", 1, "parts") as tell:
+            found = store.estimate(merged, store.chosen_selection(run.paths), tell=tell)
+    if cut := found.cut():
+        remark(cut)
+    return merged, found
 
 
 def _merged(run: Run) -> Merged:
@@ -231,6 +250,7 @@ def summarize(merged: Merged, estimates: Estimates) -> None:
 
 
 def _pairs_in_words(estimates: Estimates) -> list[tuple[str, str]]:
+    from memexp.analysis.pairs import Selection
     from memexp.analysis.paper import pair_facts
 
     passing = estimates.pairs.passing()
@@ -241,4 +261,8 @@ def _pairs_in_words(estimates: Estimates) -> list[tuple[str, str]]:
     if facts.pairs:
         influenced = f"{facts.unique_trains:,} training examples influence {facts.unique_tests:,} test examples"
         rows.append(("", f"{influenced}, {facts.single_influencers:,} of which have one influencer only"))
+    if str(estimates.selection) != str(Selection()):
+        rows.append(("", f"selected by: {estimates.selection}"))
+    if cut := estimates.cut():
+        rows.append(("", cut))
     return rows

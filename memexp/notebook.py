@@ -83,11 +83,10 @@ class RunView:
     def estimates(self) -> Estimates:
         """Memorization (``.scores``) and high-influence pairs (``.pairs``)."""
         from memexp.analysis import estimates as store
-        from memexp.analysis.pairs import Selection
 
         if store.is_current(self.run.paths, self.merged):
             return store.open_estimates(self.run.paths)
-        return store.estimate(self.merged, Selection())
+        return store.estimate(self.merged, store.chosen_selection(self.run.paths))
 
     @property
     def memorization(self) -> NDArray[np.float32]:
@@ -241,10 +240,11 @@ class RunView:
         values = found.scores.memorization
         if np.isnan(values).all():
             return "undefined: no example is in for some trials and out for others"
+        cut = found.cut()
         return (
             f"mean {np.nanmean(values):.4f}, {int((values >= 0.25).sum()):,} examples at 0.25 or more, median standard "
             f"error {np.nanmedian(found.scores.memorization_se):.3f} ({found.n_trials:,} trials); "
-            f"{int(found.pairs.selected.sum()):,} pairs of high influence"
+            f"{int(found.pairs.selected.sum()):,} pairs of high influence" + (f" ({cut})" if cut else "")
         )
 
 

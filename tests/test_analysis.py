@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,8 @@ def test_estimates_equal_the_brute_force_loop_bit_for_bit(
     ]
     found = estimates.pairs
     assert list(zip(-found.influence, found.train, found.test, strict=True)) == sorted(wanted)[:37]
+    assert estimates.passed == len(wanted)
+    assert (estimates.cut() is None) == (len(wanted) <= 37)
     assert_same_estimates(open_estimates(paths), estimates)
 
 
@@ -150,9 +153,9 @@ def test_tiles_side_by_side_on_threads_give_the_same(monkeypatch: pytest.MonkeyP
     trials = packed(bits["test_correct"].T, bits["mask"].T)
     memorization, labels = np.ones(90, np.float32), (np.arange(40) % 2, np.arange(90) % 2)
     selection = Selection(influence=0.05, strongest=2, all_classes=True)
-    alone, _ = select_pairs(trials, labels, memorization, selection, memory_gb=1e-5)
+    alone = select_pairs(trials, labels, memorization, selection, memory_gb=1e-5).pairs
     torch.set_num_threads(4)  # the fixture sets it back to 1 for the next test
-    together, _ = select_pairs(trials, labels, memorization, selection, memory_gb=1e-5)
+    together = select_pairs(trials, labels, memorization, selection, memory_gb=1e-5).pairs
     assert len(alone) > 100
     for field in fields(alone):
         np.testing.assert_array_equal(getattr(alone, field.name), getattr(together, field.name))
@@ -193,9 +196,9 @@ def test_what_was_never_in_or_never_out_is_nan_and_never_selected() -> None:
     assert np.isnan(estimate_.low[:2]).all()
     helped = packed(np.array([[1, 1, 0, 0]], bool), mask)
     memorization = np.array([np.nan, np.nan, 1], np.float32)
-    pairs, tested = select_pairs(helped, (np.zeros(1, int), np.zeros(3, int)), memorization, Selection())
+    pairs, tested, passed = select_pairs(helped, (np.zeros(1, int), np.zeros(3, int)), memorization, Selection())
     assert pairs.train.tolist() == [2]
-    assert tested == 1
+    assert (tested, passed) == (1, 1)
 
 
 def test_failed_and_missing_trials_do_not_count(tmp_path: Path) -> None:
@@ -238,6 +241,35 @@ def test_estimates_are_made_again_when_trials_arrive_or_files_break(run_copy: Ru
     (run_copy.paths.estimates / "memorization/c/0").write_bytes(b"cut")
     with pytest.raises(StoreError, match="run `memexp estimate"):
         open_estimates(run_copy.paths)
+
+
+def test_what_was_selected_once_is_selected_again_until_the_user_chooses_otherwise(
+    memexp: Callable[..., Any], run_copy: Run
+) -> None:
+    root = run_copy.paths.root
+    chosen = ("--influence", 0.05, "--memorization", 0.1, "--all-classes", "--most", 30, "--fdr", 0.9, "--dense")
+    assert memexp("estimate", root, *chosen).returncode == 0
+    first = open_estimates(run_copy.paths)
+    assert first.selection == Selection(0.1, 0.05, 30, all_classes=True, fdr=0.9)
+    group = zarr.open_group(run_copy.paths.estimates, mode="r+")
+    dense = np.asarray(group["influence"])
+    again = memexp("estimate", root)
+    assert_same_estimates(open_estimates(run_copy.paths), first)
+    np.testing.assert_array_equal(np.asarray(zarr.open_group(run_copy.paths.estimates)["influence"]), dense)
+    words = "selected by: all classes, memorization >= 0.1, influence >= 0.05, false discovery rate <= 0.9"
+    assert words in again.stderr
+    assert f"only the strongest 30 of {first.passed:,} pairs" in again.stderr
+    assert first.passed > 30
+    # Estimates of other trials, of another version: as `report` and the follow-up job meet them.
+    zarr.open_group(run_copy.paths.estimates, mode="r+").attrs["memexp_estimates_schema"] = 1
+    run_copy.store(writable=True).forget_block(3)
+    reported = memexp("report", root)
+    assert f"memexp estimate --most {open_estimates(run_copy.paths).passed}" in reported.stderr
+    assert "They were cut: only the strongest 30 of" in run_copy.paths.report.read_text()
+    assert open_estimates(run_copy.paths).selection == first.selection
+    other = memexp("estimate", root, "--one-class", "--fdr", 1, "--most", 100_000)
+    assert open_estimates(run_copy.paths).selection == Selection(0.1, 0.05)
+    assert "only the strongest" not in other.stderr
 
 
 def test_flipped_labels_are_the_memorized_ones(run_copy: Run) -> None:

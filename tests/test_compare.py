@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from memexp.analysis.agreement import Accuracies, agree, agree_by_binomials, rank_correlation
+from memexp.analysis.agreement import Accuracies, agree, agree_by_binomials
 from memexp.analysis.compare import MEMORIZATION_THRESHOLDS, Comparison, compare, table
 from memexp.analysis.figures import save_comparison
 from memexp.analysis.merged import merge
@@ -51,7 +51,7 @@ def test_two_runs_agree_as_a_loop_over_the_trials_says(seed: int, tmp_path: Path
         for name, each in zip("ab", trials, strict=True)
     ]
     sides = [side_of_run(merge(paths), LOOSE) for paths in stores]
-    found = compare(*sides, LOOSE, deals=0)
+    found = compare(*sides, deals=0)
     mem = [
         [brute_force(each["mask"][:, [i]], each["train_correct"][:, [i]])[0, 0] for i in range(17)] for each in trials
     ]
@@ -60,27 +60,31 @@ def test_two_runs_agree_as_a_loop_over_the_trials_says(seed: int, tmp_path: Path
     expected = loop([(a, b) for a, b in zip(*mem, strict=True) if not np.isnan(a + b)], MEMORIZATION_THRESHOLDS)
     np.testing.assert_allclose(rows(found.memorization.found), expected, rtol=1e-6)
     pairs = [
-        (infl[0][j, i], infl[1][j, i])
+        [(v[j, i], m[i] >= 0.2 and v[j, i] >= np.float32(0.1)) for m, v in zip(mem, infl, strict=True)]
         for i in range(17)
         for j in range(8)
-        if labels[0][i] == labels[1][j]
-        and not np.isnan(infl[0][j, i] + infl[1][j, i])
-        and any(m[i] >= 0.2 and v[j, i] >= np.float32(0.1) for m, v in zip(mem, infl, strict=True))
+        if labels[0][i] == labels[1][j] and not np.isnan(infl[0][j, i] + infl[1][j, i])
     ]
+    pairs = [(a, b) for a, b in pairs if a[1] or b[1]]
+    values, able = ([tuple(each[k] for each in pair) for pair in pairs] for k in (0, 1))
     assert found.influence is not None
     assert found.influence.found.threshold[0] == 0.1
-    np.testing.assert_allclose(rows(found.influence.found), loop(pairs, found.influence.found.threshold), rtol=1e-6)
+    expected = loop(values, found.influence.found.threshold, able)
+    np.testing.assert_allclose(rows(found.influence.found), expected, rtol=1e-6)
+    for side, count in zip(sides, (found.influence.found.first, found.influence.found.second), strict=True):
+        assert len(side.pairs[0]) >= count[0]  # fewer only by pairs that are NaN on the other side
 
 
 def rows(found: Any) -> list[tuple[float, ...]]:
     return list(zip(found.jaccard, found.mean_difference, found.first, found.second, strict=True))
 
 
-def loop(values: list[tuple[float, float]], thresholds: Any) -> list[tuple[float, ...]]:
+def loop(values: list[Any], thresholds: Any, able: Any = None) -> list[tuple[float, ...]]:
+    """``able``: whether each side may select each, by its place."""
     result = []
+    able = able or [(True, True)] * len(values)
     for t in np.float32(thresholds):
-        a = {k for k, (value, _) in enumerate(values) if np.float32(value) >= t}
-        b = {k for k, (_, value) in enumerate(values) if np.float32(value) >= t}
+        a, b = ({k for k, v in enumerate(values) if able[k][side] and np.float32(v[side]) >= t} for side in (0, 1))
         apart = [abs(values[k][0] - values[k][1]) for k in a | b]
         result.append(
             (len(a & b) / len(a | b), sum(apart) / len(apart), len(a), len(b)) if apart else (np.nan, np.nan, 0, 0)
@@ -93,8 +97,12 @@ def test_what_is_only_known_to_be_below_counts_for_the_sets_and_not_for_the_diff
     np.testing.assert_allclose(found.jaccard, [2 / 3, 0])
     np.testing.assert_allclose(found.mean_difference, [0.05, 0.1], atol=1e-7)
     assert found.first.tolist() == [3, 2]
-    assert rank_correlation(np.array([1.0, 2, 9]), np.array([5.0, 7, -np.inf])) == pytest.approx(1)
-    assert np.isnan(rank_correlation(np.ones(3), np.arange(3.0)))
+    assert found.known == 2
+    ranks = agree(np.array([1.0, 2, 9, np.nan]), np.array([5.0, 7, -np.inf, 0]), np.array([0.5]))
+    assert ranks.rank_correlation == pytest.approx(1)
+    assert np.isnan(agree(np.ones(3), np.arange(3.0), np.array([0.5])).rank_correlation)
+    tied = agree(np.array([0.9 - 0.6, 0.6 - 0.3, 0.1]), np.array([0.3, 0.3, 0.5]), np.array([0.5]))
+    assert tied.rank_correlation == pytest.approx(-1)  # both are 3 of 10 more
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))
@@ -124,7 +132,7 @@ def test_chance_is_what_equal_runs_show_on_average() -> None:
         draws = np.random.default_rng(seed)
         p_out = draws.beta(0.7, 0.4, 400)
         one, equal = (simulated(np.full(400, 0.98), p_out, 200, draws) for _ in range(2))
-        found = compare(one, equal, Selection())
+        found = compare(one, equal)
         mem, infl = found.memorization, found.influence
         assert mem is not None
         assert infl is not None
@@ -147,7 +155,7 @@ def test_another_learner_falls_short_of_chance() -> None:
     p_in, p_out = np.full(400, 0.98), draws.beta(0.7, 0.4, 400)
     one = simulated(p_in, p_out, 200, draws)
     other = simulated(p_in, np.clip(p_out + draws.normal(0, 0.2, 400), 0, 1), 200, draws)
-    found = compare(one, other, Selection()).memorization
+    found = compare(one, other).memorization
     assert found is not None
     assert found.by_chance is not None
     assert (found.found.mean_difference > 1.5 * found.by_chance.mean_difference).all()
@@ -177,9 +185,9 @@ def test_halves_are_compared_and_too_few_trials_refused(run_copy: Run, tmp_path:
         first.outcomes.accuracies().in_count + second.outcomes.accuracies().in_count,
         np.unpackbits(whole.packed("mask"), axis=1).sum(1),
     )
-    found = compare(first, second, Selection())
+    found = compare(first, second)
     assert found.memorization is not None
-    assert found.memorization.rank_correlation > 0.2
+    assert found.memorization.found.rank_correlation > 0.2
     lines: list[str] = []
     table(found.memorization, lines.append)
     assert len(lines) == 2 + len(MEMORIZATION_THRESHOLDS) + 1
@@ -208,7 +216,7 @@ def test_a_run_agrees_with_its_own_published_values(run_copy: Run, tmp_path: Pat
             **{key: file[key] for key in file.files if key not in ("tr_idx", "tt_idx", "infl", "mem")},
         )
     for name in ("whole", "pairs", "matrices"):
-        found = compare(side, side_of_file(tmp_path / f"{name}.npz", Selection()), Selection())
+        found = compare(side, side_of_file(tmp_path / f"{name}.npz", Selection()))
         assert (found.memorization is None) == (name == "pairs")
         assert found.influence is not None
         for curves in (found.memorization, found.influence):
@@ -222,7 +230,31 @@ def test_a_run_agrees_with_its_own_published_values(run_copy: Run, tmp_path: Pat
     with pytest.raises(InputError, match="give --figure a path that ends in .svg"):
         save_comparison(found, tmp_path / "figure.nonsense")
     with pytest.raises(InputError, match="nothing in common to draw"):
-        save_comparison(Comparison(("a", "b"), None, None), tmp_path / "figure.svg")
+        save_comparison(Comparison(("a", "b"), None, None, Selection()), tmp_path / "figure.svg")
+
+
+def test_pairs_that_a_list_does_not_reach_are_not_compared(
+    memexp: Callable[..., Any], run_copy: Run, tmp_path: Path
+) -> None:
+    """The run's own pairs, cut to the 10 strongest or selected by stricter thresholds: it agrees with itself."""
+    loose = Selection(memorization=0.1, influence=0.1)
+    side = side_of_run(merge(run_copy.paths), loose)
+    with np.load(published(run_copy, tmp_path / "whole.npz")) as file:
+        columns = {key: file[key] for key in ("tr_idx", "tt_idx", "infl", "mem")}
+    assert (np.diff(columns["infl"]) <= 0).all()
+    for name, rows in (("cut", slice(10)), ("strict", (columns["infl"] >= 0.3) & (columns["mem"] >= 0.5))):
+        np.savez(tmp_path / f"{name}.npz", **{key: values[rows] for key, values in columns.items()})
+        other = side_of_file(tmp_path / f"{name}.npz", loose)
+        found = compare(side, other)
+        assert found.selection.influence == columns["infl"][rows].min()
+        assert found.selection.memorization == columns["mem"][rows].min()
+        assert found.influence is not None
+        assert found.influence.found.jaccard[0] == 1
+        assert found.influence.found.first[0] == found.influence.found.second[0] == len(other.pairs[0])
+        assert len(other.pairs[0]) >= 5
+    done = memexp("compare", run_copy.paths.root, "cut.npz")
+    assert "influence (one class, memorization >= 0." in done.stdout
+    assert "the pairs in cut.npz go down to memorization" in done.stderr
 
 
 def test_examples_in_another_order_are_refused(run_copy: Run, tmp_path: Path) -> None:
@@ -231,22 +263,22 @@ def test_examples_in_another_order_are_refused(run_copy: Run, tmp_path: Path) ->
     labels = merged.examples["train_label"]
     swapped = published(run_copy, tmp_path / "swapped.npz", tr_labels=np.roll(labels, 1))
     with pytest.raises(InputError, match="training labels of .* differ in .* places, first at index .* another order"):
-        compare(side, side_of_file(swapped, Selection()), Selection())
+        compare(side, side_of_file(swapped, Selection()))
     shorter = published(run_copy, tmp_path / "shorter.npz", tt_labels=np.zeros(99, int))
     with pytest.raises(InputError, match="has 100 test examples, .*shorter.npz 99"):
-        compare(side, side_of_file(shorter, Selection()), Selection())
+        compare(side, side_of_file(shorter, Selection()))
     bare = {"tr_mem": np.zeros(299)}
     np.savez(tmp_path / "bare.npz", **bare)
     with pytest.raises(InputError, match="has 300 training examples, .*bare.npz 299"):
-        compare(side, side_of_file(tmp_path / "bare.npz", Selection()), Selection())
+        compare(side, side_of_file(tmp_path / "bare.npz", Selection()))
     pair = {"tr_idx": [int(np.flatnonzero(labels == 3)[0])], "infl": [0.4], "mem": [0.9]}
     tests = np.flatnonzero(merged.examples["test_label"] == 4)
     np.savez(tmp_path / "pairs.npz", **pair, tt_idx=tests[:1])
     with pytest.raises(InputError, match="1 of the 1 pairs .* different labels .*\\(3\\) and test example .* \\(4\\)"):
-        compare(side, side_of_file(tmp_path / "pairs.npz", Selection()), Selection())
+        compare(side, side_of_file(tmp_path / "pairs.npz", Selection()))
     np.savez(tmp_path / "pairs.npz", **pair, tt_idx=[100])
     with pytest.raises(InputError, match="names test example 100, but .* has only 100"):
-        compare(side, side_of_file(tmp_path / "pairs.npz", Selection()), Selection())
+        compare(side, side_of_file(tmp_path / "pairs.npz", Selection()))
 
 
 def test_what_is_no_file_of_published_values_is_said(tmp_path: Path) -> None:
@@ -265,7 +297,7 @@ def test_the_command_prints_both_tables(memexp: Callable[..., Any], run_copy: Ru
     done = memexp("compare", run_copy.paths.root, "--figure", "figure.png", "--deals", 1)
     assert done.returncode == 0, done.stderr
     assert "memorization\n" in done.stdout
-    assert "influence\n" in done.stdout
+    assert "influence (one class, memorization >= 0.25, influence >= 0.15)\n" in done.stdout
     assert (tmp_path / "figure.png").stat().st_size > 10_000
     refused = memexp("compare", run_copy.paths.root, "absent.npz")
     assert refused.returncode == 2

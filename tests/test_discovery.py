@@ -75,7 +75,7 @@ def planted(draws: Any, effect: float, n_trials: int = 200) -> tuple[Any, Any]:
 
 def select(mask: Any, right: Any, selection: Selection) -> Pairs:
     labels = np.zeros(len(right), int), np.zeros(len(mask), int)
-    return select_pairs(packed(right, mask), labels, np.ones(len(mask), np.float32), selection)[0]
+    return select_pairs(packed(right, mask), labels, np.ones(len(mask), np.float32), selection).pairs
 
 
 def test_noise_alone_is_seldom_discovered_and_what_was_planted_is_found() -> None:

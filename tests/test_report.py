@@ -259,7 +259,7 @@ def made_up_report(tmp_path: Path, n: int) -> Path:
     low, value, high = scores[:3]
     memorization = Memorization(value, value / 9, low, high, scores[3], scores[4], counts, counts)
     empty = {each.name: np.empty(0, np.int64) for each in dataclasses.fields(Pairs)}
-    estimates = Estimates(memorization, Pairs(**empty), Selection(), 100, 0)  # type: ignore[arg-type]
+    estimates = Estimates(memorization, Pairs(**empty), Selection(), 100, 0, 0)  # type: ignore[arg-type]
     examples = {"train_index": np.arange(n), "train_label": random.integers(0, 10, n)}
     merged = SimpleNamespace(examples=examples | {"test_index": np.arange(1), "test_label": np.zeros(1, np.int64)})
     smooth = random.integers(0, 256, (n, 7, 7, 1), np.uint8).repeat(4, 1).repeat(4, 2)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Bits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Agreement:
         Mean absolute difference, over those selected by either whose values are both known.
     first, second
         How many each selects.
+    rank_correlation
+        Spearman's, of all whose values are both known, whatever the threshold.
+    known
+        How many these are.
     """
 
     threshold: Floats
@@ -35,6 +40,8 @@ class Agreement:
     mean_difference: Floats
     first: NDArray[np.int64]
     second: NDArray[np.int64]
+    rank_correlation: float
+    known: int
 
 
 @dataclass(frozen=True)
@@ -58,25 +65,29 @@ class Accuracies:
             return np.asarray(self.in_correct / self.in_count - self.out_correct / self.out_count)
 
 
-def agree(first: Floats, second: Floats, thresholds: Floats) -> Agreement:
+def agree(first: Floats, second: Floats, thresholds: Floats, able: tuple[Bits, Bits] | None = None) -> Agreement:
     """Compare two estimates of the same things, each of shape (P,).
 
+    ``able`` is what each may select, if not everything: other things than these values may count too.
     What is NaN in one of them is left out; -inf says that the value is below every threshold and not
     otherwise known. They are compared as float32, the precision in which estimates are stored.
     """
     defined = ~(np.isnan(first) | np.isnan(second))
     a, b = first[defined].astype(np.float32), second[defined].astype(np.float32)
+    able_a, able_b = (each[defined] for each in able) if able else (np.True_, np.True_)
     known = np.isfinite(a) & np.isfinite(b)
     apart = np.abs(np.where(known, a, 0) - np.where(known, b, 0))
     rows = []
     for threshold in thresholds:
-        in_a, in_b = a >= np.float32(threshold), b >= np.float32(threshold)
+        in_a, in_b = able_a & (a >= np.float32(threshold)), able_b & (b >= np.float32(threshold))
         either = in_a | in_b
         jaccard = (in_a & in_b).sum() / either.sum() if either.any() else np.nan
         mean = apart[either & known].mean(dtype=np.float64) if (either & known).any() else np.nan
         rows.append((jaccard, mean, in_a.sum(), in_b.sum()))
     jaccards, means, n_first, n_second = (np.array(column) for column in zip(*rows, strict=True))
-    return Agreement(np.asarray(thresholds), jaccards, means, n_first.astype(np.int64), n_second.astype(np.int64))
+    counts = n_first.astype(np.int64), n_second.astype(np.int64)
+    ranks = rank_correlation(a[known], b[known])
+    return Agreement(np.asarray(thresholds), jaccards, means, *counts, ranks, int(known.sum()))
 
 
 def mean_agreement(found: list[Agreement]) -> Agreement:
@@ -87,6 +98,8 @@ def mean_agreement(found: list[Agreement]) -> Agreement:
         np.mean([one.mean_difference for one in found], axis=0),
         np.rint(np.mean([one.first for one in found], axis=0)).astype(np.int64),
         np.rint(np.mean([one.second for one in found], axis=0)).astype(np.int64),
+        float(np.mean([one.rank_correlation for one in found])),
+        round(np.mean([one.known for one in found])),
     )
 
 
@@ -117,12 +130,13 @@ def draw_accuracies(
     return Accuracies(random.binomial(in_count, p_in), in_count, random.binomial(out_count, p_out), out_count)
 
 
-def rank_correlation(first: Floats, second: Floats) -> float:
-    """Spearman's: the correlation of the ranks, ties sharing their mean rank; NaN where it has none."""
+def rank_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Spearman's: the correlation of the ranks, ties sharing their mean rank; NaN where it has none.
+
+    Of float32, in which differences of the same fractions are equal.
+    """
     from scipy.stats import spearmanr
 
-    known = np.isfinite(first) & np.isfinite(second)
-    a, b = first[known], second[known]
-    if len(a) < 2 or a.min() == a.max() or b.min() == b.max():
+    if len(first) < 2 or first.min() == first.max() or second.min() == second.max():
         return np.nan
-    return float(spearmanr(a, b).statistic)
+    return float(spearmanr(first, second).statistic)

@@ -9,14 +9,14 @@ import numpy as np
 
 from memexp.analysis.agreement import (
     Agreement,
+    Bits,
     Floats,
     agree,
     agree_by_binomials,
     mean_agreement,
-    rank_correlation,
 )
 from memexp.analysis.pairs import Selection
-from memexp.analysis.sides import Side, deal, side_of_outcomes
+from memexp.analysis.sides import Indices, Side, deal, side_of_outcomes
 from memexp.errors import InputError
 
 MEMORIZATION_THRESHOLDS = np.array([0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -39,8 +39,6 @@ class Curves:
         What binomial noise around the accuracies of both together gives; only for memorization.
     first, second
         The values compared, shape (P,); see :func:`memexp.analysis.agreement.agree`.
-    rank_correlation
-        Spearman's.
     """
 
     found: Agreement
@@ -48,25 +46,28 @@ class Curves:
     by_binomials: Agreement | None
     first: Floats
     second: Floats
-    rank_correlation: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Agreement of memorization and of influence; None where one side does not have it."""
+    """Agreement of memorization and of influence; None where one side does not have it.
+
+    ``selection``: the rule by which the pairs of both were selected.
+    """
 
     names: tuple[str, str]
     memorization: Curves | None
     influence: Curves | None
+    selection: Selection
 
 
-def compare(first: Side, second: Side, selection: Selection, deals: int = DEALS, seed: int = 0) -> Comparison:
+def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Comparison:
     """Agreement of two sides over thresholds.
+
+    Pairs are compared by the stricter rule of both sides: about weaker ones, one of them tells nothing.
 
     Parameters
     ----------
-    selection
-        The rule by which both sides' pairs were selected.
     deals
         How often the trials are dealt anew, to see what chance gives.
 
@@ -76,15 +77,19 @@ def compare(first: Side, second: Side, selection: Selection, deals: int = DEALS,
         If their examples are not the same, in the same order, as far as labels tell.
     """
     require_same_examples(first, second)
+    selection = first.selection.stricter(second.selection)
+    first, second = (side.narrowed(selection) for side in (first, second))
     chance = _by_chance(first, second, selection, deals, seed)
     memorization = None
     if first.memorization is not None and second.memorization is not None:
         values = first.memorization, second.memorization
-        memorization = _curves(*values, MEMORIZATION_THRESHOLDS, chance[0], _binomials(first, second))
+        found = agree(*values, MEMORIZATION_THRESHOLDS)
+        memorization = Curves(found, chance[0], _binomials(first, second), *values)
     influence = None
     if len(first.pairs[0]) + len(second.pairs[0]):
-        influence = _curves(*_influences(first, second), _influence_thresholds(selection), chance[1], None)
-    return Comparison((first.name, second.name), memorization, influence)
+        values = _influences(first, second)
+        influence = Curves(_agree_on_pairs(first, second, *values), chance[1], None, *values)
+    return Comparison((first.name, second.name), memorization, influence, selection)
 
 
 def require_same_examples(first: Side, second: Side) -> None:
@@ -147,8 +152,22 @@ def _influence_thresholds(selection: Selection) -> Floats:
 
 def _influences(first: Side, second: Side) -> tuple[Floats, Floats]:
     """Influence on both sides of the pairs that either selects."""
-    train, test = np.unique(np.concatenate([np.stack(first.pairs), np.stack(second.pairs)], axis=1), axis=1)
+    (train, test), _ = _either(first, second)
     return first.influence(train, test), second.influence(train, test)
+
+
+def _agree_on_pairs(first: Side, second: Side, a: Floats, b: Floats) -> Agreement:
+    """Agreement of the sets that each side selects, by memorization as well as by influence."""
+    return agree(a, b, _influence_thresholds(first.selection), _either(first, second)[1])
+
+
+def _either(first: Side, second: Side) -> tuple[Indices, tuple[Bits, Bits]]:
+    """The pairs that either side selects, shape (2, P), and which of them each does."""
+    both = np.concatenate([np.stack(first.pairs), np.stack(second.pairs)], axis=1)
+    pairs, place = np.unique(both, axis=1, return_inverse=True)
+    by_each = np.zeros((2, pairs.shape[1]), np.bool_)
+    by_each[np.repeat([0, 1], [len(first.pairs[0]), len(second.pairs[0])]), place.ravel()] = True
+    return pairs, (by_each[0], by_each[1])
 
 
 def _by_chance(
@@ -169,7 +188,7 @@ def _by_chance(
         assert one.memorization is not None
         assert other.memorization is not None
         found[0].append(agree(one.memorization, other.memorization, MEMORIZATION_THRESHOLDS))
-        found[1].append(agree(*_influences(one, other), _influence_thresholds(selection)))
+        found[1].append(_agree_on_pairs(one, other, *_influences(one, other)))
     return mean_agreement(found[0]), mean_agreement(found[1])
 
 
@@ -177,13 +196,6 @@ def _binomials(first: Side, second: Side) -> Agreement | None:
     if first.outcomes is None or second.outcomes is None:
         return None
     return agree_by_binomials(first.outcomes.accuracies(), second.outcomes.accuracies(), MEMORIZATION_THRESHOLDS)
-
-
-def _curves(
-    first: Floats, second: Floats, thresholds: Floats, chance: Agreement | None, binomials: Agreement | None
-) -> Curves:
-    found = agree(first, second, thresholds)
-    return Curves(found, chance, binomials, first, second, rank_correlation(first, second))
 
 
 def table(curves: Curves, say: Callable[[str], None]) -> None:
@@ -200,7 +212,8 @@ def table(curves: Curves, say: Callable[[str], None]) -> None:
             for name in ("jaccard", "mean_difference")
         )
         say(f"{threshold:9.2f}  {curves.found.first[k]:>7,} {curves.found.second[k]:>7,}  {jaccards}  {differences}")
-    say(f"rank correlation {_number(curves.rank_correlation)} over {len(curves.first):,}")
+    ranks = [_number(each.rank_correlation if each else None) for each in columns]
+    say(f"rank correlation {ranks[0]} (chance {ranks[1]}, binomial {ranks[2]}) over {curves.found.known:,}")
 
 
 def _number(value: float | None) -> str:

@@ -16,7 +16,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from memexp.analysis.counts import count_train
 from memexp.analysis.dense import write_dense
 from memexp.analysis.intervals import difference
-from memexp.analysis.merged import Merged, replace_store
+from memexp.analysis.merged import Merged, link, replace_store
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.products import Trials
 from memexp.errors import StoreError
@@ -57,6 +57,8 @@ class Estimates:
     ----------
     tested
         Pairs that were looked at: the family of the false discovery rates.
+    passed
+        Pairs that pass the selection's thresholds; more than are kept, where they were cut to the strongest.
     """
 
     scores: Memorization
@@ -64,6 +66,17 @@ class Estimates:
     selection: Selection
     n_trials: int
     tested: int
+    passed: int
+
+    def cut(self) -> str | None:
+        """That pairs were cut to the strongest, for whoever counts them; None if they are whole."""
+        kept = int(self.pairs.selected.sum())
+        if self.passed <= kept:
+            return None
+        return (
+            f"only the strongest {kept:,} of {self.passed:,} pairs of high influence are kept: counts of pairs and of "
+            f"the examples in them are of these alone; `memexp estimate --most {self.passed}` keeps all"
+        )
 
 
 def estimate_memorization(merged: Merged) -> Memorization:
@@ -97,7 +110,8 @@ def estimate(
     Parameters
     ----------
     dense
-        Write the whole influence matrix too; an interrupted one is finished.
+        Write the whole influence matrix too; an interrupted one is finished. One that was made from the same
+        trials stays in any case.
     tell
         Takes the share done.
     memory_gb
@@ -108,18 +122,20 @@ def estimate(
     scores = estimate_memorization(merged)
     trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials, device)
     labels = merged.examples["test_label"], merged.examples["train_label"]
-    pairs, tested = select_pairs(trials, labels, scores.memorization, selection, memory_gb, _half(tell, dense, 0.0))
-    estimates = Estimates(scores, pairs, selection, merged.n_trials, tested)
+    found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, _half(tell, dense, 0.0))
+    estimates = Estimates(scores, found.pairs, selection, merged.n_trials, found.tested, found.passed)
     final = merged.paths.estimates
     building = final.with_name(f".estimates.{uuid.uuid4().hex[:8]}.zarr")
     matrix = final.with_name(".influence.zarr")
     try:
         group = zarr.create_group(building, attributes=_attributes(merged, estimates))
         _write_arrays(group, scores, "train")
-        _write_arrays(group.create_group("pairs"), pairs, "pair")
+        _write_arrays(group.create_group("pairs"), found.pairs, "pair")
         if dense:
             write_dense(trials, matrix, merged.trials_digest, memory_gb, _half(tell, True, 0.5))
             matrix.rename(building / "influence")
+        elif is_current(merged.paths, merged) and (final / "influence").is_dir():
+            shutil.copytree(final / "influence", building / "influence", copy_function=link)
         replace_store(building, final)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -151,7 +167,20 @@ def open_estimates(paths: RunPaths) -> Estimates:
             f"{paths.estimates} is not readable ({error}); run `memexp estimate {paths.root}` to make it again"
         ) from error
     selection = Selection(**attributes["selection"])
-    return Estimates(scores, pairs, selection, int(attributes["trials"]), int(attributes["pairs_tested"]))
+    numbers = (int(attributes[name]) for name in ("trials", "pairs_tested", "pairs_passed"))
+    return Estimates(scores, pairs, selection, *numbers)
+
+
+def chosen_selection(paths: RunPaths) -> Selection:
+    """That of the run's last estimates, from whatever trials and version; the paper's rule where there are none.
+
+    What a user chose holds until they choose otherwise, also when trials that came later are estimated.
+    """
+    try:
+        kept: Any = zarr.open_group(paths.estimates, mode="r").attrs["selection"]
+        return Selection(**kept)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return Selection()
 
 
 def is_current(paths: RunPaths, merged: Merged) -> bool:
@@ -172,6 +201,7 @@ def _attributes(merged: Merged, estimates: Estimates) -> dict[str, Any]:
         "failed_trials_left_out": merged.n_failed,
         "selection": asdict(estimates.selection),
         "pairs_tested": estimates.tested,
+        "pairs_passed": estimates.passed,
         "median_se": _median(estimates.scores.memorization_se),
     }
 

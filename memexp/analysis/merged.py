@@ -87,7 +87,7 @@ def merge(paths: RunPaths, others: Sequence[RunPaths] = (), tell: Tell = lambda 
         if old is None:
             _create(building, sources[0])
         else:  # files are replaced, never changed, so the copy may share them with the store in use
-            shutil.copytree(old.paths.merged, building, copy_function=_link)
+            shutil.copytree(old.paths.merged, building, copy_function=link)
         group = zarr.open_group(building, mode="r+", use_consolidated=False)
         _append(group, Arrivals(sources, set() if old is None else old.names), tell)
         group.attrs.update(_attributes(sources))
@@ -212,7 +212,8 @@ def _reusable(paths: RunPaths, sources: list[Source]) -> Merged | None:
     return old if same and old.names <= done else None
 
 
-def _link(source: str, target: str) -> None:
+def link(source: str, target: str) -> None:
+    """Share a file that is never changed."""
     try:
         os.link(source, target)
     except OSError:  # a file system without hard links

@@ -8,7 +8,7 @@ kept does not depend on the tiles.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,13 +49,31 @@ class Selection:
     strongest: int = 0
     fdr: float | None = None
 
+    def changed(self, **given: Any) -> Selection:
+        """With the given values in place of its own; None keeps its own, a false discovery rate of 1 asks nothing."""
+        kept = replace(self, **{name: value for name, value in given.items() if value is not None})
+        return replace(kept, fdr=None) if kept.fdr == 1 else kept
+
+    def __str__(self) -> str:
+        classes = "all classes" if self.all_classes else "one class"
+        discoveries = "" if self.fdr is None else f", false discovery rate <= {self.fdr:g}"
+        return f"{classes}, memorization >= {self.memorization:.4g}, influence >= {self.influence:.4g}{discoveries}"
+
     def passes(self, memorization: NDArray[Any], influence: NDArray[Any]) -> NDArray[np.bool_]:
         """The rule on pairs of a class, given the training example's memorization: both of shape (P,).
 
-        Compared in the precision that they have, so that a value printed as the threshold passes.
+        Compared as float32, in which estimates are stored, so that a value printed as the threshold passes.
         """
-        least = (memorization.dtype.type(self.memorization), influence.dtype.type(self.influence))
-        return np.asarray((memorization >= least[0]) & (influence >= least[1]))
+        values = zip((memorization, influence), (self.memorization, self.influence), strict=True)
+        memorized, influential = (value.astype(np.float32) >= np.float32(least) for value, least in values)
+        return np.asarray(memorized & influential)
+
+    def stricter(self, other: Selection) -> Selection:
+        """The greater of the thresholds of both."""
+        memorization, influence = (
+            max(getattr(s, name) for s in (self, other)) for name in ("memorization", "influence")
+        )
+        return replace(self, memorization=memorization, influence=influence)
 
 
 @dataclass(frozen=True)
@@ -103,6 +121,24 @@ class Pairs:
         return self.take(self.selected)
 
 
+class Found(NamedTuple):
+    """What a search gives.
+
+    Attributes
+    ----------
+    pairs
+        The pairs kept.
+    tested
+        Pairs that were looked at: the family of the false discovery rates.
+    passed
+        Pairs that pass the thresholds, before they were cut to the strongest.
+    """
+
+    pairs: Pairs
+    tested: int
+    passed: int
+
+
 class Seen(NamedTuple):
     """What one tile gives to a search."""
 
@@ -133,6 +169,7 @@ class Search:
     passing: Candidates = field(default_factory=Candidates.none)
     by_test: Candidates = field(default_factory=Candidates.none)
     by_train: Candidates = field(default_factory=Candidates.none)
+    passed: int = 0
 
     def look_at(self, tile: Tile) -> Seen:
         """What is worth keeping of one tile; changes nothing, so that tiles can be looked at side by side."""
@@ -149,8 +186,10 @@ class Search:
     def keep(self, seen: Seen) -> None:
         """Join what one tile gave to what earlier ones gave."""
         self.discoveries.add(seen.tested, seen.p_values, seen.positive)
+        self.passed += len(seen.passing)
         # The false discovery rates are known only at the end, so until then nothing may be dropped for being weak.
-        self.passing = join([self.passing, seen.passing]).first(None if self.selection.fdr else self.selection.most)
+        most = self.selection.most if self.selection.fdr is None else None
+        self.passing = join([self.passing, seen.passing]).first(most)
         self.by_test = best_joined(self.by_test, seen.by_test, self.selection.strongest, axis=1)
         self.by_train = best_joined(self.by_train, seen.by_train, self.selection.strongest, axis=0)
 
@@ -182,17 +221,18 @@ class Search:
         exact = (pairs.value.astype(np.float64) * (count * (total - count)) + count * correct) / total
         return np.asarray(np.rint(exact), dtype=np.int64)
 
-    def result(self) -> Pairs:
+    def result(self) -> Found:
         """All pairs that were kept, strongest first, with their errors."""
         kept = join([self.passing, self.by_test, self.by_train]).unique()
         pairs = self._described(kept)
         passes = self.selection.passes(self.memorization[pairs.train], pairs.influence)
         if self.selection.fdr is not None:
             passes &= pairs.fdr <= self.selection.fdr
+            self.passed = int(passes.sum())
         passes &= passes.cumsum() <= self.selection.most
         listed = passes if not self.selection.strongest else passes | kept.among(self.by_test, self.by_train)
         pairs.selected[:] = passes
-        return pairs.take(listed)
+        return Found(pairs.take(listed), self.discoveries.tested, self.passed)
 
     def _described(self, kept: Candidates) -> Pairs:
         total = self.trials.n_trials
@@ -224,7 +264,7 @@ def select_pairs(
     selection: Selection,
     memory_gb: float = 1.0,
     tell: Tell = lambda _: None,
-) -> tuple[Pairs, int]:
+) -> Found:
     """Look at all pairs (of one class, if the selection says so) and keep the selected ones.
 
     Parameters
@@ -237,11 +277,6 @@ def select_pairs(
         Shape (N,); NaN is never selected.
     memory_gb
         What tiles may take.
-
-    Returns
-    -------
-    pairs, tested
-        The pairs kept, and how many were looked at.
     """
     search = Search(trials, memorization, selection)
     groups = list(_groups(labels, selection.all_classes))
@@ -252,7 +287,7 @@ def select_pairs(
         search.keep(seen)
         done += pairs_in_tile
         tell(done / area)
-    return search.result(), search.discoveries.tested
+    return search.result()
 
 
 def _groups(labels: tuple[Labels, Labels], all_classes: bool) -> Iterator[tuple[Index, Index]]:

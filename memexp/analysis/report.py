@@ -129,6 +129,7 @@ def _overview(source: Source) -> str:
         pair_rows=_pair_rows(source),
         n_pairs=len(source.estimates.pairs.passing()),
         selection=source.estimates.selection,
+        cut=source.estimates.cut(),
         flips=_flips(source),
         comparison=_comparison(source),
         removal=source.removal,
@@ -139,15 +140,17 @@ def _comparison(source: Source) -> dict[str, object] | None:
     found = source.comparison
     if found is None:
         return None
-    figures = []
+    figures, ranks = [], []
     for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
         if curves is not None:
             agreement = as_svg(partial(draw_agreement, curves=curves))
             scatter = as_svg(
                 partial(draw_scatter, first=curves.first, second=curves.second, names=found.names), 3.6, 3.4
             )
+            values = (each.rank_correlation if each else np.nan for each in (curves.found, curves.by_chance))
+            ranks.append((name, *("–" if np.isnan(value) else f"{value:.3f}" for value in values)))
             figures += [(f"{name}, agreement over the threshold", agreement), (f"{name}, both estimates", scatter)]
-    return {"name": found.names[1], "figures": figures}
+    return {"name": found.names[1], "figures": figures, "selection": str(found.selection), "ranks": ranks}
 
 
 def _class_rows(source: Source) -> list[tuple[int, str, list[str]]]:

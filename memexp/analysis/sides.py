@@ -22,6 +22,7 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Labels = NDArray[Any]
 
+_NEXT = 0.01  # published lists end within so much of their threshold
 _BAND = 8192  # examples whose trials are dealt at a time
 
 
@@ -64,6 +65,10 @@ class Side:
     memorization : shape (N,), or None where it is not published
     pairs
         (train, test) of the selected pairs, each of shape (P,).
+    of_train
+        Memorization of these pairs' training examples, shape (P,).
+    selection
+        The rule by which they were selected: every pair that passes it is among them.
     influence
         Of pairs given as (train, test): NaN where it is not defined, -inf where it is not published.
     labels
@@ -75,9 +80,19 @@ class Side:
     name: str
     memorization: Floats | None
     pairs: tuple[Indices, Indices]
+    of_train: Floats
+    selection: Selection
     influence: Callable[[Indices, Indices], Floats]
     labels: tuple[Labels | None, Labels | None] = (None, None)
     outcomes: Outcomes | None = None
+
+    def narrowed(self, selection: Selection) -> Side:
+        """With those of the pairs that pass a stricter rule."""
+        if selection == self.selection:
+            return self
+        chosen = selection.passes(self.of_train, self.influence(*self.pairs))
+        train, test = self.pairs
+        return replace(self, pairs=(train[chosen], test[chosen]), of_train=self.of_train[chosen], selection=selection)
 
 
 def side_of_run(merged: Merged, selection: Selection) -> Side:
@@ -118,13 +133,13 @@ def side_of_outcomes(name: str, outcomes: Outcomes, labels: tuple[Labels, Labels
     """Estimate what is compared: all pairs that pass, since sets cut to their strongest would differ by the cut."""
     memorization, trials = outcomes.accuracies().difference(), outcomes.trials()
     everything = replace(selection, most=sys.maxsize)
-    found, _ = select_pairs(trials, labels[::-1], memorization.astype(np.float32), everything)
-    chosen = found.passing()
+    chosen = select_pairs(trials, labels[::-1], memorization.astype(np.float32), everything).pairs.passing()
 
     def influence(train: Indices, test: Indices) -> Floats:
         return Accuracies(*trials.pair_counts(train, test)).difference()
 
-    return Side(name, memorization, (chosen.train, chosen.test), influence, labels, outcomes)
+    pairs, of_train = (chosen.train, chosen.test), memorization[chosen.train]
+    return Side(name, memorization, pairs, of_train, selection, influence, labels, outcomes)
 
 
 def deal(pool: list[Outcomes], sizes: tuple[int, int], random: np.random.Generator) -> tuple[Outcomes, Outcomes]:
@@ -155,7 +170,9 @@ def side_of_file(path: Path, selection: Selection) -> Side:
     """Published values: a .npz with the keys of the released files (see :mod:`memexp.analysis.export`).
 
     Memorization is ``tr_mem``. Influence is in ``infl_matrix_classK`` with ``tr_classidx_K`` and
-    ``tt_classidx_K``, or in the pairs ``tr_idx, tt_idx, infl, mem``.
+    ``tt_classidx_K``, or in the pairs ``tr_idx, tt_idx, infl, mem``. A list of pairs tells nothing about those
+    weaker than the weakest in it, whether it was cut or selected by other thresholds: the side's ``selection``
+    is then as strict as the list.
 
     Raises
     ------
@@ -174,6 +191,7 @@ def side_of_file(path: Path, selection: Selection) -> Side:
     memorization = content["tr_mem"].astype(np.float64) if "tr_mem" in content else None
     if not parts and {"tr_idx", "tt_idx", "infl", "mem"} <= content.keys():
         parts = [(content["tr_idx"], content["tt_idx"], content["infl"])]
+        selection = selection.stricter(_reach(selection, content["mem"], content["infl"]))
     if memorization is None and "mem" not in content:
         raise InputError(
             f"{path} has the keys {', '.join(sorted(names)[:12])}; published values need tr_mem, "
@@ -183,8 +201,20 @@ def side_of_file(path: Path, selection: Selection) -> Side:
     train, test = train.astype(np.int64), test.astype(np.int64)
     of_train = content["mem"] if memorization is None else memorization[train]
     chosen = selection.passes(of_train, value)
-    labels = content.get("tr_labels"), content.get("tt_labels")
-    return Side(str(path), memorization, (train[chosen], test[chosen]), _lookup(train, test, value), labels)
+    labels, pairs = (content.get("tr_labels"), content.get("tt_labels")), (train[chosen], test[chosen])
+    of_train = of_train[chosen].astype(np.float64)
+    return Side(str(path), memorization, pairs, of_train, selection, _lookup(train, test, value), labels)
+
+
+def _reach(selection: Selection, memorization: Floats, influence: Floats) -> Selection:
+    """The strictest rule that a list of pairs can have been selected by: its least values.
+
+    A list whose least value is next to the threshold asked for was selected by that one.
+    """
+    least = (float(np.nanmin(values, initial=np.inf)) for values in (memorization, influence))
+    asked = (selection.memorization, selection.influence)
+    reach = [value if wanted + _NEXT < value < np.inf else wanted for value, wanted in zip(least, asked, strict=True)]
+    return replace(selection, memorization=reach[0], influence=reach[1])
 
 
 def _pairs_of_class(file: Any, key: str) -> tuple[Indices, Indices, Floats]:
