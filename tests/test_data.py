@@ -6,6 +6,7 @@ import gzip
 import pickle
 import struct
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,39 @@ def test_cifar_python_files(packed: bool, tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.x_train[5, 2, 7], pixels["train"][5].reshape(3, 32, 32)[:, 2, 7])
 
 
+@pytest.mark.parametrize("ending", ["tar.gz", "tar"])
+def test_a_cut_or_damaged_cifar_archive_is_named(ending: str, tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    for name in ("train", "test", "meta"):
+        content = {"data": np.zeros((500, 3072), np.uint8), "fine_labels": [0, 1] * 250, "fine_label_names": ["a", "b"]}
+        (folder / name).write_bytes(pickle.dumps(content))
+    path = tmp_path / f"c.{ending}"
+    with tarfile.open(path, "w:gz" if ending == "tar.gz" else "w") as archive:
+        archive.add(folder, "cifar-100-python")
+    whole = path.read_bytes()
+    assert len(load(source="cifar100", path=str(path)).y_train) == 500
+    for place in range(0, len(whole) // 2, len(whole) // 40):
+        path.write_bytes(whole[:place])
+        with pytest.raises(DataError, match=f"(?s)c.{ending}: .* is cut or is no CIFAR file .*; get it again"):
+            load(source="cifar100", path=str(path))
+        path.write_bytes(whole[:place] + bytes(b ^ 0x55 for b in whole[place : place + 99]) + whole[place + 99 :])
+        with suppress(DataError):  # not every damage can be seen, but none may end in a traceback
+            load(source="cifar100", path=str(path))
+
+
+@pytest.mark.parametrize("labels", [None, [0.5] * 4, ["a"] * 4])
+def test_cifar_labels_that_are_no_integers_are_named(labels: Any, tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        (tmp_path / name).write_bytes(pickle.dumps({"data": np.zeros((4, 3072), np.uint8), "fine_labels": labels}))
+    (tmp_path / "meta").write_bytes(pickle.dumps({"fine_label_names": ["a", "b"]}))
+    with pytest.raises(DataError, match="the train files are not cifar100's"):
+        load(source="cifar100", path=str(tmp_path))
+    (tmp_path / "train").write_bytes(pickle.dumps([1]))
+    with pytest.raises(DataError, match="train holds a list, so it is no CIFAR file"):
+        load(source="cifar100", path=str(tmp_path))
+
+
 def test_a_cifar_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     class Attack:
         def __reduce__(self) -> Any:
@@ -156,6 +190,14 @@ def test_broken_image_folders_are_named(image_folder: Path) -> None:
         load(source="folder", path=str(image_folder))
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_grey_images_of_more_than_8_bits_are_refused_and_not_cut_off(dtype: Any, image_folder: Path) -> None:
+    path = image_folder / "train/cat/3.tif"
+    Image.fromarray(np.full((9, 9), 5000, dtype)).save(path)
+    with pytest.raises(DataError, match="3.tif cannot be read as an image .mode .*: more than 8 bits of grey"):
+        load(source="folder", path=str(image_folder))
+
+
 def test_npz_with_names_floats_and_channels(tmp_path: Path) -> None:
     x = np.linspace(-1, 1, 6 * 4 * 4 * 3).reshape(6, 4, 4, 3)
     path = write_npz(tmp_path / "d.npz", x_train=x, x_test=x[:3], classes=np.array(["a", "b", "ü"]))
@@ -171,13 +213,21 @@ def test_npz_with_names_floats_and_channels(tmp_path: Path) -> None:
         ({"y_train": np.array([0, 1, 2, 0, 1])}, "6 train images but labels of shape"),
         ({"y_test": np.array([0, 1, 7])}, r"y_test\[2\] = 7 is outside the classes 0..2"),
         ({"y_train": np.array([0, -1, 2, 0, 1, 2])}, r"y_train\[1\] = -1 is outside"),
-        ({"y_train": np.array([0, 1, 9, 0, 1, 9])}, "no training example has label 2"),
+        ({"y_train": np.array([0, 1, 4, 0, 1, 4])}, "no training example has label 2"),
+        ({"y_train": np.array([0, 1, 2, 0, 1, 10**12])}, "label 1000000000000 among 6 training examples"),
+        ({"y_train": np.array(0)}, r"labels of shape \(\)"),
+        ({"y_train": np.zeros(6, int), "y_test": np.zeros(3, int)}, "all training examples have one label"),
         ({"y_train": np.zeros(6)}, "y_train is float64; labels must be integers"),
         ({"x_train": np.zeros((6, 4, 4), np.int64)}, "images are int64; they must be uint8"),
-        ({"x_train": np.full((6, 4, 4), np.nan)}, "contains NaN"),
+        ({"x_train": np.full((6, 4, 4), np.nan), "x_test": np.ones((3, 4, 4))}, "contains NaN"),
         ({"x_test": np.zeros((3, 5, 5), np.uint8)}, "must have one size"),
         ({"x_train": np.zeros((6, 16), np.uint8)}, r"x_train has shape \(6, 16\)"),
-        ({"x_test": np.zeros((0, 4, 4), np.uint8), "y_test": np.zeros(0, int)}, "the test set is empty"),
+        ({"x_test": np.zeros((0, 4, 4), np.uint8), "y_test": np.zeros(0, int)}, "at least one test example"),
+        ({"x_test": np.zeros((3, 4, 4))}, "x_train is uint8, x_test float32; they must have one type and one scale"),
+        ({"x_train": np.full((6, 4, 4), 200), "x_test": np.ones((3, 4, 4))}, "images are int64"),
+        ({"x_train": np.full((6, 4, 4), 200.0), "x_test": np.ones((3, 4, 4))}, "200 on average .*, those of x_test 1;"),
+        ({"x_train": np.zeros((6, 3, 8, 8)), "x_test": np.zeros((3, 3, 8, 8))}, "looks like channels first"),
+        ({"classes": np.array("abc")}, "must be a list of names"),
     ],
 )
 def test_wrong_arrays_are_named(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -192,6 +242,17 @@ def test_a_cut_npz_is_named(keep: int, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DataError, match="d.npz cannot be read as .npz"):
         load(source="npz", path=str(path))
+
+
+def test_an_npz_that_is_a_single_array_or_damaged_in_its_directory_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    with pytest.raises(DataError, match="x.npy cannot be read as .npz .it holds a single array"):
+        load(source="npz", path=str(tmp_path / "x.npy"))
+    content = bytearray(write_npz(tmp_path / "d.npz").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 0xFF  # the version of zip that is needed
+    (tmp_path / "d.npz").write_bytes(content)
+    with pytest.raises(DataError, match="d.npz cannot be read as .npz"):
+        load(source="npz", path=str(tmp_path / "d.npz"))
 
 
 def test_broken_idx_files_are_named(idx_folder: Path) -> None:
@@ -230,6 +291,16 @@ def test_limits_keep_classes_in_order_and_spread_examples() -> None:
         load(source="digits", limit={"classes": [3, 12]})
 
 
+def test_limits_that_leave_a_class_or_the_test_set_empty_are_refused(tmp_path: Path) -> None:
+    path = str(write_npz(tmp_path / "d.npz", y_test=np.zeros(3, int)))
+    with pytest.raises(DataError, match=r"limit.classes = \[1, 2\]: no test example is of these classes"):
+        load(source="npz", path=path, limit={"classes": [1, 2]})
+    with pytest.raises(DataError, match="limit.train = 2 leaves some of the 3 classes without a training example"):
+        load(source="npz", path=path, limit={"train": 2})
+    with pytest.raises(DataError, match="class_names has 2 names, but there are 3 classes"):
+        load(source="npz", path=path, class_names=["a", "b"])
+
+
 def test_label_noise_flips_exactly_the_fraction_and_keeps_the_truth() -> None:
     clean, noisy = load(source="digits"), load(source="digits", label_noise={"fraction": 0.05, "seed": 1})
     assert noisy.flipped is not None
@@ -246,5 +317,6 @@ def test_the_fingerprint_sees_content_order_and_type(tmp_path: Path) -> None:
     x = np.arange(96, dtype=np.uint8).reshape(6, 4, 4)
     base = load(source="npz", path=str(write_npz(tmp_path / "a.npz"))).fingerprint()
     assert load(source="npz", path=str(write_npz(tmp_path / "b.npz"))).fingerprint() == base
-    for changes in ({"x_train": x[::-1].copy()}, {"x_train": x.astype(np.float32)}, {"x_train": x ^ 1}):
+    floats = {"x_train": x.astype(np.float32), "x_test": np.zeros((3, 4, 4), np.float32)}
+    for changes in ({"x_train": x[::-1].copy()}, floats, {"x_train": x ^ 1}):
         assert load(source="npz", path=str(write_npz(tmp_path / "c.npz", **changes))).fingerprint() != base

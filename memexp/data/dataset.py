@@ -66,6 +66,11 @@ def load_data(block: spec.Dataset) -> Data:
     """
     raw = SOURCES[block.source](block)
     if block.class_names is not None:
+        if len(block.class_names) != len(raw.classes):
+            raise DataError(
+                f"dataset.class_names has {len(block.class_names)} names, but there are {len(raw.classes)} classes; "
+                "give one name for each"
+            )
         raw = raw._replace(classes=tuple(block.class_names))
     _check(raw, block.source)
     data = Data(
@@ -87,12 +92,12 @@ def load_data(block: spec.Dataset) -> Data:
 
 def _check(raw: RawData, source: str) -> None:
     for split, x, y in (("train", raw.x_train, raw.y_train), ("test", raw.x_test, raw.y_test)):
-        if not len(y):
-            raise DataError(f"{source}: the {split} set is empty; name data with at least one {split} example")
         if x.ndim != 4:
             raise DataError(f"{source}: x_{split} has shape {x.shape}; images must be (N, H, W) or (N, H, W, C)")
         if y.ndim != 1 or len(x) != len(y):
             raise DataError(f"{source}: {len(x)} {split} images but labels of shape {y.shape}; there must be one each")
+        if not x.size:
+            raise DataError(f"{source}: x_{split} has shape {x.shape}; name data with at least one {split} example")
         wrong = np.flatnonzero((y < 0) | (y >= len(raw.classes)))
         if len(wrong):
             raise DataError(
@@ -101,6 +106,8 @@ def _check(raw: RawData, source: str) -> None:
             )
         if x.dtype != np.uint8 and not np.isfinite(x).all():
             raise DataError(f"{source}: x_{split} contains NaN or infinity; replace them before training")
+    if len(raw.classes) < 2:
+        raise DataError(f"{source}: all training examples have one label; there must be at least two classes")
     empty = sorted(set(range(len(raw.classes))) - set(np.unique(raw.y_train).tolist()))
     if empty:
         raise DataError(
@@ -127,6 +134,13 @@ def _limited(data: Data, limit: spec.Limit) -> Data:
     new_label[keep] = np.arange(len(keep))
     train = _spread(new_label[data.y_train], limit.train)
     test = _spread(new_label[data.y_test], limit.test)
+    if len(train) < len(keep):
+        raise DataError(
+            f"dataset.limit.train = {limit.train} leaves some of the {len(keep)} classes without a training example; "
+            f"raise it to {len(keep)} or more, or keep fewer classes"
+        )
+    if not len(test):
+        raise DataError(f"dataset.limit.classes = {limit.classes}: no test example is of these classes; keep others")
     return Data(
         x_train=data.x_train[train],
         y_train=new_label[data.y_train[train]],

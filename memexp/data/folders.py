@@ -75,12 +75,17 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        If the file cannot be read, or is no whole image.
+        If the file cannot be read, is no whole image, or has more than 8 bits a channel.
     """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # Pillow would cut their values off at 255
+                raise ValueError(
+                    f"mode {image.mode}: more than 8 bits of grey; save it with values 0..255, or give floating point "
+                    "images by 'source: npz'"
+                )
             image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded at a fraction of its size where that suffices
             return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
     except (PermissionError, FileNotFoundError, IsADirectoryError) as error:

@@ -10,9 +10,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from memexp import spec
@@ -74,8 +75,10 @@ def load_cifar(block: spec.Cifar) -> RawData:
         try:
             pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches])
             arrays[f"x_{split}"] = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()
-            arrays[f"y_{split}"] = np.concatenate([np.asarray(batch[key], dtype=np.int64) for batch in batches])
-        except (KeyError, ValueError) as error:
+            arrays[f"y_{split}"] = np.concatenate(
+                [np.asarray(batch[key]).astype(np.int64, casting="safe") for batch in batches]
+            )
+        except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{block.path}: the {split} files are not {block.source}'s: {error}; get them again"
             ) from error
@@ -87,27 +90,62 @@ def load_npz(block: spec.Npz) -> RawData:
     """x_train, y_train, x_test, y_test and, where present, classes (names)."""
     path = _existing(block.path)
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with open(path, "rb") as stream, _npz(stream) as file:
             missing = [name for name in _WANTED if name not in file]
             if missing:
                 raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file.files)}")
             arrays = {name: file[name] for name in _WANTED}
-            names = tuple(map(str, file["classes"])) if "classes" in file else ()
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            names = file.get("classes")
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} cannot be read as .npz ({error}); write it again with numpy.savez") from error
     return _from_arrays(str(path), arrays, names)
 
 
-def _from_arrays(where: str, arrays: dict[str, NDArray[Any]], names: tuple[str, ...]) -> RawData:
+def _npz(stream: IO[bytes]) -> NpzFile:
+    file = np.load(stream, allow_pickle=False)
+    if not isinstance(file, NpzFile):
+        raise ValueError("it holds a single array")
+    return file
+
+
+def _from_arrays(where: str, arrays: dict[str, NDArray[Any]], names: Any) -> RawData:
     """Images (N, H, W) or (N, H, W, C) and integer labels, as somebody else made them."""
     x_train, y_train, x_test, y_test = (arrays[name] for name in _WANTED)
     for name, labels in (("y_train", y_train), ("y_test", y_test)):
         if labels.dtype.kind not in "iu":
             raise DataError(f"{where}: {name} is {labels.dtype}; labels must be integers")
-    classes = names or _numbered(int(y_train.max(initial=0)) + 1)
-    return RawData(_as_nhwc(_pixels(x_train)), y_train, _as_nhwc(_pixels(x_test)), y_test, classes)
+    x_train, x_test = (_as_nhwc(_pixels(x)) for x in (x_train, x_test))
+    for name, x in (("x_train", x_train), ("x_test", x_test)):
+        if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[2] == x.shape[3] > 4:
+            raise DataError(
+                f"{where}: {name} has shape {x.shape}, which looks like channels first; images must be (N, H, W, C): "
+                f"np.moveaxis({name}, 1, -1)"
+            )
+    if x_train.ndim == x_test.ndim == 4:
+        _require_one_scale(where, x_train, x_test)
+    try:
+        classes = _numbered_from(where, y_train) if names is None else tuple(map(str, names))
+    except TypeError as error:
+        raise DataError(f"{where}: classes is {names!r}; it must be a list of names, one for each label") from error
+    return RawData(x_train, y_train, x_test, y_test, classes)
+
+
+def _require_one_scale(where: str, x_train: NDArray[Any], x_test: NDArray[Any], most: float = 50.0) -> None:
+    """Refuse images whose values mean something else in training than in test: 0..1 and 0..255, for example."""
+    if x_train.dtype != x_test.dtype:
+        raise DataError(
+            f"{where}: x_train is {x_train.dtype}, x_test {x_test.dtype}; they must have one type and one scale "
+            "(uint8 enters the network divided by 255, floating point as it is)"
+        )
+    few = [x[:: max(1, len(x) // 500)] for x in (x_train, x_test)]  # a copy of all may not fit in memory
+    train, test = (float(np.abs(x).mean(dtype=np.float64)) if x.size else 0.0 for x in few)
+    if 0 < most * train < test or 0 < most * test < train:
+        raise DataError(
+            f"{where}: the values of x_train are {train:.3g} on average (without their signs), those of x_test "
+            f"{test:.3g}; scale both alike"
+        )
 
 
 def load_python(block: spec.PythonData) -> RawData:
@@ -132,8 +170,7 @@ def load_python(block: spec.PythonData) -> RawData:
             f"an object with attributes) of {', '.join(_WANTED)}, and classes if they have names"
         )
     arrays = {name: _contiguous(path, name, given[name]) for name in _WANTED}
-    classes = given.get("classes")
-    return _from_arrays(f"{path}: load()", arrays, () if classes is None else tuple(map(str, classes)))
+    return _from_arrays(f"{path}: load()", arrays, given.get("classes"))
 
 
 def _contiguous(path: Path, name: str, value: Any) -> NDArray[Any]:
@@ -158,7 +195,7 @@ def load_torchvision(block: spec.Torchvision) -> RawData:
         if len({image.shape for image in images}) > 1:
             raise DataError(f"torchvision {block.dataset}: images differ in size; use 'source: folder' with a size")
         arrays |= {f"x_{split}": _as_nhwc(_pixels(np.stack(images))), f"y_{split}": np.asarray(labels)}
-    names = getattr(splits[0], "classes", None) or _numbered(int(arrays["y_train"].max(initial=0)) + 1)
+    names = getattr(splits[0], "classes", None) or _numbered_from(f"torchvision {block.dataset}", arrays["y_train"])
     return RawData(**arrays, classes=tuple(map(str, names)))
 
 
@@ -186,6 +223,16 @@ SOURCES: dict[str, Callable[[Any], RawData]] = {
     "prepared": load_prepared,
     "python": load_python,
 }
+
+
+def _numbered_from(where: str, labels: NDArray[Any]) -> tuple[str, ...]:
+    """Names 0, 1, ... up to the largest label, which is never larger than there are labels without gaps."""
+    largest = int(labels.max(initial=0))
+    if largest >= max(1, labels.size):
+        raise DataError(
+            f"{where}: label {largest} among {labels.size} training examples; labels must be 0, 1, ... without gaps"
+        )
+    return _numbered(largest + 1)
 
 
 def _numbered(count: int) -> tuple[str, ...]:
@@ -270,11 +317,13 @@ def _cifar_reader(path: Path, folder: str) -> Callable[[str], dict[str, Any]]:
 
     def read(name: str) -> dict[str, Any]:
         try:
-            content: dict[str, Any] = _ArrayUnpickler(io.BytesIO(read_bytes(name)), encoding="latin1").load()
-        except (pickle.UnpicklingError, EOFError, KeyError, OSError, tarfile.TarError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
+            content = _ArrayUnpickler(io.BytesIO(read_bytes(name)), encoding="latin1").load()
+        except DataError:
+            raise
+        except Exception as error:  # a damaged pickle or archive can raise anything
             raise DataError(f"{path}: {name} is cut or is no CIFAR file ({error}); get it again") from error
+        if not isinstance(content, dict):
+            raise DataError(f"{path}: {name} holds a {type(content).__name__}, so it is no CIFAR file; get it again")
         return content
 
     return read
