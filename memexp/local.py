@@ -45,9 +45,9 @@ class Resources:
     device: str = "cpu"
     gpus: int = 0
 
-    def device_of(self, worker: int) -> str:
-        """The device of the worker with this number: workers take the GPUs in turn."""
-        return f"cuda:{worker % self.gpus}" if self.device == "cuda" and self.gpus > 1 else self.device
+    def device_of(self, place: int) -> str:
+        """The device of the worker at this place, 0 to ``workers`` - 1: places take the GPUs in turn."""
+        return f"cuda:{place % self.gpus}" if self.device == "cuda" and self.gpus > 1 else self.device
 
 
 @dataclass
@@ -73,6 +73,7 @@ class Progress:
 class _Worker:
     process: subprocess.Popen[str]
     attempt: str
+    place: int  # a worker that replaces a dead one takes its place, and so its GPU
     block: int | None = None
     since: float = 0.0
     error: str | None = None
@@ -161,7 +162,8 @@ class LocalPool:
 
     def _start(self) -> None:
         attempt = f"{self.launch_id}-w{self._started}"
-        device = self.resources.device_of(self._started)
+        place = min(set(range(self.resources.workers)) - {worker.place for worker in self._workers})
+        device = self.resources.device_of(place)
         self._started += 1
         threads = str(self.resources.threads)
         environment = _MALLOC | os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
@@ -170,7 +172,7 @@ class LocalPool:
                 [sys.executable, "-m", "memexp.worker", self.paths.root, attempt, device, threads],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
             )  # fmt: skip
-        worker = _Worker(process, attempt)
+        worker = _Worker(process, attempt, place)
         self._workers.append(worker)
         assert process.stdout is not None
         threading.Thread(target=self._listen, args=(worker, process.stdout), daemon=True).start()

@@ -228,6 +228,10 @@ def test_a_block_that_always_kills_its_worker_is_given_up(new_run: Callable[...,
         def busy_with(self, block: int) -> int | None:
             return next((w.process.pid for w in self._workers if w.block == block), None)
 
+        def _start(self) -> None:
+            super()._start()
+            assert sorted(worker.place for worker in self._workers) == list(range(len(self._workers)))
+
         def _give(self, worker: Any, waiting: Any) -> None:
             super()._give(worker, waiting)
             if worker.block == 1:
@@ -239,6 +243,12 @@ def test_a_block_that_always_kills_its_worker_is_given_up(new_run: Callable[...,
     assert list(given_up) == [1]
     assert f"killed by signal 9 ({MAX_ATTEMPTS} times); see" in given_up[1]
     assert run.store().missing_blocks() == [1]
+
+
+def test_workers_take_the_gpus_in_turn() -> None:
+    four = Resources(workers=4, device="cuda", gpus=2)
+    assert [four.device_of(place) for place in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert Resources(workers=2, device="cuda", gpus=1).device_of(1) == "cuda"
 
 
 def test_workers_that_cannot_start_are_reported(new_run: Callable[..., Run]) -> None:
