@@ -45,7 +45,7 @@ def interval_table(n_in: int, n_out: int) -> tuple[Floats, Floats]:
     k_in, k_out = (k.ravel().astype(np.float64) for k in np.indices((n_in + 1, n_out + 1)))
     distances = _scores(k_in, n_in, k_out, n_out)
     rows = zip(_DIFFERENCES, distances, strict=True)
-    kept = np.stack([_p_values(k_in, n_in, k_out, n_out, delta, distance) > LEVEL for delta, distance in rows])
+    kept = np.stack([_p_values(n_in, n_out, delta, distance) > LEVEL for delta, distance in rows])
     last = len(_DIFFERENCES) - 1
     first_kept, last_kept = kept.argmax(0), last - kept[::-1].argmax(0)
     low = _DIFFERENCES[np.maximum(first_kept - 1, 0)].reshape(n_in + 1, n_out + 1)
@@ -55,14 +55,16 @@ def interval_table(n_in: int, n_out: int) -> tuple[Floats, Floats]:
     return low, high
 
 
-def _p_values(k_in: Floats, n_in: int, k_out: Floats, n_out: int, delta: float, distance: Floats) -> Floats:
+def _p_values(n_in: int, n_out: int, delta: float, distance: Floats) -> Floats:
     """p-value of every outcome if the true difference is ``delta``; arrays of shape (outcomes,)."""
     lowest, highest = max(0.0, -delta), min(1.0, 1.0 - delta)
     order = np.argsort(-distance, kind="stable")
     p_out = lowest + (highest - lowest) * _NUISANCE[:, None]
     p_in = np.clip(p_out + delta, 0, 1)
-    probability = _binomial(k_in, n_in, p_in) * _binomial(k_out, n_out, p_out)
-    at_least_as_far = probability[:, order].cumsum(axis=1).max(axis=0)
+    # Each side has few numbers of correct trials and the outcomes are their pairs, so logarithms are few too.
+    of_in, of_out = (_binomial(np.arange(n + 1.0), n, p) for n, p in ((n_in, p_in), (n_out, p_out)))
+    probability = of_in[:, order // (n_out + 1)] * of_out[:, order % (n_out + 1)]
+    at_least_as_far = probability.cumsum(axis=1).max(axis=0)
     ties_end = np.searchsorted(-distance[order], -distance, side="right") - 1
     return np.asarray(at_least_as_far[ties_end])
 
