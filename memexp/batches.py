@@ -133,6 +133,7 @@ def inputs(work: Work, chosen: Tensor, draws: Sequence[torch.Generator]) -> tupl
 
 
 def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    assert len(members), "the plan lets no empty subset through"
     while True:
         yield draws.permutation(members)
 

@@ -7,6 +7,7 @@ from raw generator words and stable sorts only; ``tests/test_designs.py`` pins t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -48,6 +49,22 @@ def subset_size(subsets: Subsets, n_train: int, trial: int = 0) -> int:
         return n_train - len(removed_by(subsets, trial)[0])
     assert subsets.ratio is not None
     return round(subsets.ratio * n_train)
+
+
+def subset_sizes(subsets: Subsets, n_train: int) -> tuple[int, int]:
+    """Fewest and most examples that any trial trains on.
+
+    For ``bernoulli`` six standard deviations from the mean: beyond are fewer than one trial in 10^8.
+    """
+    if subsets.design == "bernoulli":
+        assert subsets.ratio is not None
+        mean, far = subsets.ratio * n_train, 6 * math.sqrt(subsets.ratio * (1 - subsets.ratio) * n_train)
+        return max(0, math.floor(mean - far)), min(n_train, math.ceil(mean + far))
+    if subsets.design == "balanced" and (group := balanced_group(subsets.ratio or 0.0)) is not None:
+        size, out = group
+        return n_train + -n_train * out // size, n_train - n_train * out // size
+    sizes = [subset_size(subsets, n_train, trial) for trial in range(max(1, len(subsets.conditions)))]
+    return min(sizes), max(sizes)
 
 
 def removed_by(subsets: Subsets, trial: int) -> tuple[NDArray[np.int64], bool]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memexp.architectures import MLP
@@ -188,6 +189,33 @@ def try_out(model: nn.Module, image: tuple[int, int, int], n_classes: int) -> No
         raise InputError(f"the model cannot take images of {height}x{width}x{channels}: {error}") from error
     if tuple(logits.shape) != (2, n_classes):
         raise InputError(f"the model gives {tuple(logits.shape)} for two images; it must give (2, {n_classes}) logits")
+
+
+def try_training(model: nn.Module, image: tuple[int, int, int], n_classes: int, batch: int) -> None:
+    """Pass a small batch forward and back in training mode, where some models do other things than after it.
+
+    Raises
+    ------
+    InputError
+        If the model fails (as batch norm does on a single value per channel), or gives no logits.
+    """
+    height, width, channels = image
+    count = min(batch, 2)
+    try:
+        with torch.random.fork_rng(devices=[]), blamed():
+            logits = model.train()(torch.zeros(count, channels, height, width))
+            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            if shape == (count, n_classes):
+                F.cross_entropy(logits, torch.zeros(count, dtype=torch.int64)).backward()
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise InputError(
+            f"the model cannot train on batches of {batch} {height}x{width}x{channels}: {error}"
+        ) from error
+    if shape != (count, n_classes):
+        raise InputError(
+            f"the model gives {shape} for {count} images in training; it must give ({count}, {n_classes}) logits "
+            "then too"
+        )
 
 
 def require_gpu() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memexp.data import Data, load_data
-from memexp.designs import subset_size
+from memexp.designs import subset_size, subset_sizes
 from memexp.errors import DataError, InputError
 from memexp.index_sets import unpack
 from memexp.precision import MAX_GROUP, balanced_group
 from memexp.run import default_block_size
-from memexp.spec import Spec
+from memexp.spec import Spec, Training
 from memexp.spec_file import SpecFile
 from memexp.spec_python import UserTraining
 from memexp.store.trials import Layout
@@ -101,7 +101,7 @@ def _recipe_faults(spec: Spec) -> list[Fault]:
 
 
 def _count_parameters(spec: Spec, data: Data | None) -> int:
-    """Make the model once; without data only its name is checked, on images of 32x32."""
+    """Make the model once and try it; without data on images of 32x32."""
     from memexp import models
 
     height, width, channels = data.x_train.shape[1:] if data is not None else (32, 32, 3)
@@ -109,6 +109,8 @@ def _count_parameters(spec: Spec, data: Data | None) -> int:
     block, image = spec.model, (height, width, channels)
     model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
     models.try_out(model, image, n_classes)
+    if isinstance(spec.training, Training):  # a user's own may train another part of it, or with other outputs
+        models.try_training(model, image, n_classes, spec.training.batch_size)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -135,25 +137,36 @@ def _fit(spec: Spec, n_train: int) -> list[Fault]:
     ]
     if faults:
         return faults
-    size = min(subset_size(subsets, n_train, trial) for trial in range(max(1, len(subsets.conditions))))
-    if size < 1 or (subsets.design != "remove" and size >= n_train):
+    size, most = subset_sizes(subsets, n_train)
+    if size < 1 or (subsets.design != "remove" and subset_size(subsets, n_train) >= n_train):
         empty = "no example out" if size else "no example in"
         faults.append(
             Fault(("subsets", "ratio"), f"{subsets.ratio} of {n_train} training examples leaves {empty}; move it to .5")
         )
-    elif isinstance(spec.training, UserTraining):
-        return faults
-    elif spec.training.epochs < 1:
-        text = f"{spec.training.epochs:g} passes leave examples of a trial's subset unseen; use 1 or more"
-        faults.append(Fault(("training", "epochs"), text))
-    elif spec.training.batch_size > size:
-        faults.append(
-            Fault(
-                ("training", "batch_size"),
-                f"{spec.training.batch_size} exceeds the {size} examples that a trial trains on; make it at most that",
-            )
-        )
+    elif isinstance(spec.training, Training):
+        faults += _length_faults(spec.training, size, most, _steps(spec, n_train) or 0)
     return faults
+
+
+def _length_faults(recipe: Training, size: int, most: int, steps: int) -> list[Fault]:
+    """What is wrong with the steps of trials that train on ``size`` to ``most`` examples."""
+    from memexp.training import warmup_steps
+
+    if recipe.batch_size > size:
+        trial = "a trial" if size == most else "the smallest trial"
+        text = f"{recipe.batch_size} exceeds the {size} examples that {trial} trains on; make it at most that"
+        return [Fault(("training", "batch_size"), text)]
+    if recipe.epochs < 1 or steps * recipe.batch_size < most:
+        text = f"{recipe.epochs:g} passes leave examples of a trial's subset unseen; use 1 or more"
+        if recipe.epochs >= 1:
+            text = (
+                f"{steps} steps of {recipe.batch_size} leave some of a trial's up to {most} examples unseen; use more"
+            )
+        return [Fault(("training", "epochs"), text)]
+    if recipe.warmup_epochs and warmup_steps(recipe, steps) >= steps:
+        text = f"{recipe.warmup_epochs:g} of {recipe.epochs:g} epochs are all {steps} steps of a trial; use less"
+        return [Fault(("training", "warmup_epochs"), text)]
+    return []
 
 
 def _group_faults(spec: Spec) -> list[Fault]:

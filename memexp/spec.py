@@ -165,6 +165,8 @@ class Training(_Block):
             raise ValueError(f"warmup_epochs = {self.warmup_epochs:g} must be less than epochs = {self.epochs:g}")
         if bool(self.milestones) != (self.schedule == "step"):
             raise ValueError("milestones go with 'schedule: step', and 'schedule: step' needs them")
+        if self.milestones != sorted(set(self.milestones)) or max(self.milestones, default=0.0) >= self.epochs:
+            raise ValueError(f"milestones = {self.milestones} must rise, and stay below epochs = {self.epochs:g}")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         return self

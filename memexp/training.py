@@ -69,10 +69,14 @@ def count_steps(spec: Spec, n_train: int, trial: int = 0) -> int:
     return math.ceil(recipe.epochs * subset_size(spec.subsets, n_train, trial) / recipe.batch_size)
 
 
+def warmup_steps(recipe: Training, steps: int) -> int:
+    """Of a trial's steps, those in which the learning rate rises."""
+    return round(recipe.warmup_epochs * steps / recipe.epochs)
+
+
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Training, steps: int) -> Callable[[int], None]:
     """A function that sets the learning rate of step 0, 1, 2, ...; the curves are timm's."""
-    per_epoch = steps / recipe.epochs
-    warm = round(recipe.warmup_epochs * per_epoch)
+    per_epoch, warm = steps / recipe.epochs, warmup_steps(recipe, steps)
     common: dict[str, Any] = {"warmup_t": warm, "warmup_prefix": True, "t_in_epochs": False}
     scheduler: Scheduler
     if recipe.schedule == "linear":

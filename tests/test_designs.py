@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memexp.designs import draw_masks, subset_size
+from memexp.designs import draw_masks, subset_size, subset_sizes
 from memexp.precision import balanced_group
 from memexp.spec import Subsets
 
@@ -76,6 +76,21 @@ def test_bernoulli_has_the_right_rate_and_independent_examples() -> None:
     masks = draw_masks(subsets("bernoulli", 0.3), 2000, range(300))
     assert abs(masks.mean() - 0.3) < 5 * np.sqrt(0.21 / masks.size)
     assert masks.sum(1).std() == pytest.approx(np.sqrt(2000 * 0.21), rel=0.2)
+
+
+@pytest.mark.parametrize("n_train", [1, 20, 25, 997])
+@pytest.mark.parametrize("ratio", [0.05, 0.5, 0.7])
+@pytest.mark.parametrize("design", ["uniform", "balanced", "bernoulli"])
+def test_no_trial_is_smaller_or_larger_than_said(design: str, ratio: float, n_train: int) -> None:
+    block = subsets(design, ratio)
+    sizes = draw_masks(block, n_train, range(200)).sum(1)
+    fewest, most = subset_sizes(block, n_train)
+    assert fewest <= sizes.min()
+    assert sizes.max() <= most
+    if design != "bernoulli":
+        assert (fewest, most) == (sizes.min(), sizes.max())
+    removal = subsets("remove", None, removed={"none": [], "some": [1, 2]})
+    assert subset_sizes(removal, 10) == (8, 10)
 
 
 def test_remove_leaves_out_exactly_the_given_examples_in_every_trial() -> None:

@@ -100,6 +100,30 @@ def test_what_timm_cannot_make_is_explained(arch: str, arguments: dict[str, obje
         models.try_out(create(arch, **arguments), (28, 28, 1), 10)
 
 
+class OnlyInEvaluation(nn.Module):
+    """Logits after training; in training a pair, as networks with a second head give it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(28 * 28, 10)
+
+    def forward(self, x: torch.Tensor) -> object:
+        logits = self.head(x.flatten(1))
+        return (logits, logits) if self.training else logits
+
+
+def test_what_fails_only_in_training_is_found_before_it() -> None:
+    image = (28, 28, 1)
+    narrow = create("resnet10t", (8, 8, 1))
+    models.try_out(narrow, (8, 8, 1), 10)
+    models.try_training(narrow, (8, 8, 1), 10, batch=64)
+    with pytest.raises(InputError, match="cannot train on batches of 1 8x8x1: Expected more than 1 value per channel"):
+        models.try_training(narrow, (8, 8, 1), 10, batch=1)
+    models.try_out(OnlyInEvaluation(), image, 10)
+    with pytest.raises(InputError, match=r"gives tuple for 2 images in training; it must give \(2, 10\) logits"):
+        models.try_training(OnlyInEvaluation(), image, 10, batch=64)
+
+
 def test_weights_follow_the_seed_and_leave_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()

@@ -73,6 +73,8 @@ def test_all_faults_come_in_one_message_with_their_lines(tmp_path: Path) -> None
         ({"subsets": {"design": "remove", "ratio": None}}, "subsets: 'design: remove' needs removed"),
         ({"training": {"warmup_epochs": 3}}, "warmup_epochs = 3 must be less than epochs = 3"),
         ({"training": {"schedule": "step"}}, "'schedule: step' needs them"),
+        ({"training": {"schedule": "step", "milestones": [2, 1]}}, "milestones = [2.0, 1.0] must rise"),
+        ({"training": {"schedule": "step", "milestones": [1, 3]}}, "must rise, and stay below epochs = 3"),
         ({"training": {"momentum": 0, "nesterov": True}}, "nesterov needs a momentum"),
         ({"training": {"lr": float("nan")}}, "training.lr"),
         ({"record": ["margin"]}, "record: must contain 'correct'"),
