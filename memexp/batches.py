@@ -83,6 +83,13 @@ def _moments(x: NDArray[Any], part_values: int = 1 << 24) -> tuple[NDArray[np.fl
     return mean, np.sqrt(squares / pixels)
 
 
+def on_device(work: Work, x: Tensor) -> Tensor:
+    """Images on the device; from the host's memory by a copy that the host does not wait for."""
+    if x.device == work.device:
+        return x
+    return x.pin_memory().to(work.device, non_blocking=True)
+
+
 def chosen_images(x: Tensor, chosen: Tensor) -> Tensor:
     """Images (B, C, H, W) of the given numbers (B,), channels last in memory like ``x``."""
     return x.permute(0, 2, 3, 1).index_select(0, chosen).permute(0, 3, 1, 2)
@@ -120,16 +127,16 @@ def inputs(work: Work, chosen: Tensor, draws: Sequence[torch.Generator]) -> tupl
     Parameters
     ----------
     chosen : int64, shape (S, B)
-        Numbers of the training examples.
+        Numbers of the training examples, in the memory where the images are.
     draws
         The augmentation's generator of each trial.
     """
     augment, flat = work.spec.sgd.augment, chosen.flatten()
-    x = chosen_images(work.x_train, flat.to(work.x_train.device)).to(work.device)
+    x = on_device(work, chosen_images(work.x_train, flat))
     if augment.crop or augment.flip:
         parts = zip(x.split(chosen.shape[1]), draws, strict=True)
         x = torch.cat([augmented(part, augment, draw) for part, draw in parts])
-    return normalized(work, x), work.y_train.index_select(0, flat)
+    return normalized(work, x), work.y_train.index_select(0, flat.to(work.device, non_blocking=True))
 
 
 def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[NDArray[np.intp]]:
@@ -139,7 +146,7 @@ def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[N
 
 
 def epochs(work: Work, masks: Mask, trials: Sequence[int], steps: int) -> Iterator[tuple[Tensor, Mask]]:
-    """For about one epoch at a time: example numbers (steps, S, B) and which were fed, (S, N)."""
+    """For about one epoch at a time: example numbers (steps, S, B), beside the images, and which were fed, (S, N)."""
     recipe, seed = work.spec.sgd, work.spec.subsets.seed
     streams = [
         _stream(np.flatnonzero(mask), generator(seed, "order", trial))
@@ -157,4 +164,4 @@ def epochs(work: Work, masks: Mask, trials: Sequence[int], steps: int) -> Iterat
             taken, waiting[s] = np.split(waiting[s], [count * recipe.batch_size])
             order[:, s] = taken.reshape(count, -1)
             fed[s, taken] = True
-        yield torch.from_numpy(order).to(work.device), fed
+        yield torch.from_numpy(order).to(work.x_train.device), fed

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from memexp.batches import Work, normalized, prepare
+from memexp.batches import Work, normalized, on_device, prepare
 from memexp.data import Data
 from memexp.errors import InputError, MemexpError
 from memexp.files import explain_full_disk
@@ -68,7 +68,7 @@ def _features(work: Work, stack: nn.Module, x: Tensor) -> NDArray[np.float32]:
     hook = layers[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
     try:
         for images in x.split(_BATCH):
-            stack(normalized(work, images)[None])
+            stack(normalized(work, on_device(work, images))[None])
     finally:
         hook.remove()
     return torch.cat([part.reshape(-1, part.shape[-1]) for part in seen]).numpy()[:, None, None, :]

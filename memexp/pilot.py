@@ -14,7 +14,7 @@ from memexp.data import Data
 from memexp.index_sets import pack
 from memexp.plan import Plan
 from memexp.python_files import blamed
-from memexp.training import evaluate, train, train_block
+from memexp.training import evaluate, set_up_torch, train, train_block
 
 _ENOUGH_SECONDS = 0.5
 _FEW = 256  # examples to evaluate, at least, where they are evaluated quickly
@@ -52,12 +52,14 @@ def seconds_per_trial(plan: Plan, device: str = "cpu") -> float:
 
 
 def _seconds_of_own_recipe(plan: Plan, device: str) -> float:
-    torch.set_num_threads(1)
+    set_up_torch(device)
     few = min(plan.layout.n_train, _FEW)
     work = prepare(plan.spec, _head(plan.data, few), device)
     with blamed():
         start = time.perf_counter()
         stack = train(work, np.ones((1, few), dtype=np.bool_), [0])
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
         trained = time.perf_counter()
         evaluate(work, stack)
         evaluated = time.perf_counter()
@@ -72,7 +74,7 @@ def measure_pace(plan: Plan, device: str = "cpu") -> Pace:
     their number grows until a step takes long enough to be measured, and the whole batch is taken to
     cost in proportion.
     """
-    torch.set_num_threads(1)
+    set_up_torch(device)
     block, batch = plan.spec.model, plan.spec.sgd.batch_size
     image, n_classes = plan.data.x_train.shape[1:], len(plan.data.classes)
     model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)

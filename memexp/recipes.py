@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memexp.batches import Work, chosen_images, normalized
+from memexp.batches import Work, chosen_images, normalized, on_device
 from memexp.designs import Mask
 from memexp.errors import InputError
 from memexp.models import OneTrial
@@ -62,7 +62,7 @@ def train_one(work: Work, recipe: UserTraining, model: nn.Module, mask: Mask, tr
     """
     function = find_recipe(recipe)
     chosen = torch.from_numpy(np.flatnonzero(mask))
-    images = normalized(work, chosen_images(work.x_train, chosen.to(work.x_train.device)).to(work.device))
+    images = normalized(work, on_device(work, chosen_images(work.x_train, chosen.to(work.x_train.device))))
     labels = work.y_train.index_select(0, chosen.to(work.device))
     seed = torch_seed(work.spec.subsets.seed, "recipe", trial)
     torch.manual_seed(seed)

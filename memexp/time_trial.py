@@ -82,7 +82,7 @@ def time_trial(plan: Plan, device: str = "cpu") -> TrialTimes:
 def _seconds_per_batch(work: Work, stacked: int) -> float:
     """Of one trial's batch, made as training makes them."""
     draws = [torch.Generator(work.device).manual_seed(k) for k in range(stacked)]
-    chosen = torch.randint(len(work.y_train), (stacked, work.spec.sgd.batch_size), device=work.device)
+    chosen = torch.randint(len(work.y_train), (stacked, work.spec.sgd.batch_size), device=work.x_train.device)
     return seconds(lambda: inputs(work, chosen, draws), work.device, _BATCHES) / stacked
 
 

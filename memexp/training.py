@@ -11,6 +11,7 @@ Axes: S trials in a stack, B batch, N train, M test, K classes.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from memexp import models
 from memexp.architectures import MLP
-from memexp.batches import Work, epochs, inputs, normalized
+from memexp.batches import Work, epochs, inputs, normalized, on_device
 from memexp.designs import Mask, subset_size
 from memexp.recipes import train_one
 from memexp.seeds import torch_seed
@@ -37,6 +38,9 @@ from memexp.spec import Spec, Training
 from memexp.spec_python import UserTraining
 
 Progress = Callable[[float], None]
+
+_EVALUATED = 2048  # examples of one evaluation pass of all its trials, at most
+_EVALUATED_PIXELS = _EVALUATED * 64 * 64  # and their pixels: larger images come in smaller numbers
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,25 @@ class Evaluation(NamedTuple):
     correct: NDArray[np.bool_]
     loss: NDArray[np.float32]
     margin: NDArray[np.float32] | None  # None where the spec does not record it
+
+
+def set_up_torch(device: str, threads: int = 1) -> None:
+    """Make torch compute in this process as it does wherever trials are trained or measured.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, ``cuda`` or ``cuda:1``.
+    threads
+        Processor threads.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # no code of ours reads memory that it has not written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
 
 
 # ------------------------------------------------------------------------------------------ training
@@ -208,12 +231,12 @@ def _evaluated(
 ) -> Evaluation:
     """Every example as the S trials see it after training, without augmentation."""
     stack.eval()
-    size = max(64, 2048 // n_trials)
+    size = min(max(64, _EVALUATED // n_trials), max(16, _EVALUATED_PIXELS // x[0, 0].numel()))
     correct, margin, loss = [], [], []
     for images, labels in zip(x.split(size), y.split(size), strict=True):
         with forward():
             logits = stack(
-                normalized(work, images.to(work.device)).expand(n_trials, *images.shape)
+                normalized(work, on_device(work, images)).expand(n_trials, *images.shape)
             ).float()  # (S, B, K)
         index = labels.expand(n_trials, -1)[..., None]
         true = logits.gather(2, index)[..., 0]

@@ -35,7 +35,7 @@ from memexp.run import Run, open_run
 from memexp.store.commit import commit
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING
-from memexp.training import Outcome, train_block
+from memexp.training import Outcome, set_up_torch, train_block
 
 _TELL_EVERY_SECONDS = 0.5
 
@@ -54,9 +54,8 @@ class Trainer:
     """
 
     def __init__(self, run: Run, device: str = "auto", threads: int = 1) -> None:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
         device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        set_up_torch(device, threads)
         name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu ({_processor()})"
         self.run = run
         self.store = run.store(writable=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import memexp.training as training
+from memexp import models
 from memexp.batches import _placed, augmented, epochs, normalized, prepare
 from memexp.data import load_data
 from memexp.designs import draw_masks
@@ -196,6 +198,36 @@ def test_bf16_on_a_cpu_is_autocast_only_for_convolutions_and_only_with_units_for
         if not autocast:
             assert torch.backends.mkldnn.conv.fp32_precision == ("bf16" if precision == "bf16" else "ieee")
     assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+def test_large_images_are_evaluated_in_smaller_numbers_with_the_same_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = make_spec(model={"arch": "memexp_cnn", "width": 4}, record=["correct", "margin"])
+    work = prepare(spec, load_data(spec.dataset), "cpu")
+    stack = models.stack([_fresh(work, 0)])
+    seen: list[int] = []
+    stack.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
+
+    def evaluated() -> training.Evaluation:
+        return training._evaluated(work, stack, work.x_train, work.y_train, 1, nullcontext)
+
+    whole = evaluated()
+    monkeypatch.setattr(training, "_EVALUATED_PIXELS", 64 * 50)  # the images have 8x8
+    parts = evaluated()
+    assert seen == [200, 50, 50, 50, 50]
+    np.testing.assert_array_equal(whole.correct, parts.correct)
+    np.testing.assert_allclose(whole.loss, parts.loss, rtol=1e-5)
+
+
+def test_torch_is_set_up_for_determinism_without_filling_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        training.set_up_torch("cpu", 2)
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"  # else cuBLAS warns and is not deterministic
+        assert torch.get_num_threads() == 2
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_images_that_are_only_mapped_are_not_copied(tmp_path: Any) -> None:
