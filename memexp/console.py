@@ -35,6 +35,9 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
         except MemexpError as error:
             err.print(f"memexp: {error}", markup=False, soft_wrap=True, style="red" if err.is_terminal else None)
             sys.exit(error.exit_code)
+        except PermissionError as error:
+            err.print(f"memexp: {error.filename}: permission denied; ask its owner", markup=False, soft_wrap=True)
+            sys.exit(2)
 
     return wrapper
 

@@ -102,7 +102,7 @@ def _locks(folder: Path) -> Finding:
         return Finding("locks", "ok", "flock works: two launches of one run exclude each other")
     except OSError as error:
         return Finding(
-            "locks", "warning", f"flock does not work here ({error.strerror}); launch a run only once at a time"
+            "locks", "fault", f"flock does not work here ({error.strerror}); put --runs on another file system"
         )
 
 

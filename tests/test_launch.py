@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -18,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memexp.errors import DataError, MemexpError, RunBusy, RunMismatch
+from memexp.errors import DataError, InputError, MemexpError, RunBusy, RunMismatch
 from memexp.launch import launch_local
 from memexp.local import MAX_ATTEMPTS, Progress, Resources
 from memexp.run import Run, open_run, prepare_run
@@ -172,6 +175,54 @@ def test_two_launches_at_once_exclude_each_other(new_run: Callable[..., Run]) ->
         with pytest.raises(RunBusy, match=rf"being trained by process {os.getpid()}.*memexp status"):
             launch_local(run, TWO, ignore)
     assert lock_holder(run.paths) is None
+
+
+def test_one_who_looks_does_not_keep_a_launch_out(new_run: Callable[..., Run]) -> None:
+    run = new_run()
+    run.paths.lock.touch()
+    with open(run.paths.lock) as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        threading.Timer(0.3, look.close).start()
+        with launch_lock(run.paths):
+            assert look.closed
+
+
+def test_a_file_system_without_locks_is_named(new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = new_run()
+
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", no_locks)
+        with pytest.raises(InputError, match=r"has no file locks \(flock: Function not implemented\).*--runs"):
+            launch_local(run, TWO, ignore)
+        run.paths.lock.touch()
+        assert lock_holder(run.paths) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_the_run_of_another_user_is_refused_without_a_traceback(new_run: Callable[..., Run], tmp_path: Path) -> None:
+    run = new_run()
+    for folder in (*tmp_path.parents, tmp_path, run.paths.root.parent):
+        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
+
+    def as_stranger(*arguments: Any) -> str:
+        code = (  # Python and all modules first: a stranger may be unable to read this installation
+            "import os, sys, memexp.cancel, memexp.cli, memexp.status, memexp.sweep; "
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.argv[0] = 'memexp'; memexp.cli.app()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)], cwd="/tmp", capture_output=True, text=True,
+            stdin=subprocess.DEVNULL, env=os.environ | {"HOME": "/tmp"},
+        )  # fmt: skip
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    run.paths.manifest.chmod(0o600)
+    assert "manifest.json: permission denied; ask its owner" in as_stranger("status", run.paths.root)
 
 
 def test_two_launches_at_the_same_moment_make_one_run(write_spec: Any, tmp_path: Path) -> None:
