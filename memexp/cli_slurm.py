@@ -35,9 +35,11 @@ def submit(run: Run, profile: Profile, seconds: float | None, wanted: Sequence[i
 
     done = launch_slurm(run, profile, seconds, wanted)
     root, launch = run.paths.root, done.launch
+    again = [("follow-up", f"job {job} submitted again, since the tasks had lost theirs") for job in done.follow_ups]
     if launch is None:
         text = f"{done.queued} tasks are in the queue already" if done.queued else "no block is missing"
-        show([("submitted", f"nothing: {text}"), ("next", f"memexp {'status' if done.queued else 'report'} {root}")])
+        next_step = f"memexp {'status' if done.queued else 'report'} {root}"
+        show([("submitted", f"nothing: {text}"), *again, ("next", next_step)])
         raise typer.Exit(3 if done.queued else 0)
     jobs = ", ".join(str(job.job_id) for job in launch.jobs)
     tasks = sum(job.count for job in launch.jobs)
@@ -49,9 +51,9 @@ def submit(run: Run, profile: Profile, seconds: float | None, wanted: Sequence[i
         rows.append(("task", f"about {duration(each)} of {profile.time_min} min ({workers} workers)"))
     if launch.follow_up is not None and launch.follow_up.job_id:
         rows.append(("follow-up", f"job {launch.follow_up.job_id} estimates, or submits again what is missing"))
-    if done.left:
+    if done.left or done.why:
         rows.append(("left", f"{done.left} blocks: {done.why}"))
-    show([*rows, ("next", f"memexp status {root} --watch")])
+    show([*rows, *again, ("next", f"memexp status {root} --watch")])
     out.print(str(root), soft_wrap=True)
     raise typer.Exit(0)
 

@@ -66,10 +66,17 @@ def print_state(found: Status, write: Callable[[Rows], None]) -> None:
         rows.append(("Slurm", f"cannot be asked: {found.scheduler}"))
     if found.gave_up is not None:
         rows.append(("follow-up", f"gave up: {found.gave_up}"))
+    for lost in found.unfollowed:
+        name = f"job {lost.job_id}" if lost.job_id else f"that of launch {lost.task.split()[0]}"
+        rows.append(("follow-up", f"{lost.state}: {name} ({lost.cause}); nothing submits what these tasks leave over"))
+        rows += [("", f"  {line}") for line in lost.log]
     for problem in found.problems:
         where = f" on {problem.node}" if problem.node else ""
         rows.append((problem.state, f"{problem.count} tasks, such as {problem.task}{where}: {problem.cause}"))
         rows += [("", f"  {line}") for line in problem.log]
+    if found.bad_nodes:
+        text = f"{', '.join(found.bad_nodes)}: tasks fail there again and again; the next submission leaves them out"
+        rows.append(("nodes", text))
     if found.launcher is not None:
         rows.append(("training now", f"process {found.launcher.get('pid')} on {found.launcher.get('host')}"))
     rows.append(("next", _next(found)))
@@ -99,14 +106,17 @@ def _precision(found: Status) -> Rows:
 
 
 def _next(found: Status) -> str:
-    from memexp.tasks import ALIVE
-
     if not found.missing and not found.done:
         return "change the spec, give it another name, and launch it"
     if not found.missing:
         return f"memexp report {found.run}"
-    if found.launcher is not None or any(found.tasks.get(state) for state in ALIVE if state != "stuck"):
+    if found.unfollowed:
+        return f"memexp resume {found.run}"
+    states = {*found.tasks, found.follow_up}
+    if found.launcher is not None or states & {"pending", "running"}:
         return f"memexp status {found.run} --watch"
+    if "stuck" in states:
+        return f"mend the cause (scontrol release, say), or memexp cancel {found.run}, then memexp resume {found.run}"
     return f"memexp resume {found.run}"
 
 

@@ -17,6 +17,7 @@ from memexp.scheduler import SchedulerError
 from memexp.slurm import launch_slurm
 from memexp.store.commit import recover
 from memexp.store.receipts import read_receipts
+from memexp.tasks import alive, read_tasks
 
 # A controller may be restarted, or the user's other jobs fill the limit, at the very moment of the
 # next round; nobody else would submit it.
@@ -34,17 +35,30 @@ def follow(root: str, launch_id: str) -> None:
     """
     run = open_run(Path(root))
     launch = read_launch(run.paths, launch_id)
+    if run.paths.cancelled(launch_id).exists():
+        return
     try:
         if _next_round(run, launch):
             return
         for command in ("report",) if run.spec.subsets.design == "remove" else ("estimate", "report"):
             subprocess.run([sys.executable, "-m", "memexp", command, root], check=True)
     except MemexpError as error:
-        replace(launch, gave_up=str(error)).write(run.paths)
+        replace(read_launch(run.paths, launch_id), gave_up=str(error)).write(run.paths)
         raise
 
 
 def _next_round(run: Run, launch: Launch) -> bool:
+    """Submit the missing blocks, trying again where Slurm or another launch is in the way; False if none is missing."""
+    for patience in PATIENCE_SECONDS:
+        try:
+            return _submit_missing(run, launch)
+        except (RunBusy, SchedulerError) as error:
+            sys.stderr.write(f"{error}\ntrying again in {patience} s\n")
+            time.sleep(patience)
+    return _submit_missing(run, launch)
+
+
+def _submit_missing(run: Run, launch: Launch) -> bool:
     """Submit the missing blocks; False if none is missing."""
     profile = Profile.model_validate(launch.profile)
     store = run.store(writable=True)
@@ -54,22 +68,12 @@ def _next_round(run: Run, launch: Launch) -> bool:
         return False
     idle = 0 if store.layout.n_blocks - len(missing) > launch.settled else launch.idle_rounds + 1
     root = run.paths.root
-    if idle >= profile.max_idle_rounds:
+    if idle >= profile.max_idle_rounds and not alive(read_tasks(run.paths, missing, history=False)):
         raise MemexpError(
             f"{len(missing)} blocks of {root} are missing after {idle} rounds that finished none. "
             f"See `memexp status {root}` and `memexp logs {root} --failed`, then `memexp resume {root}`"
         )
-    for patience in (*PATIENCE_SECONDS, None):
-        try:
-            launch_slurm(run, profile, seconds_per_block(run, profile), idle_rounds=idle)
-            break
-        except RunBusy:
-            break  # somebody launches this very moment, and has a follow-up of their own
-        except SchedulerError as error:
-            if patience is None:
-                raise
-            sys.stderr.write(f"{error}\ntrying again in {patience} s\n")
-            time.sleep(patience)
+    launch_slurm(run, profile, seconds_per_block(run, profile), idle_rounds=idle, after=launch.launch_id)
     return True
 
 

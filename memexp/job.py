@@ -33,6 +33,8 @@ def run_task(root: str, launch_id: str, number: int) -> None:
     """
     paths = RunPaths.of_run(Path(root))
     launch = read_launch(paths, launch_id)
+    if paths.cancelled(launch_id).exists():
+        return  # a controller that lost the cancellation started it again
     attempt = f"{launch_id}-t{number}-r{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     record = _begin(paths, attempt)
     missing = set(open_run(paths.root).store().missing_blocks())

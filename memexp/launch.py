@@ -41,7 +41,7 @@ def launch_local(run: Run, resources: Resources, on_progress: Callable[[Progress
         recover(run.paths, store)
         blocks = store.missing_blocks()
         refuse_if_queued(run.paths, blocks)
-        launch = Launch(new_id(), "local", [[block] for block in blocks], asdict(resources))
+        launch = Launch(new_id(run.paths), "local", [[block] for block in blocks], asdict(resources))
         launch.write(run.paths)
         pool = LocalPool(run.paths, launch.launch_id, resources)
         given_up = pool.train(blocks, on_progress)

@@ -6,12 +6,14 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from memexp.errors import StoreError
 from memexp.files import here, to_json, versions, write_atomic
 from memexp.store.paths import RunPaths
+
+_TIME = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,13 @@ class Launch:
         return None
 
 
-def new_id() -> str:
-    """A name for a launch, by time."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}"
+def new_id(paths: RunPaths) -> str:
+    """A name for a launch, by time; it sorts after those that there are even where this machine's clock is slow."""
+    now = datetime.now(UTC)
+    for last in sorted(paths.launches.glob("*.json"))[-1:]:
+        newest = datetime.strptime(last.stem[:16], _TIME).replace(tzinfo=UTC)
+        now = max(now, newest + timedelta(seconds=1))
+    return f"{now:{_TIME}}-{uuid.uuid4().hex[:4]}"
 
 
 def read_launch(paths: RunPaths, launch_id: str) -> Launch:

@@ -26,8 +26,15 @@ TERMINAL = {
 # Ends that Slurm usually takes back, by putting the element into the queue again a little later.
 _TAKEN_BACK = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}
 _GRACE = timedelta(seconds=20)
-# Reasons for which a waiting job will never start by itself.
-STUCK = ("held", "JobHeldUser", "JobHeldAdmin", "DependencyNeverSatisfied", "launch failed", "BadConstraints")
+# Parts of the reasons for which a waiting job will not start unless somebody does something, beginning with its owner.
+STUCK = (
+    "held", "Held", "DependencyNeverSatisfied", "launch failed", "BadConstraints", "ReqNodeNotAvail", "NodeDown",
+    "PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "PartitionDown", "PartitionInactive", "PerJob",
+    "PerNode", "Wall", "CPUMinutes", "GRESMinutes", "MemMinutes", "BillingMinutes", "InvalidAccount", "InvalidQOS",
+    "NotAllowed", "QOSUsageThreshold", "Deadline",
+)  # fmt: skip
+# What every job meets while it waits for its turn. Other reasons, such as a limit of its user, are worth telling.
+_ORDINARY = ("", "None", "Priority", "Resources", "Dependency", "BeginTime", "JobArrayTaskLimit", "Prolog", "Cleaning")
 
 _TIMEOUT_SECONDS = 60
 _CONFIGURATIONS = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/run/slurm/conf/slurm.conf")
@@ -73,6 +80,11 @@ class Element:
     def stuck(self) -> bool:
         """Waits for something that never comes by itself."""
         return not self.ended and any(word in self.reason for word in STUCK)
+
+    @property
+    def limited(self) -> bool:
+        """Waits for more than its turn, such as a limit of its user."""
+        return self.state == "PENDING" and self.reason not in _ORDINARY
 
 
 @dataclass(frozen=True)

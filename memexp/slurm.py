@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,14 +21,14 @@ from submitit.core.utils import FailedSubmissionError
 from memexp import scheduler
 from memexp.files import KEPT, explain_full_disk
 from memexp.job import run_task
-from memexp.launches import Job, Launch, new_id
+from memexp.launches import Job, Launch, new_id, read_launch, read_launches
 from memexp.packing import pack, split
 from memexp.profile import Profile
 from memexp.run import Run
 from memexp.scheduler import Limits, SchedulerError
 from memexp.store.commit import recover
 from memexp.store.lock import launch_lock
-from memexp.tasks import alive, read_tasks
+from memexp.tasks import Queue, alive, read_queue
 
 Call = tuple[Callable[..., None], list[Any]]
 
@@ -43,12 +43,15 @@ class Submitted:
         The submission; None if there was nothing to submit.
     queued
         Tasks of earlier launches that are still alive.
+    follow_ups
+        Follow-up jobs submitted again for earlier launches, which had lost theirs.
     left
         Blocks that were not submitted, and ``why``.
     """
 
     launch: Launch | None
     queued: int = 0
+    follow_ups: tuple[str, ...] = ()
     left: int = 0
     why: str = ""
 
@@ -69,8 +72,11 @@ def launch_slurm(
     seconds_per_block: float | None,
     wanted: Sequence[int] | None = None,
     idle_rounds: int = 0,
+    after: str | None = None,
 ) -> Submitted:
     """Submit the missing blocks that no live task has, and the job that follows them.
+
+    Where an earlier launch has live tasks but no follow-up job any more, that is submitted again.
 
     Parameters
     ----------
@@ -84,6 +90,8 @@ def launch_slurm(
         Only these blocks.
     idle_rounds
         Rounds before this one that finished no block.
+    after
+        The launch whose follow-up job asks, if one does; nothing is submitted once that was cancelled.
 
     Raises
     ------
@@ -95,13 +103,19 @@ def launch_slurm(
     with launch_lock(run.paths), explain_full_disk(run.paths.root, KEPT):
         store = run.store(writable=True)
         recover(run.paths, store)
+        if after is not None and run.paths.cancelled(after).exists():
+            return Submitted(None)
         missing = store.missing_blocks()
-        queued = alive(read_tasks(run.paths, missing, history=False))
+        _settle(run)
+        queue = read_queue(run.paths, missing, history=False)
+        queued = alive(queue.tasks)
+        again = _follow_again(run, queue, profile, after)
         taken = {block for each in queued for block in each.missing}
-        blocks = [block for block in missing if block not in taken and (wanted is None or block in wanted)]
+        chosen = set(missing if wanted is None else wanted) - taken
+        blocks = [block for block in missing if block in chosen]
         if not blocks:
-            return Submitted(None, len(queued))
-        launch_id = new_id()
+            return Submitted(None, len(queued), again)
+        launch_id = new_id(run.paths)
         prepared = prepare(run, launch_id, profile, blocks, seconds_per_block, scheduler.limits(), room())
         launch = Launch(
             launch_id, "slurm", prepared.tasks, asdict(profile.resources), profile.model_dump(mode="json"),
@@ -110,7 +124,7 @@ def launch_slurm(
         launch.write(run.paths)
         launch, refused = _submit(run, launch, profile)
         left = prepared.left + sum(len(tasks) for tasks in launch.tasks) - _submitted_blocks(launch)
-        return Submitted(launch, len(queued), left, refused or prepared.why)
+        return Submitted(launch, len(queued), again, left, refused or prepared.why)
 
 
 def _submitted_blocks(launch: Launch) -> int:
@@ -156,8 +170,6 @@ def prepare(
 
 def _submit(run: Run, launch: Launch, profile: Profile) -> tuple[Launch, str]:
     """Submit array after array, each noted in the launch's file at once; why it stopped early, if it did."""
-    from memexp.follow import follow  # it launches in its turn
-
     refused = ""
     for job in launch.jobs:
         calls: list[Call] = [
@@ -177,16 +189,54 @@ def _submit(run: Run, launch: Launch, profile: Profile) -> tuple[Launch, str]:
         raise SchedulerError(f"Slurm refused the tasks of {run.paths.root}: {refused}. Nothing was submitted")
     launch.write(run.paths)
     assert launch.follow_up is not None
-    last = launch.follow_up
-    after = "afterany:" + ":".join(str(job.job_id) for job in launch.jobs)
-    call: Call = (follow, [str(run.paths.root.resolve()), launch.launch_id])
     try:
-        job_id = submit_job(run.paths.logs / last.name, last, follow_up_profile(profile), [call], after)
-        launch = launch.with_job_id(last.name, job_id)
+        launch = _submit_follow_up(
+            run, launch, profile, launch.follow_up.name, [str(job.job_id) for job in launch.jobs]
+        )
     except SchedulerError as error:
         refused = f"the follow-up job was refused ({error}); run `memexp resume {run.paths.root}` later yourself"
-    launch.write(run.paths)
     return launch, refused
+
+
+def _submit_follow_up(run: Run, launch: Launch, profile: Profile, name: str, jobs: Iterable[str]) -> Launch:
+    """Submit the job that starts when these have ended, and note it in the launch's file."""
+    from memexp.follow import follow  # it launches in its turn
+
+    call: Call = (follow, [str(run.paths.root.resolve()), launch.launch_id])
+    small = follow_up_profile(profile)
+    job_id = submit_job(run.paths.logs / name, Job(name), small, [call], "afterany:" + ":".join(jobs))
+    launch = replace(launch, follow_up=Job(name, job_id=job_id), gave_up="")
+    launch.write(run.paths)
+    return launch
+
+
+def _follow_again(run: Run, queue: Queue, profile: Profile, after: str | None) -> tuple[str, ...]:
+    """Submit a follow-up job for live tasks that have none any more; the one that asks is about to end."""
+    busy: dict[str, set[str]] = {}
+    for task in alive(queue.tasks):
+        busy.setdefault(task.launch, set()).add(task.job_id.partition("_")[0])
+    submitted = []
+    for each in queue.follow_ups:
+        jobs = sorted(busy.get(each.launch, set()) - {""})
+        if jobs and (not each.alive or each.launch == after):
+            launch = read_launch(run.paths, each.launch)
+            stem, _, number = each.name.rpartition(".next")
+            name = f"{stem}.next{int(number or 1) + 1}"
+            launch = _submit_follow_up(run, launch, profile, name, jobs)
+            submitted.append(str(launch.follow_up and launch.follow_up.job_id))
+    return tuple(submitted)
+
+
+def _settle(run: Run) -> None:
+    """Mend the notes of launches whose process was killed in between: we hold the lock, so it is gone."""
+    for launch in read_launches(run.paths, "slurm"):
+        names = [job.name for job in (*launch.jobs, launch.follow_up) if job and job.job_id is None]
+        for element in scheduler.elements(names, launch.when, history=False).values():
+            launch = launch.with_job_id(element.name, element.job_id.partition("_")[0])
+        if any(job.job_id is None for job in launch.jobs):
+            launch = replace(launch, jobs=[job for job in launch.jobs if job.job_id])
+        if names:
+            launch.write(run.paths)
 
 
 def submit_job(folder: Path, job: Job, profile: Profile, calls: Sequence[Call], dependency: str | None = None) -> str:
@@ -270,7 +320,8 @@ def make_executor(folder: Path, name: str, profile: Profile, dependency: str | N
 def follow_up_profile(profile: Profile) -> Profile:
     """The profile of the follow-up job: its own small resources; partition, account and set-up of the tasks."""
     small = profile.follow_up
-    own = {name: getattr(small, name) for name in small.model_fields_set | {"time_min", "mem_gb", "cpus", "sbatch"}}
+    own = {name: getattr(small, name) for name in ("time_min", "mem_gb", "cpus", "sbatch")}
+    own |= {name: value for name in ("partition", "account", "qos") if (value := getattr(small, name)) is not None}
     return profile.model_copy(update=own | {"gpus": 0, "signal_s": 30, "array_parallelism": 1, "workers": 1})
 
 

@@ -19,7 +19,7 @@ from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_receipts
 from memexp.store.trials import DONE, FAILED, MISSING, TrialStore
-from memexp.tasks import ALIVE, Task, job_log, read_tasks
+from memexp.tasks import ALIVE, FollowUp, Queue, Task, bad_nodes, job_log, read_queue
 
 _RECENT_SECONDS = 600.0
 _LOG_LINES = 3
@@ -27,7 +27,7 @@ _LOG_LINES = 3
 
 @dataclass(frozen=True)
 class Problem:
-    """Tasks that ended, or wait, for the same cause, and one of them as an example.
+    """Tasks (or follow-up jobs) that ended, or wait, for the same cause, and one of them as an example.
 
     ``log``: the last lines of the example's log.
     """
@@ -88,7 +88,14 @@ class Status:
     tasks
         Slurm tasks by state (see :class:`memexp.tasks.Task`); empty for a run trained locally.
     problems
-        Slurm tasks that ended without finishing, or will not start, by cause.
+        Slurm tasks that ended without finishing, or will not start soon, by cause.
+    follow_up
+        State of the follow-up job: alive as of a task; otherwise nobody will submit what is missing, and
+        ``unfollowed`` says why. None if there is none, or if nothing is missing.
+    unfollowed
+        Follow-up jobs that are gone though tasks wait or run, or blocks are missing.
+    bad_nodes
+        Nodes where tasks failed again and again while others did well elsewhere.
     scheduler
         Why Slurm could not be asked; None if it answered or was not needed.
     gave_up
@@ -111,6 +118,9 @@ class Status:
     worker_hours_left: float | None = None
     tasks: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    follow_up: str | None = None
+    unfollowed: list[Problem] = field(default_factory=list)
+    bad_nodes: list[str] = field(default_factory=list)
     scheduler: str | None = None
     gave_up: str | None = None
     standard_error: StandardError | None = None
@@ -146,7 +156,10 @@ def read_status(root: Path) -> Status:
     per_trial = statistics.median(r.seconds / len(r.trained) for r in receipts if r.trained) if receipts else None
     missing = store.missing_blocks()
     launches = read_launches(paths, "slurm")
-    tasks, silence = _ask_slurm(paths, missing) if launches else ([], None)
+    queue, silence = _ask_slurm(paths, missing) if launches else (Queue([], []), None)
+    tasks = queue.tasks
+    gave_up = (launches[-1].gave_up or None) if launches and missing else None
+    waiting = [each for each in queue.follow_ups if each.alive]
     return Status(
         run=str(root),
         done=counts[DONE],
@@ -160,8 +173,11 @@ def read_status(root: Path) -> Status:
         worker_hours_left=per_trial * counts[MISSING] / 3600 if per_trial is not None else None,
         tasks=dict(Counter(task.state for task in tasks)),
         problems=_problems(paths, tasks),
+        follow_up=(waiting or queue.follow_ups)[-1].state if queue.follow_ups else None,
+        unfollowed=[] if gave_up else _unfollowed(paths, queue),
+        bad_nodes=bad_nodes(paths, tasks),
         scheduler=silence,
-        gave_up=(launches[-1].gave_up or None) if launches and missing else None,
+        gave_up=gave_up,
         standard_error=_standard_error(paths, manifest, counts),
         gpus_per_worker=_gpus_per_worker(launches),
     )
@@ -195,27 +211,39 @@ def _standard_error(paths: RunPaths, manifest: Manifest, counts: dict[int, int])
     )
 
 
-def _ask_slurm(paths: RunPaths, missing: list[int]) -> tuple[list[Task], str | None]:
-    """Tasks of the run, and why Slurm could not be asked."""
+def _ask_slurm(paths: RunPaths, missing: list[int]) -> tuple[Queue, str | None]:
+    """Jobs of the run, and why Slurm could not be asked."""
     try:
-        return read_tasks(paths, set(missing)), None
+        return read_queue(paths, missing), None
     except SchedulerError as error:
-        return [], str(error)
+        return Queue([], []), str(error)
 
 
 def _problems(paths: RunPaths, tasks: list[Task]) -> list[Problem]:
     groups: dict[tuple[str, str], list[Task]] = {}
     for task in tasks:
-        if task.state == "stuck" or task.state not in (*ALIVE, "done"):
+        if task.state == "stuck" or task.state not in (*ALIVE, "done") or (task.state == "pending" and task.waits):
             groups.setdefault((task.state, _without_numbers(task.cause)), []).append(task)
     found = []
     for (state, _), alike in groups.items():
         last = alike[-1]
-        log = job_log(paths, last)
-        lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:] if log and log.is_file() else []
+        lines = _last_lines(paths, last)
         name = f"{last.launch} task {last.number}"
         found.append(Problem(state, last.cause, len(alike), name, last.job_id, last.node, lines))
     return sorted(found, key=lambda problem: -problem.count)
+
+
+def _unfollowed(paths: RunPaths, queue: Queue) -> list[Problem]:
+    return [
+        Problem(each.state, each.cause, 1, f"{each.launch} follow-up", each.job_id, "", _last_lines(paths, each))
+        for each in queue.unfollowed
+        if not paths.cancelled(each.launch).exists()  # then that is what the user wanted
+    ]
+
+
+def _last_lines(paths: RunPaths, job: Task | FollowUp) -> list[str]:
+    log = job_log(paths, job)
+    return log.read_text(errors="replace").splitlines()[-_LOG_LINES:] if log and log.is_file() else []
 
 
 def _without_numbers(reason: str) -> str:

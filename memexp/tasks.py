@@ -1,10 +1,10 @@
-"""What became of the tasks that were given to Slurm: the store first, then the queue, then the accounting."""
+"""What became of the jobs that were given to Slurm: the store first, then the queue, then the accounting."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +45,8 @@ class Task:
         Empty where unknown.
     cause
         What is known of why it ended or waits.
+    waits
+        Whether it waits for more than its turn, such as a limit of its user.
     """
 
     launch: str
@@ -54,10 +56,65 @@ class Task:
     job_id: str = ""
     node: str = ""
     cause: str = ""
+    waits: bool = False
 
 
-def read_tasks(paths: RunPaths, missing: Collection[int], history: bool = True) -> list[Task]:
-    """The newest Slurm task of every block; at most two calls of the scheduler.
+@dataclass(frozen=True)
+class FollowUp:
+    """The job that follows the tasks of a launch, and what became of it.
+
+    Attributes
+    ----------
+    launch
+        Which launch's.
+    name
+        The job's name; empty where there never was one.
+    state
+        As of a task; ``returned``: it ran to its end. ``refused``: Slurm did not take it.
+    job_id
+        Empty where unknown.
+    cause
+        Why it waits, or how it ended.
+    """
+
+    launch: str
+    name: str
+    state: str
+    job_id: str = ""
+    cause: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in ALIVE
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What Slurm has of a run.
+
+    Attributes
+    ----------
+    tasks
+        The newest Slurm task of every block.
+    follow_ups
+        Of the launches that have missing blocks, oldest first.
+    """
+
+    tasks: list[Task]
+    follow_ups: list[FollowUp]
+
+    @property
+    def unfollowed(self) -> list[FollowUp]:
+        """Those that no longer wait though there is something to follow: nobody would submit what is left."""
+        busy = {task.launch for task in alive(self.tasks)}
+        if busy:
+            return [each for each in self.follow_ups if each.launch in busy and not each.alive]
+        return [] if any(each.alive for each in self.follow_ups) else self.follow_ups[-1:]
+
+
+def read_queue(paths: RunPaths, missing: Collection[int], history: bool = True) -> Queue:
+    """The newest Slurm task of every block, and the follow-up jobs; at most two calls of the scheduler.
 
     Parameters
     ----------
@@ -73,9 +130,10 @@ def read_tasks(paths: RunPaths, missing: Collection[int], history: bool = True) 
     SchedulerError
         If the scheduler does not answer.
     """
+    missing = set(missing)
     launches = read_launches(paths, "slurm")
     open_launches = [launch for launch in launches if _open(launch, missing)]
-    names = [job.name for launch in open_launches for job in launch.jobs]
+    names = [job.name for launch in open_launches for job in (*launch.jobs, launch.follow_up) if job]
     found = scheduler.elements(names, open_launches[0].when, history) if names else {}
     tasks: list[Task] = []
     claimed: set[int] = set()
@@ -84,7 +142,13 @@ def read_tasks(paths: RunPaths, missing: Collection[int], history: bool = True) 
             mine = [block for block in blocks if block in missing and block not in claimed]
             tasks.append(_state(paths, launch, number, mine, found))
             claimed |= {block for block in mine if tasks[-1].state != "unsubmitted"}
-    return [task for task in reversed(tasks) if task.state != "unsubmitted"]
+    submitted = [task for task in reversed(tasks) if task.state != "unsubmitted"]
+    return Queue(submitted, [_follow_up(paths, launch, found) for launch in open_launches])
+
+
+def read_tasks(paths: RunPaths, missing: Collection[int], history: bool = True) -> list[Task]:
+    """The tasks of :func:`read_queue`."""
+    return read_queue(paths, missing, history).tasks
 
 
 def _open(launch: Launch, missing: Collection[int]) -> bool:
@@ -92,7 +156,7 @@ def _open(launch: Launch, missing: Collection[int]) -> bool:
 
 
 def _state(
-    paths: RunPaths, launch: Launch, number: int, missing: list[int], found: dict[tuple[str, int], Element]
+    paths: RunPaths, launch: Launch, number: int, missing: list[int], found: Mapping[tuple[str, int], Element]
 ) -> Task:
     task = Task(launch.launch_id, number, missing, "done")
     place = launch.job_of(number)
@@ -102,16 +166,37 @@ def _state(
         return task
     job, index = place
     element = found.get((job.name, index))
+    state, cause = _of_element(paths, launch, element)
+    if state not in ALIVE:
+        cause = last_error(paths, task) or cause
     if element is None:
+        return replace(task, state=state, cause=cause)
+    return replace(task, state=state, cause=cause, job_id=element.job_id, node=element.node, waits=element.limited)
+
+
+def _follow_up(paths: RunPaths, launch: Launch, found: Mapping[tuple[str, int], Element]) -> FollowUp:
+    job = launch.follow_up
+    if job is None:
+        return FollowUp(launch.launch_id, "", "refused")
+    element = found.get((job.name, 0))
+    state, cause = _of_element(paths, launch, element)
+    if element is None and job.job_id is None and state != "cancelled":
+        state, cause = "refused", "Slurm did not take it"
+    return FollowUp(launch.launch_id, job.name, state, element.job_id if element else job.job_id or "", cause)
+
+
+def _of_element(paths: RunPaths, launch: Launch, element: Element | None) -> tuple[str, str]:
+    """State and cause of a launch's job by what Slurm says of it."""
+    if element is None:
+        if paths.cancelled(launch.launch_id).exists():
+            return "cancelled", "stopped by `memexp cancel`"
         new = datetime.now(UTC) - launch.when < _NEW
-        return replace(task, state="pending" if new else "lost", cause=last_error(paths, task) or "unknown to Slurm")
-    task = replace(task, job_id=element.job_id, node=element.node)
+        return "pending" if new else "lost", "unknown to Slurm"
     if element.stuck:
-        return replace(task, state="stuck", cause=f"waits: {element.reason}")
+        return "stuck", f"waits: {element.reason}"
     if not element.ended:
-        return replace(task, state="running" if element.state == "RUNNING" else "pending", cause=element.reason)
-    cause = last_error(paths, task) or f"Slurm says {element.state}"
-    return replace(task, state=_ENDS[element.state], cause=cause)
+        return "running" if element.state == "RUNNING" else "pending", element.reason
+    return _ENDS[element.state], f"Slurm says {element.state}"
 
 
 def attempt_files(paths: RunPaths, task: Task) -> Sequence[Path]:
@@ -119,8 +204,10 @@ def attempt_files(paths: RunPaths, task: Task) -> Sequence[Path]:
     return sorted(paths.attempts.glob(f"{task.launch}-t{task.number}-r*[0-9].json"))
 
 
-def job_log(paths: RunPaths, task: Task) -> Path | None:
-    """What the task's batch script printed; None if it never started."""
+def job_log(paths: RunPaths, task: Task | FollowUp) -> Path | None:
+    """What the job's batch script printed; None if it never started."""
+    if isinstance(task, FollowUp):
+        return paths.logs / task.name / f"{task.job_id}_0_log.out" if task.job_id else None
     launch = read_launch(paths, task.launch)
     place = launch.job_of(task.number)
     if place is None or place[0].job_id is None:

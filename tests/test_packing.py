@@ -98,6 +98,14 @@ def test_the_profiles_that_we_ship_are_valid(path: Path) -> None:
     assert read_profile(str(path)).resources.workers >= 1
 
 
+def test_a_follow_up_goes_where_the_tasks_go_also_in_later_rounds() -> None:
+    """Later rounds read the profile from the launch's file, where every key stands."""
+    profile = Profile(time_min=60, partition="gpu", account="lab", qos="long", sbatch={"constraint": "a100"})
+    noted = Profile.model_validate(profile.model_dump(mode="json"))
+    for each in map(follow_up_profile, (profile, noted)):
+        assert (each.partition, each.account, each.qos, each.gpus, each.sbatch) == ("gpu", "lab", "long", 0, {})
+
+
 def test_the_batch_scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Compared with the files in tests/golden; MEMEXP_ACCEPT=1 writes them anew."""
     (tmp_path / "srun").write_text("")  # submitit only looks whether there is one

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from memexp.launch import launch_local
 from memexp.launches import read_launches
 from memexp.local import Resources
 from memexp.run import Run, open_run, prepare_run
+from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_receipts
 
 from .conftest import assert_same_outcomes, make_spec
@@ -133,6 +135,45 @@ def test_cancel_then_resume_some(user: User) -> None:
     assert "of 30 min" in again.stdout
     eventually(lambda: user.processes("memexp.worker"), 60)
     assert "submitit" in user.memexp("logs", user.root, "--task", 0).stdout
+
+
+def test_a_lost_follow_up_is_told_and_submitted_again(user: User, slurm: DevCluster) -> None:
+    slurm.run("scontrol", "update", "PartitionName=grace", "State=DOWN")
+    try:
+        user.launch(seconds_per_trial=60, partition="grace")
+        (launch,) = read_launches(RunPaths(user.root))
+        assert launch.follow_up is not None
+        slurm.run("scancel", launch.follow_up.job_id)
+        eventually(lambda: user.status()["unfollowed"], 30)
+        said = user.memexp("status", user.root, codes=(3,)).stdout
+        assert f"cancelled: job {launch.follow_up.job_id}" in said
+        assert f"next       memexp resume {user.root}" in said
+        assert "submitted again" in user.memexp("resume", user.root, codes=(3,)).stdout
+        assert user.status()["follow_up"] == "pending"
+        assert slurm.run("squeue", "-h", "-o", "%P").stdout.split() == ["grace", "grace"]
+    finally:
+        slurm.run("scontrol", "update", "PartitionName=grace", "State=UP")
+    eventually(lambda: (user.root / "report/index.html").exists(), 90)
+
+
+def test_nothing_comes_after_a_cancellation(user: User, slurm: DevCluster) -> None:
+    """The follow-up job submits the next round after the queue was read and before it is told to end."""
+    tools = user.folder / "tools"
+    tools.mkdir()
+    wait = f"touch {tools}/submitting; while [ ! -e {tools}/told ]; do sleep 0.05; done"
+    scripts = {"sbatch": f"[ -e {tools}/wait ] && {{ {wait}; }}", "scancel": f"touch {tools}/told; sleep 1"}
+    for name, line in scripts.items():
+        (tools / name).write_text(f'#!/bin/sh\n{line}\nexec {shutil.which(name)} "$@"\n')
+        (tools / name).chmod(0o755)
+    environment = {"PATH": f"{tools}:{slurm.env['PATH']}"}
+    where = ["--profile", user.profile(seconds_per_trial=60, max_tasks=1), "--yes"]
+    slurm.run("memexp", "launch", user.spec, *where, cwd=user.folder, env=environment)
+    (tools / "wait").touch()
+    eventually((tools / "submitting").exists, 60)
+    slurm.run("memexp", "cancel", user.root, env=environment)
+    time.sleep(3)  # KillWait is 2 s
+    eventually(user.idle, 60)
+    assert user.status()["missing"] == 10
 
 
 def test_a_fault_of_every_task_is_reported_after_a_few_rounds(user: User, slurm: DevCluster) -> None:

@@ -68,6 +68,10 @@ class RunPaths:
         """Standard error of the workers."""
         return self.root / "logs"
 
+    def cancelled(self, launch_id: str) -> Path:
+        """Exists once a launch was cancelled: its jobs do nothing any more."""
+        return self.launches / f"{launch_id}.cancelled"
+
     @property
     def lock(self) -> Path:
         """Held by the process that launches."""
