@@ -156,6 +156,17 @@ def test_a_claim_whose_outcomes_are_gone_is_set_aside(paths: RunPaths) -> None:
     assert put(paths, 0, some_content(10, seed=4))
 
 
+def test_recovery_reads_the_states_once_however_many_blocks(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, reads = TrialStore(paths.trials, writable=True), []
+    for number in range(store.layout.n_blocks):
+        assert put(paths, number, some_content(len(store.layout.block(number))))
+    status = store.status
+    monkeypatch.setattr(store, "status", lambda: reads.append(1) or status())
+    recover(paths, store)
+    assert len(reads) == 1
+    assert len(list(read_receipts(paths))) == store.layout.n_blocks
+
+
 def test_growth_keeps_rows_and_completes_the_last_block(paths: RunPaths) -> None:
     put(paths, 2, some_content(3, seed=2))
     extend_store(paths.trials, 40)

@@ -82,14 +82,19 @@ def commit(
 
 def recover(paths: RunPaths, store: TrialStore) -> None:
     """Finish what killed processes left: publish claimed blocks, drop files that nobody claimed."""
-    claimed = set()
-    for receipt in read_receipts(paths):
-        claimed.add(receipt.staged)
+    receipts = list(read_receipts(paths))
+    published = []
+    for receipt in receipts:
         if (paths.blocks / receipt.staged).exists():
             _publish(paths, store, receipt)
-        elif (store.status()[receipt.first : receipt.last + 1] == MISSING).any():
+        else:
+            published.append(receipt)
+    status = store.status()  # read once, and after the look at the files: what was published by then stands in it
+    for receipt in published:
+        if (status[receipt.first : receipt.last + 1] == MISSING).any():
             # The machine died so hard that a flushed file is gone: the claim is worth nothing.
             set_aside(receipt_path(paths, receipt.first, receipt.last), "lost")
+    claimed = {receipt.staged for receipt in receipts}
     for leftover in paths.blocks.glob("*.npz"):
         if leftover.name not in claimed and time.time() - leftover.stat().st_mtime > _ORPHAN_AFTER_SECONDS:
             leftover.unlink(missing_ok=True)
