@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -19,48 +20,62 @@ from memexp.analysis.removal import Condition
 from memexp.errors import InputError
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
+COUNTED = {"memorization": "examples", "influence": "pairs"}  # what has such an estimate
+_DENSITY = LinearSegmentedColormap.from_list("density", ["#bee3f8", BLUE, "#1a365d"])
+_COUNTS = "{x:,.0f}"  # of an axis that counts: 1,000 instead of a power of ten
 
 
 def draw_histogram(axes: Axes, memorization: NDArray[np.float32], flipped: NDArray[np.bool_] | None) -> Axes:
     """Histogram of memorization on a logarithmic count axis; planted flips in their own colour."""
-    edges = np.linspace(min(-0.2, float(np.nanmin(memorization))), 1.0, 41).tolist()
     defined = ~np.isnan(memorization)
+    edges = np.linspace(float(memorization[defined].min(initial=-0.2)), 1.0, 41).tolist()
     if flipped is None:
         axes.hist(memorization[defined], edges, color=BLUE)
     else:
         parts = [memorization[defined & ~flipped], memorization[defined & flipped]]
         axes.hist(parts, edges, stacked=True, color=[BLUE, ORANGE], label=["label as in the source", "flipped"])
         axes.legend(frameon=False)
-    axes.set_yscale("log")
+    if defined.any():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_COUNTS)
+    else:
+        axes.set_yticks([])
     axes.set_xlabel("memorization")
     axes.set_ylabel("training examples")
     return axes
 
 
 def draw_accuracies(axes: Axes, accuracies: dict[str, NDArray[np.float32]]) -> Axes:
-    """One dot for each trial and kind of accuracy, the mean as a line."""
+    """One dot for each trial and kind of accuracy, the mean as a line; the first kind on top."""
     spread = np.random.default_rng(0)
-    for place, (name, values) in enumerate(accuracies.items()):
+    for place, values in enumerate(accuracies.values()):
         height = place + spread.uniform(-0.25, 0.25, len(values))
         axes.plot(values, height, ".", color=BLUE, alpha=0.35, markersize=3)
         axes.plot([np.mean(values)] * 2, [place - 0.35, place + 0.35], color=ORANGE, linewidth=2)
-        axes.text(float(np.mean(values)), place + 0.4, f"{name} {np.mean(values):.3f}", ha="center", va="bottom")
-    axes.set_yticks([])
-    axes.set_ylim(-0.6, len(accuracies) - 0.2)
+    axes.set_yticks(range(len(accuracies)), [f"{name}\n{np.mean(values):.3f}" for name, values in accuracies.items()])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(accuracies) - 0.5, -0.5)
     axes.set_xlabel("accuracy of each trial")
     return axes
 
 
 def draw_in_out(axes: Axes, in_accuracy: NDArray[np.float32], out_accuracy: NDArray[np.float32]) -> Axes:
-    """Where the examples lie: accuracy with the example in training against without; darker is more."""
-    defined = ~(np.isnan(in_accuracy) | np.isnan(out_accuracy))
-    counts, x_edges, y_edges = np.histogram2d(out_accuracy[defined], in_accuracy[defined], bins=25, range=[[0, 1]] * 2)
-    axes.pcolormesh(x_edges, y_edges, np.log1p(counts).T, cmap="Blues", rasterized=True)
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
-    axes.set_xlabel("accuracy when out")
-    axes.set_ylabel("accuracy when in")
-    axes.set_aspect("equal")
+    """Where the examples lie: accuracy with the example in training against without; memorization is the difference."""
+    x, y = (min(25, len(np.unique(values))) for values in (out_accuracy, in_accuracy))  # few trials, few values
+    _draw_density(axes, out_accuracy, in_accuracy, 0.0, (x, y), "training examples")
+    axes.set(xlabel="accuracy when out", ylabel="accuracy when in")
     return axes
+
+
+def _draw_density(axes: Axes, x: NDArray[Any], y: NDArray[Any], low: float, bins: tuple[int, int], what: str) -> None:
+    """How many of the points (P,) lie in each field between ``low`` and 1, on a logarithmic scale; none is blank."""
+    known = np.isfinite(x) & np.isfinite(y)
+    counts, x_edges, y_edges = np.histogram2d(x[known], y[known], bins=bins, range=[[low, 1]] * 2)
+    norm = LogNorm(1, max(10.0, counts.max()))
+    mesh = axes.pcolormesh(x_edges, y_edges, np.ma.masked_equal(counts.T, 0), cmap=_DENSITY, norm=norm, rasterized=True)
+    axes.figure.colorbar(mesh, ax=axes, label=what, format=_COUNTS, shrink=0.7)
+    axes.plot([low, 1], [low, 1], color=GREY, linewidth=0.8)
+    axes.set_aspect("equal")
 
 
 def draw_marginal_utility(axes: Axes, kept: Axes, conditions: Sequence[Condition], published: Sequence[Row]) -> Axes:
@@ -145,15 +160,13 @@ def svg_of(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def draw_scatter(axes: Axes, first: NDArray[Any], second: NDArray[Any], names: tuple[str, str]) -> Axes:
-    """The two estimates of each example or pair, both of shape (P,); darker is more."""
-    known = np.isfinite(first) & np.isfinite(second)
-    a, b = first[known], second[known]
-    low = float(min(a.min(initial=0), b.min(initial=0)))
-    counts, x_edges, y_edges = np.histogram2d(a, b, bins=60, range=[[low, 1]] * 2)
-    axes.pcolormesh(x_edges, y_edges, np.log1p(counts).T, cmap="Blues", rasterized=True)
-    axes.plot([low, 1], [low, 1], color=GREY, linewidth=0.8)
-    axes.set(xlabel=names[0], ylabel=names[1], aspect="equal")
+def draw_scatter(
+    axes: Axes, first: NDArray[Any], second: NDArray[Any], names: tuple[str, str], what: str = "examples"
+) -> Axes:
+    """The two estimates of each of ``what``, examples or pairs, both of shape (P,); darker is more."""
+    low = min(0.0, *(float(np.min(values, where=np.isfinite(values), initial=0)) for values in (first, second)))
+    _draw_density(axes, first, second, low, (60, 60), what)
+    axes.set(xlabel=names[0], ylabel=names[1])
     return axes
 
 
@@ -180,7 +193,7 @@ def save_comparison(found: Comparison, path: Path) -> Path:
     figure = Figure(figsize=(9, 4 * len(shown)), layout="constrained")
     places = figure.subplots(len(shown), 2, squeeze=False)
     for (name, curves), (left, right) in zip(shown, places, strict=True):
-        draw_scatter(left, curves.first, curves.second, found.names).set_title(name)
+        draw_scatter(left, curves.first, curves.second, found.names, COUNTED[name]).set_title(name)
         draw_agreement(right, curves)
     try:
         figure.savefig(path)

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from memexp.analysis.compare import Comparison
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.explorer import Images, rank, write_explorer
 from memexp.analysis.figures import (
+    COUNTED,
     as_svg,
     draw_accuracies,
     draw_agreement,
@@ -113,7 +115,13 @@ def render_notebook(name: str, facts: Sequence[tuple[str, str]]) -> str:
 def render(template: str, spec: Spec, manifest: Manifest, **values: Any) -> str:
     """A page that says how it was made."""
     page = _TEMPLATES.get_template(template)
-    return page.render(spec=spec, spec_yaml=spec.to_yaml(), manifest=manifest, **values)
+    return page.render(spec=spec, spec_yaml=spec.to_yaml(), data=_data_name(spec), manifest=manifest, **values)
+
+
+def _data_name(spec: Spec) -> str:
+    """The source, and what tells two of its data sets apart: digits, idx (fashion-mnist)."""
+    which = getattr(spec.dataset, "dataset", None) or Path(getattr(spec.dataset, "path", "")).name
+    return spec.dataset.source + (f" ({which})" if which else "")
 
 
 def _overview(source: Source) -> str:
@@ -127,7 +135,7 @@ def _overview(source: Source) -> str:
         classes=_class_rows(source),
         gallery=[_memorized_card(source, int(i)) for i in _most_memorized(source)],
         pair_rows=_pair_rows(source),
-        n_pairs=len(source.estimates.pairs.passing()),
+        passing=source.estimates.pairs.passing(),
         selection=source.estimates.selection,
         cut=source.estimates.cut(),
         flips=_flips(source),
@@ -144,9 +152,8 @@ def _comparison(source: Source) -> dict[str, object] | None:
     for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
         if curves is not None:
             agreement = as_svg(partial(draw_agreement, curves=curves))
-            scatter = as_svg(
-                partial(draw_scatter, first=curves.first, second=curves.second, names=found.names), 3.6, 3.4
-            )
+            both = partial(draw_scatter, first=curves.first, second=curves.second, names=found.names)
+            scatter = as_svg(partial(both, what=COUNTED[name]), 4.4, 3.4)
             values = (each.rank_correlation if each else np.nan for each in (curves.found, curves.by_chance))
             ranks.append((name, *("–" if np.isnan(value) else f"{value:.3f}" for value in values)))
             figures += [(f"{name}, agreement over the threshold", agreement), (f"{name}, both estimates", scatter)]
@@ -166,8 +173,16 @@ def _class_rows(source: Source) -> list[tuple[int, str, list[str]]]:
 
 
 def _mean(values: NDArray[np.float32]) -> str:
+    return _of_defined(np.mean, values)
+
+
+def _median(values: NDArray[np.float32]) -> str:
+    return _of_defined(np.median, values)
+
+
+def _of_defined(statistic: Callable[[NDArray[np.float32]], Any], values: NDArray[np.float32]) -> str:
     defined = values[~np.isnan(values)]
-    return f"{defined.mean():.3f}" if len(defined) else "–"
+    return f"{statistic(defined):.3f}" if len(defined) else "–"
 
 
 def _facts(source: Source) -> list[tuple[str, str]]:
@@ -178,21 +193,25 @@ def _facts(source: Source) -> list[tuple[str, str]]:
         ("training examples", f"{source.manifest.n_train:,}"),
         ("test examples", f"{source.manifest.n_test:,}"),
         *((name, _mean_and_deviation(merged.per_trial(key))) for name, key in _ACCURACIES.items()),
-        ("memorization, mean", f"{np.nanmean(scores.memorization):.3f}"),
+        ("memorization, mean", _mean(scores.memorization)),
         ("examples with memorization ≥ 0.25", f"{int((scores.memorization >= 0.25).sum()):,}"),
-        ("standard error, median", f"{np.nanmedian(scores.memorization_se):.3f}"),
     ]
-    if subsets.ratio is not None:
-        worst, bound = (rule(subsets.ratio, merged.n_trials) for rule in (worst_case_se, lemma_bound))
-        facts.append(("standard error, worst case", f"{worst:.3f} (bound of Lemma 2.1: {bound:.3f})"))
-    return facts
+    error = f"median {_median(scores.memorization_se)}"
+    if subsets.ratio is None:
+        return [*facts, ("standard error of memorization", error)]
+    worst, bound = (rule(subsets.ratio, merged.n_trials) for rule in (worst_case_se, lemma_bound))
+    return [
+        *facts,
+        ("standard error of memorization", f"{error}, at worst {worst:.3f}"),
+        ("the paper's bound of it (Lemma 2.1)", f"{bound:.3f}"),
+    ]
 
 
 _ACCURACIES = {"accuracy, in": "in_accuracy", "accuracy, out": "out_accuracy", "accuracy, test": "test_accuracy"}
 
 
 def _mean_and_deviation(values: NDArray[np.float32]) -> str:
-    return f"{100 * np.mean(values):.2f} ± {100 * np.std(values):.2f} %"
+    return f"{values.mean():.4f}" + (f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else "")
 
 
 def _warnings(source: Source) -> list[str]:
@@ -205,11 +224,11 @@ def _warnings(source: Source) -> list[str]:
     if merged.n_failed:
         warnings.append(f"{merged.n_failed:,} trials failed and are left out; see memexp status for the reasons.")
     if undefined:
-        warnings.append(f"{undefined:,} examples were never in or never out: their memorization is not defined.")
+        warnings.append(f"{undefined:,} examples were never in or never out: more trials define their memorization.")
     if in_accuracy < 0.98:
         warnings.append(
             f"The models get only {100 * in_accuracy:.1f} % of their own training examples right: what they did not "
-            "have time to fit does not count as memorized."
+            "have time to fit does not count as memorized. More epochs, in a spec of another name, fit more."
         )
     return warnings
 
@@ -218,11 +237,12 @@ def _figures(source: Source) -> dict[str, str]:
     scores = source.estimates.scores
     flipped = source.merged.examples.get("train_label_flipped")
     accuracies = {name.split(", ")[1]: source.merged.per_trial(key) for name, key in _ACCURACIES.items()}
-    return {
-        "histogram": as_svg(lambda axes: draw_histogram(axes, scores.memorization, flipped)),
-        "accuracies": as_svg(lambda axes: draw_accuracies(axes, accuracies), height=2.4),
-        "in_out": as_svg(lambda axes: draw_in_out(axes, scores.in_accuracy, scores.out_accuracy), 3.6, 3.4),
+    draw: dict[str, Callable[[Axes], Axes]] = {
+        "histogram": lambda axes: draw_histogram(axes, scores.memorization, flipped),
+        "in_out": lambda axes: draw_in_out(axes, scores.in_accuracy, scores.out_accuracy),
+        "accuracies": lambda axes: draw_accuracies(axes, accuracies),
     }
+    return {name: as_svg(each, 4.0, 3.3) for name, each in draw.items()}
 
 
 def _most_memorized(source: Source) -> NDArray[np.intp]:
@@ -241,8 +261,8 @@ def _memorized_card(source: Source, index: int) -> Card:
         (
             f"{scores.memorization[index]:.2f} [{scores.memorization_low[index]:.2f}, "
             f"{scores.memorization_high[index]:.2f}]",
-            f"in {scores.in_accuracy[index]:.2f} ({scores.in_count[index]}), "
-            f"out {scores.out_accuracy[index]:.2f} ({scores.out_count[index]})",
+            f"in {scores.in_accuracy[index]:.2f} (n = {scores.in_count[index]:,})",
+            f"out {scores.out_accuracy[index]:.2f} (n = {scores.out_count[index]:,})",
             f"train #{examples['train_index'][index]}",
         ),
         flipped,

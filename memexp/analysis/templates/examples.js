@@ -18,7 +18,6 @@
   };
   const className = (label) => run.classes[label] ?? String(label);
   const fixed = (value) => Number.isNaN(value) ? "–" : value.toFixed(2);
-  const percent = (value) => Number.isNaN(value) ? "–" : `${(100 * value).toFixed(0)} %`;
 
   // Pairs are grouped by training example: firstPair[i] .. firstPair[i + 1] are those of i.
   const firstPair = new Int32Array(n + 1);
@@ -30,8 +29,8 @@
     least: ["least memorized", (i) => -train.memorization[i]],
     sure: ["lower end of interval", (i) => train.memorization_low[i]],
     influence: ["strongest influence", (i) => firstPair[i] < firstPair[i + 1] ? Math.abs(pairs.influence[firstPair[i]]) : NaN],
-    out: ["accuracy without it, lowest", (i) => -train.out_accuracy[i]],
-    in: ["accuracy with it, lowest", (i) => -train.in_accuracy[i]],
+    out: ["lowest accuracy when out", (i) => -train.out_accuracy[i]],
+    in: ["lowest accuracy when in", (i) => -train.in_accuracy[i]],
     index: ["index", (i) => -train.index[i]],
   };
   const TICKS = {
@@ -75,14 +74,14 @@
   };
   const apply = () => {
     const label = $("label").value, least = $("least").value, most = $("most").value;
-    const wanted = new Set(($("search").value.match(/\d+/g) ?? []).map(Number));
+    const asked = $("search").value.trim(), wanted = new Set((asked.match(/\d+/g) ?? []).map(Number));
     const ticks = Object.entries(TICKS).filter(([key]) => $(key).checked).map(([, test]) => test);
     const found = [];
     for (let i = 0; i < n; i++) {
       if (label !== "" && train.label[i] !== Number(label)) continue;
       if (least !== "" && !(train.memorization[i] >= Number(least))) continue;
       if (most !== "" && !(train.memorization[i] <= Number(most))) continue;
-      if (wanted.size && !wanted.has(train.index[i])) continue;
+      if (asked && !wanted.has(train.index[i])) continue;
       if (ticks.every((test) => test(i))) found.push(i);
     }
     const key = ORDERS[$("order").value]?.[1];
@@ -103,6 +102,7 @@
     }
     const mean = defined ? `; mean memorization ${(sum / defined).toFixed(3)}, ${high.toLocaleString("en")} with 0.25 or more` : "";
     const rest = run.leftOut ? `; the ${run.leftOut.toLocaleString("en")} least memorized examples are not in this page` : "";
+    $("none").hidden = shown.length > 0;
     $("count").textContent = `${shown.length.toLocaleString("en")} of ${n.toLocaleString("en")} training examples${mean}${rest}`;
   };
 
@@ -120,7 +120,7 @@
       tile("train", i, `training image ${train.index[i]}: ${titleOf(i)}, memorization ${fixed(train.memorization[i])}`),
       make("b", "", titleOf(i)),
       make("span", "", interval(train.memorization[i], train.memorization_low[i], train.memorization_high[i])),
-      make("span", "", `in ${percent(train.in_accuracy[i])}, out ${percent(train.out_accuracy[i])}`),
+      make("span", "", `in ${fixed(train.in_accuracy[i])}, out ${fixed(train.out_accuracy[i])}`),
     );
     button.title = `${titleOf(i)}, training example ${train.index[i]}`;
     return button;
@@ -133,9 +133,11 @@
     const first = Math.max(0, Math.floor(grid.scrollTop / HEIGHT) - MARGIN_ROWS) * columns;
     const last = Math.min(shown.length, (Math.ceil((grid.scrollTop + grid.clientHeight) / HEIGHT) + MARGIN_ROWS) * columns);
     for (const [position, element] of cells) if (anew || position < first || position >= last) { element.remove(); cells.delete(position); }
-    for (let position = first; position < last; position++) {
+    let next = null;  // the Tab key goes through the cells in the order of the page, wherever one scrolled before
+    for (let position = last - 1; position >= first; position--) {
       let element = cells.get(position);
-      if (!element) { element = cell(position); cells.set(position, element); $("space").append(element); }
+      if (!element) { element = cell(position); cells.set(position, element); $("space").insertBefore(element, next); }
+      next = element;
       element.style.left = `${left + (position % columns) * WIDTH}px`;
       element.style.top = `${Math.floor(position / columns) * HEIGHT}px`;
     }
@@ -164,8 +166,8 @@
     words.append(make("h2", "", titleOf(i)), facts([
       ["memorization", interval(train.memorization[i], train.memorization_low[i], train.memorization_high[i])],
       ["training example", `#${train.index[i]}`],
-      ["accuracy with it", `${percent(train.in_accuracy[i])} of ${train.in_count[i]} trials`],
-      ["accuracy without it", `${percent(train.out_accuracy[i])} of ${train.out_count[i]} trials`],
+      ["accuracy when in", `${fixed(train.in_accuracy[i])} (${train.in_count[i]} trials)`],
+      ["accuracy when out", `${fixed(train.out_accuracy[i])} (${train.out_count[i]} trials)`],
     ]));
     $("subject").replaceChildren(tile("train", i, `training image: ${titleOf(i)}`, 192), words);
     const sides = [];
