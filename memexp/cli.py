@@ -166,6 +166,8 @@ def launch(
     files, folder = _specs(spec, runs)
     where = None if time_trial else _profile(executor, profile)
     resources = _resources(workers, threads, device) if where is None else None
+    if where is not None:
+        _left_to_profile(workers, threads, device)
     ask = not yes and sys.stdin.isatty()
     if folder != runs:  # a sweep: all runs are checked, then all are created, before the first is trained
         for file in files:
@@ -248,6 +250,7 @@ def resume(
                     "--only, --time-min and --mem-gb are for Slurm tasks; this run is resumed on this machine"
                 )
             _train(opened, _resources(workers, threads, device))
+        _left_to_profile(workers, threads, device)
         cli_slurm.resume(opened, where, only, {"time_min": time_min, "mem_gb": mem_gb})
 
     raise typer.Exit(cli_sweep.in_turn(cli_sweep.roots(run), resume_one))
@@ -260,6 +263,10 @@ def _profile(executor: str, name: str | None, run: Run | None = None) -> Profile
     from memexp.profile import Profile, read_profile
 
     if executor == "local":
+        if name is not None:
+            raise InputError(
+                f"--executor local trains on this machine, without --profile {name}; leave one of them away"
+            )
         return None
     if name is not None:
         return read_profile(name)
@@ -272,6 +279,15 @@ def _profile(executor: str, name: str | None, run: Run | None = None) -> Profile
             "or train right here with --executor local"
         )
     return None
+
+
+def _left_to_profile(workers: int | None, threads: int, device: str) -> None:
+    """Refuse options that say how to train on this machine where a profile does."""
+    given = {"--workers": workers is not None, "--threads": threads != 1, "--device": device != "auto"}
+    if names := [name for name, is_given in given.items() if is_given]:
+        raise InputError(
+            f"{', '.join(names)}: for training on this machine; on Slurm the profile says it (workers, threads, gpus)"
+        )
 
 
 def _train(run: Run, resources: Resources) -> NoReturn:

@@ -24,6 +24,10 @@ Several = Annotated[
 ]
 
 
+LeastMemorization = Annotated[
+    float, typer.Option(min=-1, max=1, help="Pairs: least memorization of the training example.")
+]
+LeastInfluence = Annotated[float, typer.Option(min=-1, max=1, help="Pairs: least influence.")]
 Incomplete = Annotated[bool, typer.Option("--incomplete", help="Accept a run whose trials are not all trained.")]
 
 
@@ -42,9 +46,12 @@ def merge(runs: Several) -> None:
 def estimate(
     run: RunPath,
     memorization: Annotated[
-        float | None, typer.Option(help="Pairs: least memorization of the training example. [default: 0.25]")
+        float | None,
+        typer.Option(min=-1, max=1, help="Pairs: least memorization of the training example. [default: 0.25]"),
     ] = None,
-    influence: Annotated[float | None, typer.Option(help="Pairs: least influence. [default: 0.15]")] = None,
+    influence: Annotated[
+        float | None, typer.Option(min=-1, max=1, help="Pairs: least influence. [default: 0.15]")
+    ] = None,
     most: Annotated[
         int | None, typer.Option(min=1, help="Pairs: keep so many of the strongest. [default: 100000]")
     ] = None,
@@ -126,8 +133,8 @@ def compare(
         Path | None,
         typer.Argument(metavar="RUN_B", help="A run, or a .npz of published values. [default: halves of RUN_A]"),
     ] = None,
-    memorization: Annotated[float, typer.Option(help="Pairs: least memorization of the training example.")] = 0.25,
-    influence: Annotated[float, typer.Option(help="Pairs: least influence.")] = 0.15,
+    memorization: LeastMemorization = 0.25,
+    influence: LeastInfluence = 0.15,
     deals: Annotated[int, typer.Option(min=0, help="Deal the trials anew so often, to see what chance gives.")] = 4,
     figure: Annotated[Path | None, typer.Option(help="Write scatter and curves there (.svg, .png or .pdf).")] = None,
 ) -> None:
@@ -173,12 +180,16 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
     from memexp.run import open_run
 
     run = open_run(first)
+    if second is not None and second.resolve() == first.resolve():
+        raise InputError(
+            f"{first} agrees with itself; name another run, or see its halves with `memexp compare {first}`"
+        )
     merged = _merged(run)
     if second is None:
         a, b = sides.halves_of_run(merged, selection)
     elif second.is_dir():
         other = open_run(second)
-        if run.manifest.masks == other.manifest.masks and second != first:
+        if run.manifest.masks == other.manifest.masks:
             remark("both have the same seed, hence the same subsets: they agree more than independent runs would")
         a, b = (sides.side_of_run(each, selection) for each in (merged, _merged(other)))
     else:

@@ -129,12 +129,15 @@ def cancel(run: RunPath) -> None:
     """Stop a run's (or a sweep's) Slurm jobs, or its launch on this machine; finished blocks are kept."""
     from memexp.cancel import cancel as stop
     from memexp.store.paths import RunPaths
+    from memexp.store.trials import TrialStore
 
     for root in cli_sweep.roots(run):
-        done = stop(RunPaths.of_run(root))
+        paths = RunPaths.of_run(root)
+        done = stop(paths)
         jobs = f"{len(done.jobs)} Slurm jobs ({', '.join(done.jobs)})" if done.jobs else "no Slurm job"
         process = f"process {done.process} on this machine" if done.process else "no process here"
-        show([("stopped", f"{jobs}; {process}"), ("next", f"memexp resume {root}")])
+        then = "resume" if TrialStore(paths.trials).missing_blocks() else "report"
+        show([("stopped", f"{jobs}; {process}"), ("next", f"memexp {then} {root}")])
 
 
 def logs(
@@ -150,6 +153,9 @@ def logs(
     found = _log_files(run, task, failed) if task is not None or failed else sorted(paths.logs.rglob("*.[lo][ou][gt]"))
     written = [path for path in found if path.is_file() and path.stat().st_size]
     if not written:
+        if found:
+            show([("logs", f"{len(found)}, all empty: nothing was reported"), ("next", f"memexp status {run}")])
+            return
         raise InputError(f"{run} has no such log; `memexp status {run}` shows its tasks")
     for path in written:
         out.rule(str(path), align="left", style="")

@@ -76,11 +76,22 @@ def _compose(path: Path, what: str) -> tuple[yaml.Node | None, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise SpecError(f"cannot read the {what} {path}: {error.strerror}") from error
+        hint = "give the path of a YAML file"
+        if (path / "manifest.json").is_file():
+            hint = f"it is a run, which goes on with `memexp resume {path}`"
+        elif alike := difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*.y*ml")], 1):
+            hint = f"did you mean {path.with_name(alike[0])}?"
+        raise SpecError(f"cannot read the {what} {path}: {error.strerror}; {hint}") from error
     except UnicodeDecodeError as error:
         raise SpecError(f"the {what} {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     try:
         return yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        place = error.problem_mark or error.context_mark
+        where = f"line {place.line + 1}, column {place.column + 1}: " if place else ""
+        context = f" ({error.context})" if error.context else ""
+        tab = ". Indent with spaces, not tabs" if "\\t" in str(error.problem) else ""
+        raise SpecError(f"{path} is not valid YAML: {where}{error.problem}{context}{tab}") from error
     except yaml.YAMLError as error:
         raise SpecError(f"{path} is not valid YAML: {error}") from error
 

@@ -140,6 +140,54 @@ def test_what_is_no_run_is_refused(command: str, memexp: Memexp, tmp_path: Path)
     assert "is not a run directory" in other.stderr
 
 
+def test_the_runs_that_may_have_been_meant_are_named(memexp: Memexp, new_run: Any, tmp_path: Path) -> None:
+    for name in ("digits", "fashion"):
+        new_run(name=name)
+    (tmp_path / "digits.yaml").write_text("")
+    for given, meant in (
+        ("runs/digit", "runs/digits, runs/fashion"),
+        ("runs/fashoin", "runs/fashion, runs/digits"),
+        ("digits.yaml", "runs/digits, runs/fashion"),
+    ):
+        refused = memexp("status", given)
+        assert refused.returncode == 2
+        assert refused.stderr.endswith(f"such as {meant}\n")
+    assert "give the folder that `memexp launch` made, such as runs/" in memexp("status", "runs").stderr
+    launched = memexp("launch", "runs/digits")
+    assert launched.returncode == 2
+    assert "it is a run, which goes on with `memexp resume runs/digits`" in launched.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["launch", "SPEC", "--executor", "local", "--profile", "gpu"],
+            "without --profile gpu; leave one of them away",
+        ),
+        (["launch", "SPEC", "--profile", "p.yaml", "--workers", 3], "--workers: for training on this machine"),
+        (["resume", "copy", "--profile", "p.yaml", "--threads", 2, "--device", "cpu"], "--threads, --device: for"),
+        (["estimate", "copy", "--memorization", 25], "--memorization"),
+        (["compare", "copy", "--influence", "-2"], "--influence"),
+    ],
+)
+def test_options_that_contradict_are_refused(
+    arguments: list[Any], words: str, memexp: Memexp, write_spec: Any, run_copy: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "p.yaml").write_text("time_min: 10\n")
+    refused = memexp(*(write_spec() if each == "SPEC" else each for each in arguments))
+    assert refused.returncode == 2
+    assert words in refused.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_after_a_complete_run_there_is_nothing_to_resume(memexp: Memexp, run_copy: Run) -> None:
+    assert "next     memexp report copy\n" in memexp("cancel", "copy").stdout
+    logs = memexp("logs", "copy")
+    assert logs.returncode == 0
+    assert "all empty: nothing was reported" in logs.stdout
+
+
 def test_help_names_every_command_and_every_command_has_help(memexp: Memexp) -> None:
     top = memexp("--help")
     assert top.returncode == 0

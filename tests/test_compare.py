@@ -302,6 +302,10 @@ def test_the_command_prints_both_tables(memexp: Callable[..., Any], run_copy: Ru
     refused = memexp("compare", run_copy.paths.root, "absent.npz")
     assert refused.returncode == 2
     assert "absent.npz is neither a run's folder" in refused.stderr
+    for command in (["compare", "copy", "copy/"], ["report", "copy", "--compare", run_copy.paths.root]):
+        refused = memexp(*command)
+        assert refused.returncode == 2
+        assert "copy agrees with itself; name another run, or see its halves" in refused.stderr
 
 
 @beside

@@ -95,9 +95,30 @@ def test_what_is_not_a_spec_is_refused(text: str, tmp_path: Path) -> None:
         read_spec(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: a\n\tdataset: {}\n", r"line 2, column 1: found character '\\t' that cannot start .* spaces, not tabs"),
+        ("name: a\ndataset: {source: digits\nmodel: {}\n", "line 3, column 6: expected ',' or '}', but got ':'"),
+        ("name: a: b\n", "line 1, column 8: mapping values are not allowed here"),
+    ],
+)
+def test_bad_yaml_is_one_line_with_its_place(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=f"not valid YAML: {words}") as caught:
+        read_spec(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_missing_and_binary_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="cannot read the spec .*No such file"):
         read_spec(tmp_path / "absent.yaml")
+    (tmp_path / "digits.yaml").write_text("")
+    with pytest.raises(SpecError, match="No such file or directory; did you mean .*digits.yaml?"):
+        read_spec(tmp_path / "digit.yaml")
+    with pytest.raises(SpecError, match="Is a directory; give the path of a YAML file"):
+        read_spec(tmp_path)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="not UTF-8"):
         read_spec(tmp_path / "binary.yaml")

@@ -44,6 +44,8 @@ def list_images(root: Path, only: Sequence[str] | None = None) -> ImageFiles:
     """
     test = next((name for name in ("test", "val") if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or test is None:
+        if not root.is_dir():
+            raise DataError(f"{root} does not exist or is no folder; give one with train/CLASS/* and test/CLASS/*")
         raise DataError(f"{root} needs the folders train/ and test/ (or val/), each with a folder for every class")
     found = {split: _class_names(root / folder) for split, folder in zip(SPLITS, ("train", test), strict=True)}
     classes = tuple(found["train"]) if only is None else tuple(only)

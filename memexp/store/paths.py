@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class RunPaths:
             if (note := root / SWEEP_FILE).is_file():
                 raise InputError(f"{root} is the folder of a sweep; name one of its runs ({note} lists them)")
             what = "is not a run directory (it has no manifest.json)" if root.exists() else "does not exist"
-            raise InputError(f"{root} {what}; give the folder that `memexp launch` made, such as runs/NAME")
+            raise InputError(f"{root} {what}; give the folder that `memexp launch` made, such as {_runs_near(root)}")
         return paths
 
     @property
@@ -96,3 +97,13 @@ class RunPaths:
         """Create the folders that the launcher and the workers write to."""
         for folder in (self.root, self.blocks, self.launches, self.attempts, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
+
+
+def _runs_near(root: Path) -> str:
+    """Up to three runs that may be meant: in the folder, beside it, or in runs/; the most similar names first."""
+    for folder in (root, root.parent, Path("runs")):
+        names = {manifest.parent.name for manifest in folder.glob("*/manifest.json")}
+        if names:
+            alike = difflib.get_close_matches(root.stem, sorted(names), 3, 0.0)
+            return ", ".join(str(folder / name) for name in alike)
+    return "runs/NAME"
