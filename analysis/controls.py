@@ -7,7 +7,7 @@ Fractional score: (in - out) / (in + out) beside memorization, in - out.
 Null threshold: the memorization that 95 % of the examples with random labels reach, and how many
 examples of the run reach it. Random labels are the flipped ones of ``--null``, a run like this one
 whose spec has ``label_noise: {fraction: 0.9}`` (with ten classes: labels that tell nothing), or this
-run's own flipped labels.
+run's own flipped labels. What else that run differs in is told: its threshold is of its own training.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from common import arguments, print_table, read, save, write_csv
+from common import arguments, print_table, read, save, settings_apart, write_csv
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
@@ -31,7 +31,7 @@ SHARE = 0.95
 @explained
 def main() -> None:
     """Draw the histograms, write the numbers."""
-    options = arguments(__doc__ or "", null=Path)
+    options = arguments(__doc__ or "", null=(Path, "run with random labels"))
     run, merged, estimates = read(options.run, options)
     scores = estimates.scores
     null_run, null_merged, null_estimates = read(options.null, options) if options.null else (run, merged, estimates)
@@ -54,29 +54,42 @@ def main() -> None:
     )
     common = len(set.intersection(*strongest))
     inside = merged.per_trial("in_accuracy")
+    apart = ", ".join(settings_apart(run, null_run)) or "nothing"
     rows = [
-        ("trials that passed the gate", f"{merged.n_trials:,}"),
-        ("trials that failed it", f"{int((run.store().status() == FAILED).sum()):,}"),
+        ("finished trials", merged.n_trials),
+        ("failed trials (at the gate, or diverged)", int((run.store().status() == FAILED).sum())),
         ("the gate: min_in_accuracy", f"{run.spec.training.min_in_accuracy:g}"),
         ("accuracy on their own training examples, least", f"{inside.min():.4f}"),
         ("accuracy on their own training examples, mean", f"{inside.mean():.4f}"),
-        ("examples with memorization of 0.25 or more", f"{count:,}"),
+        ("examples with memorization of 0.25 or more", count),
         ("rank correlation of memorization and fractional score",
          f"{spearmanr(scores.memorization[defined], fraction[defined]).statistic:.4f}"),
         ("of as many examples by fractional score, the same", f"{common / max(1, count):.4f}"),
-        ("examples with random labels", f"{len(random_labels):,}"),
+        ("run with random labels: differs beside labels and seed in", apart),
+        ("run with random labels: trials", null_merged.n_trials),
+        ("run with random labels: accuracy on their own training examples, mean",
+         f"{null_merged.per_trial('in_accuracy').mean():.4f}"),
+        ("examples with random labels", len(random_labels)),
         ("their memorization, mean", f"{np.nanmean(random_labels):.4f}"),
         (f"memorization that {100 * SHARE:.0f} % of them reach", f"{threshold:.4f}"),
-        ("other examples that reach it", f"{int((natural >= threshold).sum()):,}"),
+        ("other examples that reach it", int((natural >= threshold).sum())),
         ("other examples that reach it, share", f"{np.mean(natural >= threshold):.4f}"),
     ]  # fmt: skip
     figure = Figure(figsize=(5.2, 3), layout="constrained")
     axes = figure.subplots()
-    edges = np.linspace(-0.2, 1, 49).tolist()
+    lowest = min(np.nanmin(natural, initial=0), np.nanmin(random_labels, initial=0))
+    edges = np.linspace(np.floor(40 * lowest) / 40, 1, 41).tolist()
     for values, colour, name in ((natural, BLUE, "labels as they are"), (random_labels, ORANGE, "random labels")):
-        axes.hist(values[~np.isnan(values)], edges, density=True, color=colour, alpha=0.6, label=name)
-    axes.axvline(threshold, color=GREY, label=f"{100 * SHARE:.0f} % of the random labels")
-    axes.set(xlabel="memorization", ylabel="density", yscale="log")
+        axes.hist(
+            values[~np.isnan(values)],
+            edges,
+            density=True,
+            color=colour,
+            alpha=0.6,
+            label=f"{name} ({np.sum(~np.isnan(values)):,})",
+        )
+    axes.axvline(threshold, color=GREY, linestyle="--", label=f"reached by {100 * SHARE:.0f} % of the random labels")
+    axes.set(xlabel="memorization", ylabel="density of examples", yscale="log")
     axes.legend(frameon=False, fontsize=7)
     save(figure, options.out / "controls")
     write_csv(options.out / "controls.csv", ("what", "value"), rows)

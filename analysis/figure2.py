@@ -1,51 +1,53 @@
 """Figure 2: what memorized examples are worth, against as many random ones.
 
-memexp select runs/NAME --out removed.json
-# a spec with `subsets: {design: remove, removed: removed.json, control: true, trials: ...}`
-memexp launch removal.yaml
-python analysis/figure2.py runs/NAME_removal [--published cifar100] [--out figures]
+    memexp select runs/NAME --out removed.json
+    # a spec with `subsets: {design: remove, removed: removed.json, control: true, trials: ...}`
+    memexp launch removal.yaml
+    python analysis/figure2.py runs/NAME_removal [--published cifar100] [--out figures]
+
+Error bars: standard deviation over trials, which differ in their initial weights and the order of
+batches, the random controls also in what was left out. Below: share of the training set left. Dotted:
+the paper's curves; accuracies shifted to end at this run's accuracy with nothing removed.
 """
 
 from __future__ import annotations
 
-from common import arguments, read_run, save, write_csv
+import math
+
+from common import PUBLISHED, arguments, read_removal, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.figures import draw_marginal_utility
 from memexp.analysis.published import published
-from memexp.analysis.removal import difference, read_conditions
+from memexp.analysis.removal import difference
 from memexp.console import explained
+from memexp.run import open_run
+
+HEAD = ("removed", "random control", "examples", "share left", "trials", "accuracy", "deviation",
+        "minus control", "standard error")  # fmt: skip
 
 
 @explained
 def main() -> None:
     """Draw it, and tell the difference to the control with its standard error."""
-    options = arguments(__doc__ or "", published="cifar100")
-    run = read_run(options.run, options)
-    conditions = read_conditions(run.spec, run.store())
+    options = arguments(__doc__ or "", published=PUBLISHED)
+    theirs = published("figure2", dataset=options.published)
+    conditions = read_removal(options.run, options)
+    n_train = open_run(options.run).manifest.n_train
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes, kept = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    draw_marginal_utility(axes, kept, conditions, published("figure2", dataset=options.published))
+    draw_marginal_utility(axes, kept, conditions, n_train, theirs)
     save(figure, options.out / "figure2")
     rows = []
     for condition in conditions:
         control = next((c for c in conditions if c.control and c.name == condition.name), None)
-        gap, error = difference(condition, control) if control and not condition.control else (float("nan"),) * 2
-        rows.append(
-            (condition.name, condition.control, condition.removed, len(condition.accuracy), f"{condition.mean:.5f}",
-             f"{condition.deviation:.5f}", f"{gap:.5f}", f"{error:.5f}")
-        )  # fmt: skip
-    head = (
-        "removed",
-        "random control",
-        "examples",
-        "trials",
-        "accuracy",
-        "deviation",
-        "minus control",
-        "standard error",
-    )
-    write_csv(options.out / "figure2.csv", head, rows)
+        gap = difference(condition, control) if control and not condition.control else (math.nan, math.nan)
+        numbers = (condition.mean, condition.deviation, *gap)
+        rows.append((
+            condition.name, condition.control, condition.removed, f"{1 - condition.removed / n_train:.4f}",
+            len(condition.accuracy), *("" if math.isnan(value) else f"{value:.5f}" for value in numbers),
+        ))  # fmt: skip
+    write_csv(options.out / "figure2.csv", HEAD, rows)
 
 
 if __name__ == "__main__":

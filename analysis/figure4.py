@@ -1,17 +1,23 @@
-"""Figures 4 to 6: training examples and the test examples of their class that they influence most.
+"""Figures 4 to 6: training examples and the four test examples of their class that they influence most.
 
     python analysis/figure4.py runs/NAME [--rows 5] [--out figures]
 
-No picking: pairs are sorted by influence, and evenly spaced ones are shown.
+No picking: the training examples of the high-influence pairs that are discoveries at a false
+discovery rate of 0.05 (others are mostly noise), evenly spaced in rank of their strongest influence.
+Above the images memorization of the training example (mem) and influence (infl), which is in brackets
+where the pair is no such discovery.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from common import arguments, read, save, write_csv
+from common import arguments, read, read_images, save, write_csv
 from matplotlib.figure import Figure
 
+from memexp.analysis.agreement import Accuracies
 from memexp.analysis.figures import draw_images
+from memexp.analysis.sides import outcomes_of
+from memexp.analysis.thumbnails import shown
 from memexp.console import explained
 from memexp.errors import InputError
 
@@ -20,31 +26,35 @@ TESTS = 4
 
 @explained
 def main() -> None:
-    """Draw it; only discoveries at a false discovery rate of 0.05, because others are mostly noise."""
-    options = arguments(__doc__ or "", rows=5)
+    """Draw it."""
+    options = arguments(__doc__ or "", rows=(5, "how many training examples are shown"))
     run, merged, estimates = read(options.run, options)
     pairs = estimates.pairs.passing()
     pairs = pairs.take(pairs.fdr <= 0.05)
-    strongest = np.unique(pairs.train, return_index=True)[1]  # a training example's own strongest pair
-    strongest = strongest[np.argsort(-pairs.influence[strongest], kind="stable")]
-    if not len(strongest):
-        raise InputError(f"{options.run} has no pair at a false discovery rate of 0.05; train more trials")
-    chosen = strongest[np.linspace(0, len(strongest) - 1, min(options.rows, len(strongest))).round().astype(int)]
-    data, rows = run.load_data(), []
-    figure = Figure(figsize=(1.3 * (1 + TESTS), 1.5 * len(chosen)), layout="constrained")
-    grid = np.atleast_2d(figure.subplots(len(chosen), 1 + TESTS))
-    for line, place in zip(grid, chosen, strict=True):
-        train = pairs.train[place]
-        mine = np.flatnonzero(pairs.train == train)[:TESTS]
-        gaps = [None] * (TESTS - len(mine))
-        titles = [f"{pairs.influence[k]:.2f}" for k in mine]
-        name = run.manifest.classes[merged.examples["train_label"][train]]
-        draw_images(
-            line,
-            [data.x_train[train], *(data.x_test[pairs.test[k]] for k in mine), *gaps],
-            [f"{name}: {estimates.scores.memorization[train]:.2f}", *titles, *[""] * len(gaps)],
+    found = dict(zip(zip(pairs.train.tolist(), pairs.test.tolist(), strict=True), pairs.fdr, strict=True))
+    ranked = list(dict.fromkeys(pairs.train.tolist()))  # pairs are sorted: strongest influence first
+    if not ranked:
+        raise InputError(
+            f"{options.run} has no high-influence pair at a false discovery rate of 0.05 (of "
+            f"{len(estimates.pairs.passing()):,} pairs); train more trials"
         )
-        rows += [(int(train), int(pairs.test[k]), f"{pairs.influence[k]:.4f}", f"{pairs.fdr[k]:.2g}") for k in mine]
+    chosen = [ranked[k] for k in np.linspace(0, len(ranked) - 1, min(options.rows, len(ranked))).round().astype(int)]
+    data, trials, rows = read_images(run), outcomes_of(merged).trials(), []
+    labels, test_labels = merged.examples["train_label"], merged.examples["test_label"]
+    figure = Figure(figsize=(1.3 * (1 + TESTS), 1.5 * len(chosen)), layout="constrained")
+    for line, train in zip(figure.subplots(len(chosen), 1 + TESTS, squeeze=False), chosen, strict=True):
+        tests = np.flatnonzero(test_labels == labels[train])
+        influence = Accuracies(*trials.pair_counts(np.full(len(tests), train), tests)).difference()
+        order = np.argsort(-influence, kind="stable")[:TESTS]
+        mine = [(int(tests[k]), f"infl {influence[k]:.2f}", influence[k]) for k in order]
+        gaps = TESTS - len(mine)
+        name = f"{run.manifest.classes[labels[train]]}, mem {estimates.scores.memorization[train]:.2f}"
+        titles = [text if (train, test) in found else f"({text})" for test, text, _ in mine]
+        images = [shown(data.x_train[train]), *(shown(data.x_test[test]) for test, _, _ in mine), *[None] * gaps]
+        draw_images(line, images, [name, *titles, *[""] * gaps])
+        for test, _, value in mine:
+            rate = found.get((train, test))
+            rows.append((train, test, f"{value:.4f}", "" if rate is None else f"{rate:.2g}"))
     save(figure, options.out / "figure4")
     write_csv(options.out / "figure4.csv", ("train", "test", "influence", "false discovery rate"), rows)
 

@@ -5,7 +5,8 @@
 Fashion-MNIST, 4,000 training examples, an MLP (specs/laptop/fashion.yaml). The runs: a reference, a
 second one that differs in the seed only, one of another architecture, one without the memorized
 examples, one with a linear head on the reference's features, one with random labels, and a sweep of
-the subset ratio. All are resumable: start it again.
+the subset ratio. Stop it when you like and start it again: it goes on. For other --trials give
+another --out, since what is removed follows from them.
 """
 
 from __future__ import annotations
@@ -20,44 +21,80 @@ from typing import Any
 import jinja2
 import yaml
 
+from memexp.index_sets import read_sets
+
 HERE = Path(__file__).resolve().parent
 BASE = HERE.parent / "specs/laptop/fashion.yaml"
-CONDITIONS = 21  # nothing; nine thresholds and the high-influence set, each with a control
 
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 img { max-width: 100%; } table { border-collapse: collapse; font-size: .85rem; } td, th { padding: .1rem .8rem .1rem 0;
 text-align: left; border-bottom: 1px solid #ddd; } details { margin: .5rem 0; } pre { white-space: pre-wrap; }</style>
-</head><body><h1>{{ title }}</h1>
-{% for name, text, picture, rows in parts %}<h2>{{ name }}</h2><p>{{ text }}</p>
-{% if picture %}<img src="{{ picture }}" alt="{{ name }}">{% endif %}
-<details{% if not picture %} open{% endif %}><summary>numbers</summary><table>{% for row in rows %}
-<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>{% endfor %}</table></details>{% endfor %}
+</head><body><h1>{{ title }}</h1><p>{{ about }}</p>
+{% for part in parts %}<h2>{{ part.title }}</h2><p>{{ part.text }}</p>
+{% if part.fault %}<p><strong>Not made.</strong> {{ part.fault }}</p>{% else %}
+{% if part.picture %}<img src="{{ part.picture }}" alt="{{ part.title }}. {{ part.text }}">{% endif %}
+<details{% if not part.picture %} open{% endif %}><summary>numbers</summary><table>
+<tr>{% for value in part.rows[0] %}<th scope="col">{{ value }}</th>{% endfor %}</tr>{% for row in part.rows[1:] %}
+<tr>{% for value in row %}<td>{{ value }}</td>{% endfor %}</tr>{% endfor %}</table></details>{% endif %}{% endfor %}
 </body></html>"""
 
-PARTS = [
-    ("figure1", "Figure 1: examples by memorization", "Nearest to 0, 0.5 and 1 in evenly spaced classes."),
-    (
-        "figure2",
-        "Figure 2: marginal utility",
-        "Without the memorized examples, and without as many random ones.",
+PARTS = {
+    "figure1": (
+        "Figure 1: examples by memorization",
+        "Five each, nearest to 0, 0.5 and 1, of evenly spaced classes.",
     ),
-    ("figure3", "Figure 3: histograms", "Memorization and influence, beside CIFAR-100's as published."),
-    ("figure4", "Figures 4 to 6: pairs", "Evenly spaced in rank among the discoveries; the title is the influence."),
-    ("figure7", "Figure 7: consistency", "A second run, and another architecture; dashed what chance gives."),
-    ("table_high_influence", "Table: the high-influence set", "What the training examples of the pairs are worth."),
-    ("table_last_layer", "Table: the last layer", "A linear head on frozen features against the whole network."),
-    ("controls", "Controls", "Convergence, the fractional score, and the memorization that random labels reach."),
-    ("duplicates", "Near-duplicates between training and test set", "What is left without them."),
-    ("ratios", "The subset ratio", "Memorization over the share of the training set that a trial sees."),
-]
+    "figure2": (
+        "Figure 2: marginal utility",
+        "Accuracy without the memorized examples, and without as many random ones; mean and standard deviation of the "
+        "trials. Below, the share of the training set left. Dotted: CIFAR-100 as published.",
+    ),
+    "figure3": (
+        "Figure 3: histograms",
+        "Memorization, and influence of the selected pairs, beside CIFAR-100's as published.",
+    ),
+    "figure4": (
+        "Figures 4 to 6: pairs",
+        "Left a training example, evenly spaced in rank among the discoveries; beside it the tests that it helps most.",
+    ),
+    "figure7": (
+        "Figure 7: consistency",
+        "A second run, and another architecture; dashed what chance gives, dotted the paper's.",
+    ),
+    "table_high_influence": (
+        "Table: the high-influence set",
+        "What the training examples of the pairs are worth.",
+    ),
+    "table_last_layer": (
+        "Table: the last layer",
+        "A linear head on frozen features against the whole network.",
+    ),
+    "controls": (
+        "Controls",
+        "Convergence, the fractional score, and the memorization that random labels reach.",
+    ),
+    "duplicates": (
+        "Near-duplicates between training and test set",
+        "Training images above, test images below, evenly spaced in rank of correlation; what is left without them.",
+    ),
+    "ratios": (
+        "The subset ratio",
+        "Memorization over the share of the training set that a trial sees.",
+    ),
+}
 
 
 def memexp(*words: Any) -> None:
-    """Run a command; its progress is shown."""
+    """Run a command; its progress is shown. Ends the program where it fails: it has said why.
+
+    A launch of which some trials failed (exit code 1) is no reason to stop: each script counts what there is.
+    """
     print("memexp", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "memexp", *map(str, words)], check=True)
+    done = subprocess.run([sys.executable, "-m", "memexp", *map(str, words)])
+    if done.returncode not in ((0, 1) if words[0] == "launch" else (0,)):
+        print("stopped at the command above; start this program again to go on from there", file=sys.stderr)
+        sys.exit(done.returncode)
 
 
 def write_spec(path: Path, base: dict[str, Any], **blocks: Any) -> Path:
@@ -85,13 +122,10 @@ def train(out: Path, base: dict[str, Any], repeats: int) -> dict[str, Path]:
     network = {"arch": "memexp_mlp", "hidden": [128, 128]}
     launch(write_spec(specs / "wider.yaml", base, model=network, subsets=subsets | {"seed": 3}))
     memexp("select", reference, "--pairs", "--out", specs / "removed.json")
-    removal = {
-        "design": "remove",
-        "removed": "removed.json",
-        "control": True,
-        "trials": CONDITIONS * repeats,
-        "seed": 2,
-    }
+    sets, _ = read_sets(specs / "removed.json")
+    conditions = 2 * len(sets) - 1  # each list has a control, but for the one of nothing
+    removal = {"design": "remove", "removed": "removed.json", "control": True, "seed": 2}
+    removal["trials"] = conditions * repeats
     launch(write_spec(specs / "removal.yaml", base, subsets=removal))
     features = specs / "features.npz"
     if not features.exists():
@@ -118,9 +152,9 @@ def train(out: Path, base: dict[str, Any], repeats: int) -> dict[str, Path]:
     return launched
 
 
-def draw(out: Path, runs: dict[str, Path]) -> None:
-    """Call every script."""
-    reference = runs["reference"]
+def draw(out: Path, runs: dict[str, Path]) -> dict[str, str]:
+    """Call every script; why those that failed did, by name."""
+    reference, faults = runs["reference"], {}
     for script, arguments in (
         ("figure1", [reference]),
         ("figure2", [runs["removal"]]),
@@ -133,20 +167,26 @@ def draw(out: Path, runs: dict[str, Path]) -> None:
         ("duplicates", [reference, "--removal", runs["removal"], "--correlation", "0.97"]),
         ("ratios", [runs["half"], reference, runs["nearly_all"]]),
     ):
-        done = subprocess.run([sys.executable, HERE / f"{script}.py", *arguments, "--out", out])
+        command = [sys.executable, HERE / f"{script}.py", *arguments, "--out", out]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+        print(done.stderr, end="", file=sys.stderr, flush=True)
         if done.returncode:
             print(f"{script} was not made", file=sys.stderr)
+            faults[script] = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "It was killed."
+    return faults
 
 
-def write_page(out: Path) -> Path:
-    """One page with all figures and numbers that there are."""
+def write_page(out: Path, about: str, faults: dict[str, str]) -> Path:
+    """One page with all figures and numbers; in place of one that was not made, why."""
     parts = []
-    for name, title, text in PARTS:
-        if (out / f"{name}.csv").exists():
-            rows = list(csv.reader((out / f"{name}.csv").read_text().splitlines()))
-            parts.append((title, text, f"{name}.png" if (out / f"{name}.png").exists() else "", rows))
+    for name, (title, text) in PARTS.items():
+        part: dict[str, Any] = {"title": title, "text": text, "fault": faults.get(name)}
+        if name not in faults:
+            part["rows"] = list(csv.reader((out / f"{name}.csv").read_text().splitlines()))
+            part["picture"] = f"{name}.png" if (out / f"{name}.png").exists() else ""
+        parts.append(part)
     page = jinja2.Environment(autoescape=True).from_string(PAGE)
-    (out / "index.html").write_text(page.render(title="The paper's experiments on a laptop", parts=parts))
+    (out / "index.html").write_text(page.render(title="The paper's experiments on a laptop", about=about, parts=parts))
     return out / "index.html"
 
 
@@ -163,8 +203,17 @@ def main() -> None:
     if options.data:
         base["dataset"]["path"] = str(options.data.resolve())
     out = options.out.resolve()
-    draw(out, train(out, base, options.repeats))
-    print(write_page(out))
+    about = (
+        f"{base['dataset']['limit']['train']:,} training images of Fashion-MNIST, {options.trials:,} trials of the "
+        f"reference, {options.repeats:,} of each condition of the removal."
+    )
+    try:
+        faults = draw(out, train(out, base, options.repeats))
+    except KeyboardInterrupt:
+        print("stopped; start this program again to go on", file=sys.stderr)
+        sys.exit(3)
+    print(write_page(out, about, faults))
+    sys.exit(1 if faults else 0)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,8 @@ def select(
         alike = controls.near_duplicates(data.x_train, data.x_test, duplicates)
     sets = removal.select_sets(estimates, thresholds, pairs, alike)
     show([(name, f"{len(indices):,} examples") for name, indices in sets.items()])
+    if absent := [f"{each:g}" for each in thresholds if removal.list_name(each) not in sets]:
+        remark(f"no example has a memorization of {', '.join(absent)} or more: no list for that")
     out.print(str(removal.write_sets(sets, opened.manifest.data["y_train"], to)), soft_wrap=True)
 
 

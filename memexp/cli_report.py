@@ -43,7 +43,7 @@ def report(
         if removal is not None:
             without = open_run(removal)
             opened.require_same_data(without)
-            costs = removal_section(_conditions(without))
+            costs = removal_section(_conditions(without), manifest.n_train)
         write_report(Source(spec, manifest, merged, estimates, opened.load_data(), comparison, costs), path)
     out.print(str(path), soft_wrap=True)
 

@@ -19,6 +19,7 @@ from memexp.errors import InputError
 LABELS = "sha256 of the training labels"  # key in a file of lists: of the data that the indices belong to
 
 _MARK = "bits:"
+_LARGEST = 1 << 30  # beyond any training set, and still a mask that fits into memory
 
 
 def pack(indices: Any) -> str:
@@ -36,6 +37,8 @@ def pack(indices: Any) -> str:
         raise ValueError("must be a list of training example indices")
     if any(isinstance(i, bool) or not isinstance(i, int | np.integer) or i < 0 for i in indices):
         raise ValueError("must be a list of training example indices: integers from 0")
+    if max(indices, default=0) >= _LARGEST:
+        raise ValueError(f"index {max(indices)} is beyond any training set; must be a list of training example indices")
     mask = np.zeros(1 + max((int(i) for i in indices), default=-1), np.bool_)
     mask[np.asarray(indices, np.int64)] = True
     return _MARK + base64.b64encode(zlib.compress(np.packbits(mask).tobytes(), 9)).decode()

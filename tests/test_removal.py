@@ -47,7 +47,7 @@ def test_packed_indices_come_back(indices: set[int]) -> None:
     assert read_digest(packed) == read_digest(pack(sorted(indices, reverse=True)))
 
 
-@pytest.mark.parametrize("wrong", [[-1], [1.5], [True], "17", "bits:AAAA", {"a": 1}])
+@pytest.mark.parametrize("wrong", [[-1], [1.5], [True], [10**12], "17", "bits:AAAA", {"a": 1}])
 def test_what_is_no_index_list_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="list of training example indices"):
         pack(wrong)
@@ -137,6 +137,7 @@ def test_a_wrong_file_of_lists_is_a_fault_of_the_spec(
 def test_select_writes_what_the_estimates_say(run_copy: Run, memexp: Callable[..., Any], tmp_path: Path) -> None:
     done = memexp("select", run_copy.paths.root, "--memorization", "0.25,0.5,2", "--out", "sets.json")
     assert done.returncode == 0, done.stderr
+    assert "no example has a memorization of 2 or more: no list for that" in done.stderr
     memorization = open_estimates(run_copy.paths).scores.memorization
     sets = json.loads((tmp_path / "sets.json").read_text())
     assert sets.pop(LABELS) == run_copy.manifest.data["y_train"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ import yaml
 from memexp.analysis.estimates import estimate, open_estimates
 from memexp.analysis.merged import open_merged
 from memexp.analysis.pairs import Selection
-from memexp.analysis.removal import read_conditions, select_sets
+from memexp.analysis.published import published
+from memexp.analysis.removal import Condition, read_conditions, select_sets
 from memexp.run import open_run
 from memexp.store.trials import extend_store
 
@@ -30,7 +32,9 @@ Script = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def runs(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """``base``; ``removal``: without its memorized examples; ``half``: ratio 0.5; ``null``: random labels."""
+    """``base``; ``removal``: without its memorized examples; ``half``: ratio 0.5; ``null``: random labels;
+    ``linear``: a linear head on features; ``small``: another network; ``failed``: a removal that diverges.
+    """
     folder = tmp_path_factory.mktemp("scripts")
     root = shutil.copytree(trained_run, folder / "base")
     found = estimate(open_merged(open_run(root).paths), Selection(influence=0.05, memorization=0.1))
@@ -43,15 +47,24 @@ def runs(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         "half": {"subsets": base["subsets"] | {"ratio": 0.5}},
         "null": {"dataset": base["dataset"] | noise},
         "other": {"dataset": base["dataset"] | {"limit": {"train": 250, "test": 100}}},
+        "linear": {"dataset": {"source": "npz", "path": "features.npz"}, "model": {"arch": "memexp_mlp", "hidden": []}},
+        "small": {"model": {"arch": "memexp_mlp", "hidden": [8]}, "subsets": base["subsets"] | {"ratio": 0.5}},
+        "failed": {"subsets": remove, "training": base["training"] | {"lr": 1e30}},
     }
+    (folder / "base.yaml").write_text(yaml.safe_dump(base))
+    command_line("features", "base.yaml", "--out", "features.npz", folder=folder)
     for name, change in changes.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(base | {"name": name} | change))
-        done = subprocess.run(
-            [sys.executable, "-m", "memexp", "launch", f"{name}.yaml", "--executor", "local", "--yes"],
-            cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        command_line("launch", f"{name}.yaml", "--executor", "local", "--yes", folder=folder, code=name == "failed")
     return {"base": root} | {name: folder / "runs" / name for name in changes}
+
+
+def command_line(*words: str, folder: Path, code: int = 0) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "memexp", *words],
+        cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
 
 
 @pytest.fixture
@@ -75,9 +88,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         ("figure1", ("base",), True),
         ("figure2", ("removal",), True),
         ("figure3", ("base",), True),
+        ("figure4", ("half",), True),
         ("figure7", ("base", "half"), True),
         ("table_high_influence", ("base", "removal"), False),
-        ("table_last_layer", ("base", "half"), False),
+        ("table_last_layer", ("base", "linear"), False),
         ("controls", ("base", "--null", "null"), True),
         ("duplicates", ("base", "--removal", "removal", "--correlation", "0.85"), True),
         ("ratios", ("base", "half"), True),
@@ -99,6 +113,81 @@ def test_figure2_tells_what_the_run_recorded(runs: Runs, script: Script, tmp_pat
     rows = rows_of(tmp_path / "out/figure2.csv")
     for row, condition in zip(rows, read_conditions(run.spec, run.store()), strict=True):
         assert float(row["accuracy"]) == pytest.approx(condition.mean, abs=1e-5)
+        assert float(row["share left"]) == pytest.approx(1 - condition.removed / 300, abs=1e-4)
+        assert int(row["trials"]) == len(condition.accuracy)
+
+
+def test_histograms_leave_out_nothing_and_are_what_is_drawn(runs: Runs, script: Script, tmp_path: Path) -> None:
+    """Also a memorization of exactly 1, and influences below the paper's first bin."""
+    assert script("figure3.py", "base").returncode == 0
+    found = open_estimates(open_run(runs["base"]).paths)
+    rows = rows_of(tmp_path / "out/figure3.csv")
+    for quantity, values in (("memorization", found.scores.memorization), ("influence", found.pairs.influence)):
+        mine = [row for row in rows if row["quantity"] == quantity]
+        assert sum(int(row["count"]) for row in mine) == np.isfinite(values).sum()
+        assert [row["from"] for row in mine[1:]] == [row["to"] for row in mine[:-1]]
+    assert (found.scores.memorization == 1).any()
+    assert min(found.pairs.influence) < 0.15
+
+
+def test_published_histograms_have_no_gap() -> None:
+    for quantity, dataset in (("memorization", "imagenet"), ("influence", "cifar100"), ("influence", "mnist")):
+        rows = published("histograms", quantity=quantity, dataset=dataset)
+        assert [row["from"] for row in rows[1:]] == [row["to"] for row in rows[:-1]]
+
+
+def test_figure4_shows_the_tests_that_are_influenced_most(runs: Runs, script: Script, tmp_path: Path) -> None:
+    """Four each, as in the paper, whether or not the pairs are discoveries."""
+    assert script("figure4.py", "half", "--rows", "2").returncode == 0
+    merged = open_merged(open_run(runs["half"]).paths)
+    right, seen = (np.concatenate([part for _, (part,) in merged.bands(name)]) for name in ("test_correct", "mask"))
+    labels, test_labels = merged.examples["train_label"], merged.examples["test_label"]
+    rows = rows_of(tmp_path / "out/figure4.csv")
+    for train in dict.fromkeys(int(row["train"]) for row in rows):
+        inside = seen[train]
+        everything = right[:, inside].mean(1) - right[:, ~inside].mean(1)
+        best = np.sort(everything[test_labels == labels[train]])[::-1][:4]
+        mine = [row for row in rows if int(row["train"]) == train]
+        assert [float(row["influence"]) for row in mine] == pytest.approx(best.tolist(), abs=1e-4)
+        assert float(mine[0]["false discovery rate"]) <= 0.05
+
+
+def test_the_share_that_the_influenced_tests_explain_has_an_error() -> None:
+    """As a simulation of many such runs says."""
+    share_explained = load("table_high_influence").share_explained
+    random, found = np.random.default_rng(0), []
+    for _ in range(300):
+        some = random.normal([[0.9], [0.7]], 0.01, (2, 50))  # the influenced tests, before and after
+        rest = random.normal([[0.81], [0.80]], 0.01, (2, 50))
+        whole = [Condition("", False, 0, 0.1 * a + 0.9 * b) for a, b in zip(some, rest, strict=True)]
+        parts = [Condition("", False, 0, a) for a in some]
+        found.append(share_explained(0.1, tuple(whole), tuple(parts)))
+    ratios, errors = np.array(found).T
+    assert ratios.mean() == pytest.approx(0.02 / 0.029, abs=0.01)
+    assert errors.mean() == pytest.approx(ratios.std(), rel=0.15)
+
+
+def test_the_page_says_what_was_not_made(tmp_path: Path) -> None:
+    paper = load("paper")
+    for name in paper.PARTS:
+        (tmp_path / f"{name}.csv").write_text("what,value\na,1\n")
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    page = paper.write_page(tmp_path, "4,000 images.", {"figure4": "no pair <here>"}).read_text()
+    assert "<strong>Not made.</strong> no pair &lt;here&gt;" in page
+    assert "figure4.png" not in page  # of an earlier run
+    assert page.count("<img") == len(paper.PARTS) - 1
+    assert 'alt="Figure 2: marginal utility. Accuracy without' in page
+    assert '<th scope="col">what</th>' in page
+    assert "http" not in page
+
+
+def load(name: str) -> Any:
+    """A script as a module."""
+    sys.path.insert(0, str(ROOT / "analysis"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
 
 
 def test_controls_tell_random_labels_from_others(runs: Runs, script: Script, tmp_path: Path) -> None:
@@ -135,20 +224,28 @@ def test_pairs_that_are_noise_are_not_drawn(runs: Runs, script: Script) -> None:
         (("figure1.py", "removal"), "is a run of 'design: remove', which estimates nothing"),
         (("figure1.py", "nowhere"), "nowhere does not exist; give the folder that `memexp launch` made"),
         (("figure2.py", "base"), "conditions are those of 'design: remove'"),
+        (("figure2.py", "failed"), "has no finished trial of 'nothing', 'memorization >= 0.2', "),
+        (("figure2.py", "removal", "--published", "cifar"), "the dataset can be imagenet, cifar100, mnist"),
+        (("figure3.py", "base", "--published", "mnist"), "the dataset can be cifar100, imagenet"),
+        (("figure1.py", "linear"), "are 64 features each, which cannot be drawn"),
+        (("figure1.py", "base", "--classes", "0"), "0 is too few; give 1 or more"),
         (("figure7.py", "base", "other"), "examples"),
+        (("figure7.py", "base", "half", "base"), "is among the others, and agrees with itself"),
         (("table_high_influence.py", "other", "removal"), "are over different data (x_train, y_train differ)"),
         (("table_last_layer.py", "base", "other"), "are over different data (y_train differ)"),
+        (("table_last_layer.py", "base", "half"), "is on the same inputs as"),
         (("controls.py", "other", "--null", "null"), "are over different data (x_train differ)"),
         (("controls.py", "base"), "15 examples with random labels are too few"),
         (("duplicates.py", "base", "--correlation", "1.5"), "use more than 0, at most 1"),
         (("duplicates.py", "base", "--correlation", "1"), "no training and test image correlate at 1; lower"),
         (("ratios.py", "base", "base"), "all runs have the ratio 0.7; give runs of several ratios"),
         (("ratios.py", "base", "other"), "are over different data"),
+        (("ratios.py", "base", "small"), "differ in more than the ratio: model.hidden ([8], [64])"),
     ],
 )
 def test_runs_that_do_not_fit_are_refused(words: tuple[str, ...], said: str, script: Script) -> None:
     done = script(*words)
-    assert done.returncode == 2, done.stdout
+    assert done.returncode == (1 if "failed" in words else 2), done.stdout
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -178,11 +275,15 @@ def test_a_table_refuses_a_removal_of_other_examples(runs: Runs, script: Script)
     merged = open_merged(open_run(runs["base"]).paths)
     estimate(merged, Selection(influence=0.3))
     try:
-        done = script("table_high_influence.py", "base", "removal")
+        refused = [
+            script("table_high_influence.py", "base", "removal"),
+            script("duplicates.py", "base", "--removal", "removal", "--correlation", "0.85"),
+        ]
     finally:
         estimate(merged, Selection(influence=0.05, memorization=0.1))
-    assert done.returncode == 2
-    assert "other examples as its list 'high influence'" in done.stderr
+    for done in refused:
+        assert done.returncode == 2
+        assert "other examples as its list 'high influence'" in done.stderr
 
 
 def test_an_incomplete_run_is_refused_unless_accepted(runs: Runs, script: Script, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -21,6 +21,7 @@ from memexp.errors import InputError
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
 COUNTED = {"memorization": "examples", "influence": "pairs"}  # what has such an estimate
+COLOURS = (BLUE, ORANGE, "#2f855a", "#b83280", "#805ad5", "#744210")  # of several runs
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#bee3f8", BLUE, "#1a365d"])
 _COUNTS = "{x:,.0f}"  # of an axis that counts: 1,000 instead of a power of ten
 
@@ -78,8 +79,12 @@ def _draw_density(axes: Axes, x: NDArray[Any], y: NDArray[Any], low: float, bins
     axes.set_aspect("equal")
 
 
-def draw_marginal_utility(axes: Axes, kept: Axes, conditions: Sequence[Condition], published: Sequence[Row]) -> Axes:
+def draw_marginal_utility(
+    axes: Axes, kept: Axes, conditions: Sequence[Condition], n_train: int, published: Sequence[Row]
+) -> Axes:
     """Accuracy after removing memorized examples and after removing random ones; below, the share that is left.
+
+    Error bars are the standard deviation over trials; the legend says of how many.
 
     Parameters
     ----------
@@ -87,48 +92,82 @@ def draw_marginal_utility(axes: Axes, kept: Axes, conditions: Sequence[Condition
         The upper and the lower panel.
     conditions
         Of a `remove` run with random controls, thresholds ascending in their names' last word.
+    n_train
+        Training examples before any is removed.
     published
-        Rows of figure2.csv, drawn thin; differences to their own last value, so that the scales agree.
+        Rows of figure2.csv, drawn thin; accuracies as differences to their own last value, so that the scales agree.
     """
     if not any(c.name.startswith("memorization") for c in conditions):
         raise InputError(
             "this run left out no examples by memorization (lists named 'memorization >= 0.25'); launch one with the "
             "lists that `memexp select` writes"
         )
+    whole = next((c for c in conditions if not c.removed), None)
     for control, colour, name in ((False, ORANGE, "memorized removed"), (True, BLUE, "as many at random")):
         mine = [c for c in conditions if c.control == control and c.name.startswith("memorization")]
-        x = [float(c.name.split()[-1]) for c in mine]
-        axes.errorbar(x, [c.mean for c in mine], [c.deviation for c in mine], color=colour, capsize=2, label=name)
-    whole = next((c for c in conditions if not c.removed), None)
+        if mine:
+            x, label = [float(c.name.split()[-1]) for c in mine], f"{name}, ± standard deviation, {_trials(mine)}"
+            axes.errorbar(x, [c.mean for c in mine], [c.deviation for c in mine], color=colour, capsize=2, label=label)
+        if not control:
+            kept.plot(x, [1 - c.removed / n_train for c in mine], color=ORANGE, marker=".")
     if whole is not None:
-        axes.axhline(whole.mean, color=GREY, linewidth=0.8, label="nothing removed")
-    if published and whole is not None:
-        x = [float(row["threshold"]) for row in published]
+        axes.axhline(whole.mean, color=GREY, linewidth=0.8, label=f"nothing removed, {_trials([whole])}")
+    if published:
+        x, name = [float(row["threshold"]) for row in published], f"{published[0]['dataset']} as published"
+        kept.plot(x, [float(row["kept"]) for row in published], ":", color=ORANGE, linewidth=1)
         for key, colour in (("memorized", ORANGE), ("random", BLUE)):
-            y = [float(row[key]) - float(published[-1][key]) + whole.mean for row in published]
-            axes.plot(x, y, ":", color=colour, linewidth=1, label=f"{published[0]['dataset']}, published, shifted")
+            if whole is not None:
+                y = [float(row[key]) - float(published[-1][key]) + whole.mean for row in published]
+                axes.plot(x, y, ":", color=colour, linewidth=1, label=f"{name}, shifted" if key == "random" else None)
     axes.set_ylabel("test accuracy")
     axes.legend(frameon=False, fontsize=7)
-    total = max(c.removed for c in conditions if c.name.startswith("memorization"))
-    mine = [c for c in conditions if not c.control and c.name.startswith("memorization")]
-    kept.plot([float(c.name.split()[-1]) for c in mine], [c.removed for c in mine], color=GREY, marker=".")
-    kept.set_ylim(0, 1.05 * total)
-    kept.set_ylabel("removed")
-    kept.set_xlabel("memorization at least")
+    kept.set(ylim=(0, 1.05), ylabel="share left", xlabel="memorization of the removed at least")
     return axes
 
 
-def draw_with_published(axes: Axes, values: NDArray[Any], published: Sequence[Row], name: str) -> Axes:
-    """Histogram as shares of all, with the paper's counts in the same way."""
+def _trials(conditions: Sequence[Condition]) -> str:
+    """How many trials each of the conditions has: 6 trials, or 5 to 6 trials."""
+    counts = sorted({len(c.accuracy) for c in conditions})
+    return f"{' to '.join(str(n) for n in sorted({counts[0], counts[-1]}))} trials"
+
+
+class Histogram(NamedTuple):
+    """Counts of a run and of the paper in the same bins.
+
+    Attributes
+    ----------
+    edges : shape (B + 1,)
+        The paper's, and where values lie below or above these, one bin more at that end.
+    ours, theirs : shape (B,)
+    """
+
+    edges: list[float]
+    ours: list[int]
+    theirs: list[int]
+
+
+def beside_published(values: NDArray[Any], published: Sequence[Row]) -> Histogram:
+    """Count values in the bins of a published histogram; NaN is left out, and nothing else."""
+    known = values[~np.isnan(values)]
     edges = [float(published[0]["from"]), *(float(row["to"]) for row in published)]
-    edges[0] = min(edges[0], float(np.nanmin(values, initial=edges[0])))
-    counts, _ = np.histogram(values[~np.isnan(values)], edges)
-    axes.stairs(counts / max(1, counts.sum()), edges, fill=True, color=BLUE, alpha=0.7, label="this run")
-    theirs = np.array([int(row["count"]) for row in published])
-    axes.stairs(theirs / theirs.sum(), edges, color=ORANGE, label=f"{published[0]['dataset']}, published")
-    axes.set_yscale("log")
-    axes.set_xlabel(name)
-    axes.set_ylabel("share")
+    theirs = [int(row["count"]) for row in published]
+    bounds = np.array(edges, known.dtype)  # in the precision of the values, so that 1 and a printed edge are inside
+    if len(known) and known.min() < bounds[0]:
+        edges, theirs = [float(known.min()), *edges], [0, *theirs]
+    if len(known) and known.max() > bounds[-1]:
+        edges, theirs = [*edges, float(known.max())], [*theirs, 0]
+    return Histogram(edges, np.histogram(known, np.array(edges, known.dtype))[0].tolist(), theirs)
+
+
+def draw_with_published(axes: Axes, found: Histogram, name: str, whose: str) -> Axes:
+    """Both as shares of their own total, on a logarithmic axis; the legend says what the totals are."""
+    for counts, style, label in (
+        (found.ours, {"fill": True, "color": BLUE, "alpha": 0.7}, "this run"),
+        (found.theirs, {"color": ORANGE}, f"{whose} as published"),
+    ):
+        total = sum(counts)
+        axes.stairs(np.array(counts) / max(1, total), found.edges, label=f"{label} ({total:,})", **style)
+    axes.set(yscale="log", xlabel=name, ylabel="share in a bin")
     axes.legend(frameon=False, fontsize=7)
     return axes
 

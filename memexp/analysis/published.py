@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 from importlib.resources import files
 
+from memexp.errors import InputError
+
 Row = dict[str, str]
 
 
@@ -21,7 +23,18 @@ def published(name: str, **wanted: str) -> list[Row]:
         ``figure2`` (dataset, threshold, memorized, random, kept), ``histograms`` (quantity, dataset, from,
         to, count), ``figure7`` (quantity, architecture, threshold, jaccard, mean_difference) or
         ``tables`` (table, row, value, error).
+
+    Raises
+    ------
+    InputError
+        If there is no such row.
     """
     text = files("memexp.analysis").joinpath("published", f"{name}.csv").read_text()
-    rows = csv.DictReader(text.splitlines())
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    rows = list(csv.DictReader(text.splitlines()))
+    for key, value in wanted.items():
+        known = dict.fromkeys(row[key] for row in rows)
+        if value not in known:
+            what = ", ".join(f"{name} {each}" for name, each in wanted.items())
+            raise InputError(f"nothing is published for {what}; the {key} can be {', '.join(known)}")
+        rows = [row for row in rows if row[key] == value]
+    return rows

@@ -67,6 +67,11 @@ class Condition:
         return self.deviation / math.sqrt(len(self.accuracy)) if len(self.accuracy) else math.nan
 
 
+def list_name(threshold: float) -> str:
+    """Name of the list of examples with at least this memorization."""
+    return f"memorization >= {threshold:g}"
+
+
 def difference(first: Condition, second: Condition) -> tuple[float, float]:
     """Difference of the mean accuracies and its standard error (independent trials, Welch)."""
     return first.mean - second.mean, math.hypot(first.se, second.se)
@@ -138,7 +143,7 @@ def select_sets(
         for threshold in thresholds:
             chosen = np.flatnonzero(estimates.scores.memorization >= threshold)
             if len(chosen):
-                sets[f"memorization >= {threshold:g}"] = chosen.tolist()
+                sets[list_name(threshold)] = chosen.tolist()
     if pairs:
         chosen = np.unique(estimates.pairs.passing().train)
         if not len(chosen):

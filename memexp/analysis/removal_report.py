@@ -22,17 +22,23 @@ def write_removal_report(
     ``missing``: trials not trained yet.
     """
     warnings = [f"{missing:,} trials are missing; the numbers will still move."] if missing else []
-    page = render("removal_report.html.j2", spec, manifest, warnings=warnings, removal=removal_section(conditions))
+    page = render(
+        "removal_report.html.j2",
+        spec,
+        manifest,
+        warnings=warnings,
+        removal=removal_section(conditions, manifest.n_train),
+    )
     return replace_report(path, lambda folder: (folder / path.name).write_text(page))
 
 
-def removal_section(conditions: Sequence[Condition]) -> dict[str, object]:
+def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, object]:
     """Figure (None without thresholds on memorization) and rows of the section on removed examples."""
     figure = None
     if any(c.name.startswith("memorization") for c in conditions):
         drawn = Figure(figsize=(5.2, 4.6), layout="constrained")
         axes, removed = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        draw_marginal_utility(axes, removed, conditions, ())
+        draw_marginal_utility(axes, removed, conditions, n_train, ())
         figure = svg_of(drawn)
     controls = {c.name: c for c in conditions if c.control}
     return {"figure": figure, "rows": [_row(c, controls.get(c.name)) for c in conditions if not c.control]}

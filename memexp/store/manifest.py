@@ -75,14 +75,19 @@ class Manifest:
         """Write manifest.json."""
         write_atomic(paths.manifest, to_json({"identity": self.identity} | asdict(self)))
 
-    def require_same(self, other: Manifest, run: str) -> None:
-        """Raise :class:`RunMismatch` with a field-by-field difference unless ``other`` is the same experiment."""
+    def differences(self, other: Manifest) -> list[tuple[str, Any, Any]]:
+        """What is not the same in two experiments: name, value here, value there."""
         here, there = (_flat({"data": m.data, "masks": m.masks} | m.science) for m in (self, other))
-        changed = [
-            f"  {name}: {here.get(name, '(absent)')} there, {there.get(name, '(absent)')} in this spec"
-            for name in sorted(here.keys() | there.keys())
+        names = sorted(here.keys() | there.keys())
+        return [
+            (name, here.get(name, "(absent)"), there.get(name, "(absent)"))
+            for name in names
             if here.get(name) != there.get(name)
         ]
+
+    def require_same(self, other: Manifest, run: str) -> None:
+        """Raise :class:`RunMismatch` with a field-by-field difference unless ``other`` is the same experiment."""
+        changed = [f"  {name}: {here} there, {there} in this spec" for name, here, there in self.differences(other)]
         if changed:
             raise RunMismatch(
                 "\n".join([f"{run} holds another experiment; nothing was changed. Differences:", *changed])
