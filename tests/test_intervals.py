@@ -10,6 +10,8 @@ import pytest
 from scipy.stats import binom
 
 from memexp.analysis.intervals import Z95, difference
+from memexp.designs import draw_masks
+from memexp.spec import Subsets
 
 GRID = np.array([0, 0.002, 0.01, *np.linspace(0.05, 0.95, 19), 0.99, 0.998, 1])
 Interval = Callable[..., tuple[Any, Any]]
@@ -49,6 +51,7 @@ def test_intervals_are_honest_everywhere_and_walds_is_not(trials: int) -> None:
     near, naive = (coverage(interval, trials - n_out, n_out, corners) for interval in (ours, wald))
     print(f"{trials} trials: mean {mine.mean():.4f}, least {min(mine.min(), near.min()):.4f}, Wald {naive.min():.4f}")
     assert 0.94 <= mine.mean() <= 0.97
+    assert near[[0, -1], [0, -1]].min() > 0.999  # both accuracies 0, or both 1: wider than they need be
     assert min(mine.min(), near.min()) >= 0.92
     assert naive.min() < 0.85
 
@@ -78,3 +81,35 @@ def test_intervals_are_symmetric_and_hold_the_estimate() -> None:
     assert ((a.low <= a.value) & (a.value <= a.high)).all()
     assert a.low.min() >= -1
     assert a.high.max() <= 1
+
+
+def test_examples_picked_for_their_estimate_are_covered_less() -> None:
+    """Nine of ten examples need nobody to see them, the others are learnt by heart in part; right whenever in."""
+    levels, shares = np.array([0.95, 0.9, 0.5, 0.1]), np.array([0.9, 0.06, 0.02, 0.02])
+    for trials in (30, 100, 1000):
+        n_out = round(0.3 * trials)
+        k_out = np.arange(n_out + 1)
+        found = difference(trials - n_out, trials - n_out, k_out, n_out)
+        weight = shares[:, None] * binom.pmf(k_out, n_out, levels[:, None])
+        truth = 1 - levels[:, None]
+        holds = (found.low <= truth + 1e-9) & (truth <= found.high + 1e-9)
+        picked = weight * (found.value >= 0.25)
+        rate, of_picked = (weight * holds).sum(), (picked * holds).sum() / picked.sum()
+        print(f"{trials} trials: all {rate:.4f}, estimated at 0.25 or more {of_picked:.4f}")
+        assert rate > 0.94
+        assert (of_picked < 0.8) == (trials == 30)
+
+
+def test_trials_of_a_balanced_group_are_not_independent() -> None:
+    """An example that is right when out only where its twin is in: its accuracy varies less than binomially."""
+    spread = {}
+    for design in ("balanced", "uniform"):
+        subsets = Subsets(design=design, ratio=0.7, trials=100)
+        accuracies = []
+        for seed in range(6):
+            mask = draw_masks(subsets.model_copy(update={"seed": seed}), 400, range(100)).astype(bool)
+            accuracies += [mask[~mask[:, i], i + 1].mean() for i in range(0, 400, 2)]
+        spread[design] = np.std(accuracies) / np.sqrt(0.21 / 30)
+    print(f"deviation as a share of the binomial one: {spread}")
+    assert 0.84 < spread["balanced"] < 0.94  # sqrt(7 / 9), of the hypergeometric distribution, is 0.88
+    assert 0.95 < spread["uniform"] < 1.1

@@ -71,3 +71,14 @@ def test_plan_and_status_show_the_goal_and_what_is_missing(
     assert found["goal"] == 0.2
     assert found["measured_trials"] == 30
     assert 0.05 < found["measured"] < found["now"]
+
+
+def test_the_forecast_is_of_accuracies_in_the_middle_and_of_many_trials_out() -> None:
+    draws = np.random.default_rng(0)
+    for trials, p_in, p_out in ((100, 0.5, 0.5), (100, 1.0, 0.9), (10, 0.5, 0.5)):
+        n_in = draws.binomial(trials, 0.7, 200_000)  # the `bernoulli` design
+        n_in = n_in[(n_in > 0) & (n_in < trials)]
+        error = draws.binomial(n_in, p_in) / n_in - draws.binomial(trials - n_in, p_out) / (trials - n_in)
+        share = error.std() / worst_case_se(0.7, trials)
+        print(f"{trials} trials, accuracies {p_in} and {p_out}: {share:.2f} of the forecast")
+        assert share == pytest.approx({(100, 0.5): 1.01, (100, 0.9): 0.51, (10, 0.5): 1.09}[trials, p_out], abs=0.04)

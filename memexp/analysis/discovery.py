@@ -3,8 +3,9 @@
 If a training example has no influence on a test example, the trials that get the test example right
 are no more often among those that saw the training example. Given how many trials were right (c) and
 how many saw it (n of T), the count of both is then hypergeometric: the distribution over all
-permutations of the trials, in closed form (Fisher's exact test). It holds for the ``balanced`` design
-as well, since the outcomes of trials are exchangeable however the masks were drawn.
+permutations of the trials, in closed form (Fisher's exact test). It takes outcomes to be exchangeable
+over all trials; those of one group of the ``balanced`` design are so only as far as other examples,
+which are dealt evenly within the group, do not tie them together.
 """
 
 from __future__ import annotations
