@@ -192,6 +192,8 @@ def launch(
             show([(f"  {name}", value) for name, value in _describe_plan(made)], err)
             if ask and not typer.confirm("Train now?", default=True, err=True):
                 raise typer.Exit(3)
+            if where is not None:
+                cli_slurm.require_fitting_blocks(made, folder, where, block)
             run = prepare_run(made.spec, made.data, folder, block)
             if resources is not None:
                 _train(run, resources)

@@ -29,6 +29,19 @@ def seconds_per_block(run: Run, profile: Profile, plan: Plan) -> float | None:
     return seconds_per_trial(plan) * run.manifest.block_size
 
 
+def require_fitting_blocks(plan: Plan, runs: Path, profile: Profile, block: int | None) -> None:
+    """Refuse, before the run is there, blocks that a task could never finish: their size cannot change afterwards."""
+    from memexp.packing import require_fitting
+    from memexp.pilot import seconds_per_trial
+    from memexp.run import default_block_size
+
+    if (runs / plan.spec.name).exists():
+        return  # its blocks are what they are, and what it trained tells their time
+    size = block or default_block_size(plan.data)
+    seconds = profile.seconds_per_trial or (None if profile.gpus else seconds_per_trial(plan))
+    require_fitting(seconds and seconds * size, size, profile, new=True)
+
+
 def submit(run: Run, profile: Profile, seconds: float | None, wanted: Sequence[int] | None = None) -> NoReturn:
     """Submit the missing blocks; exit 3, since the trials are not trained yet, or 0 if none is missing."""
     from memexp.slurm import launch_slurm
@@ -93,9 +106,9 @@ def _states(only: str) -> set[str]:
 
 def show_scripts(plan: Plan, runs: Path, profile: Profile, block: int | None) -> None:
     """The batch scripts that a launch of this plan would submit now."""
-    from memexp import scheduler
+    from memexp.limits import read_limits
     from memexp.run import Run, default_block_size, describe, open_run
-    from memexp.slurm import batch_script, follow_up_profile, prepare, room
+    from memexp.slurm import batch_script, follow_up_profile, prepare
     from memexp.store.paths import RunPaths
 
     paths = RunPaths(runs / plan.spec.name)
@@ -109,7 +122,7 @@ def show_scripts(plan: Plan, runs: Path, profile: Profile, block: int | None) ->
         show([("scripts", "none: no block is missing")])
         return
     seconds = seconds_per_block(run, profile, plan)
-    prepared = prepare(run, "LAUNCH", profile, blocks, seconds, scheduler.limits(), room())
+    prepared = prepare(run, "LAUNCH", profile, blocks, seconds, read_limits(profile))
     for job in prepared.jobs:
         out.rule(f"{job.name}: {job.count} tasks", style="")
         out.print(batch_script(paths.logs / job.name, job.name, profile, job.count), markup=False, soft_wrap=True)

@@ -14,7 +14,8 @@ from typing import Literal
 from memexp import scheduler
 from memexp.errors import MemexpError
 from memexp.files import versions
-from memexp.profile import Profile
+from memexp.limits import read_limits
+from memexp.profile import Place, Profile
 from memexp.run import available_cpus
 
 Verdict = Literal["ok", "warning", "fault"]
@@ -113,10 +114,10 @@ def _slurm() -> list[Finding]:
         config = dict(
             re.findall(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", scheduler.call("scontrol", "show", "config"), re.MULTILINE)
         )
-        limits = scheduler.limits()
+        limits = read_limits(Place(time_min=1))
     except scheduler.SchedulerError as error:
         return [Finding("Slurm", "fault", f"sbatch is here, but Slurm does not answer: {error}")]
-    most = f"{limits.max_submit} jobs of yours at a time" if limits.max_submit else "no limit of submitted jobs found"
+    most = f"{limits.max_submit} jobs at a time ({limits.what})" if limits.what else "no limit of submitted jobs found"
     requeue = config.get("JobRequeue") == "1"
     accounting = config.get("AccountingStorageType", "").endswith("slurmdbd")
     return [

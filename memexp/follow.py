@@ -17,7 +17,7 @@ from memexp.scheduler import SchedulerError
 from memexp.slurm import launch_slurm
 from memexp.store.commit import recover
 from memexp.store.receipts import read_receipts
-from memexp.tasks import alive, read_tasks
+from memexp.tasks import alive, read_tasks, seconds_of_unfinished
 
 # A controller may be restarted, or the user's other jobs fill the limit, at the very moment of the
 # next round; nobody else would submit it.
@@ -78,7 +78,7 @@ def _submit_missing(run: Run, launch: Launch) -> bool:
 
 
 def seconds_per_block(run: Run, profile: Profile) -> float | None:
-    """Wall seconds of a block on one worker, from the profile or from what the run has trained so far."""
+    """Wall seconds of a block on one worker: from the profile, from what was trained, or from what was too long."""
     block = run.manifest.block_size
     if profile.seconds_per_trial is not None:
         return profile.seconds_per_trial * block
@@ -88,4 +88,4 @@ def seconds_per_block(run: Run, profile: Profile) -> float | None:
         for receipt in read_receipts(run.paths)
         if receipt.trained and str(receipt.made_by.get("device", "")).startswith("cpu") == (kind == "cpu")
     ]
-    return statistics.median(known) * block if known else None
+    return statistics.median(known) * block if known else seconds_of_unfinished(run.paths)

@@ -54,6 +54,9 @@ def run_task(root: str, launch_id: str, number: int) -> None:
         error = "; ".join(f"block {block}: {cause}" for block, cause in given_up.items())
         if not error and pool.stopped:
             error = "told to stop (time limit, preemption or cancellation); the rest was handed back"
+            if pool.unfinished and not pool.progress.trained:
+                record["seconds_per_block"] = max(pool.unfinished)
+                error += f". It finished no block; one takes about {max(pool.unfinished) / 60:,.0f} min"
     except MemexpError as fault:
         error = str(fault)
         raise

@@ -112,6 +112,7 @@ class LocalPool:
         self._attempts: Counter[int] = Counter()
         self._deaths_at_start = 0
         self.given_up: dict[int, str] = {}
+        self.unfinished: list[float] = []  # seconds that blocks would have taken which ended with a stop
         self._until: float | None = None
 
     @property
@@ -190,8 +191,15 @@ class LocalPool:
         waiting.clear()
         for worker in list(self._workers):
             if worker.block is None or time.monotonic() + self._seconds_left(worker) > until:
+                self._note_unfinished(worker)
                 self._workers.remove(worker)
                 worker.end()
+
+    def _note_unfinished(self, worker: _Worker) -> None:
+        """Keep how long its block would have taken in all."""
+        share = self.progress.running.get(worker.block, 0.0) if worker.block is not None else 0.0
+        if share > 0:
+            self.unfinished.append((time.monotonic() - worker.since) / share)
 
     def _seconds_left(self, worker: _Worker) -> float:
         """Until the worker has trained and committed its block."""

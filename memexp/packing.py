@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from memexp.errors import InputError
 from memexp.profile import Profile
 
 START_SECONDS = 20.0  # until the first block trains: Python, torch, the data
@@ -48,6 +49,42 @@ def pack(blocks: Sequence[int], seconds_per_block: float | None, profile: Profil
     count = max(1, fewest, min(most, profile.array_parallelism))
     count = min(count, math.ceil(len(blocks) / workers))
     return [list(blocks[task::count]) for task in range(count)]
+
+
+def require_fitting(seconds_per_block: float | None, block_size: int, profile: Profile, new: bool) -> None:
+    """Refuse blocks that would meet the time limit of every task again and again.
+
+    Parameters
+    ----------
+    seconds_per_block
+        Wall seconds of one block on one worker; None if unknown.
+    block_size
+        Trials of a block.
+    profile
+        Gives the time limit.
+    new
+        Whether the run is new, so that its blocks may still be made smaller.
+
+    Raises
+    ------
+    InputError
+        If one block takes longer than a task may.
+    """
+    room = 60 * profile.time_min - START_SECONDS
+    if seconds_per_block is None or seconds_per_block <= room:
+        return
+    needed = math.ceil((seconds_per_block / FILL + START_SECONDS + profile.signal_s) / 60)
+    fitting = int(FILL * room * block_size / seconds_per_block)
+    if new:
+        more, smaller = f"time_min: {needed} in the profile", f", or smaller blocks (--block {fitting})"
+    else:
+        more, smaller = f"`memexp resume --time-min {needed}`", f", or a new run of smaller blocks (--block {fitting})"
+    raise InputError(
+        f"a block of {block_size} trials takes about {seconds_per_block / 60:,.0f} min on one worker, more than the "
+        f"{profile.time_min} min of a task: it would meet the time limit again and again. Give tasks more time "
+        f"({more}){smaller if fitting else ''}. Where the nodes are faster than was measured, set seconds_per_trial in "
+        "the profile"
+    )
 
 
 def split(count: int, max_array: int) -> list[range]:

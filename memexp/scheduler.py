@@ -7,7 +7,6 @@ behind by seconds, may be switched off, and is asked only about what ``squeue`` 
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shutil
@@ -85,14 +84,6 @@ class Element:
     def limited(self) -> bool:
         """Waits for more than its turn, such as a limit of its user."""
         return self.state == "PENDING" and self.reason not in _ORDINARY
-
-
-@dataclass(frozen=True)
-class Limits:
-    """``max_array``: elements of an array. ``max_submit``: jobs of a user at a time, None if unlimited or unknown."""
-
-    max_array: int
-    max_submit: int | None
 
 
 def is_here() -> bool:
@@ -179,33 +170,6 @@ def _from_accounting(line: str) -> Element | None:
     if state == "FAILED" and derived == "0:125":
         state = "OUT_OF_MEMORY"
     return Element(job_id, name, state, "", node, ended=True)
-
-
-def limits() -> Limits:
-    """Limits of the cluster for this user."""
-    config = call("scontrol", "show", "config")
-    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
-    return Limits(int(size[1]) if size else 1001, _max_submit())
-
-
-def _max_submit() -> int | None:
-    try:
-        associations = call(
-            "sacctmgr", "-n", "-P", "show", "assoc", f"user={getpass.getuser()}", "format=MaxSubmit,QOS"
-        )
-        qualities = call("sacctmgr", "-n", "-P", "show", "qos", "format=Name,MaxSubmitPU")
-    except SchedulerError:
-        return None
-    mine = {name for line in associations.splitlines() for name in line.split("|")[1].split(",")}
-    found = [line.split("|")[0] for line in associations.splitlines()]
-    found += [line.split("|")[1] for line in qualities.splitlines() if line.split("|")[0] in mine | {"normal"}]
-    numbers = [int(value) for value in found if value.isdigit()]
-    return min(numbers) if numbers else None
-
-
-def count_own_jobs() -> int:
-    """Jobs of this user that wait or run, each array element counted."""
-    return len(call("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i").splitlines())
 
 
 def cancel(job_ids: Collection[str]) -> None:

@@ -22,10 +22,11 @@ from memexp import scheduler
 from memexp.files import KEPT, explain_full_disk
 from memexp.job import run_task
 from memexp.launches import Job, Launch, new_id, read_launch, read_launches
-from memexp.packing import pack, split
+from memexp.limits import Limits, read_limits
+from memexp.packing import pack, require_fitting, split
 from memexp.profile import Profile
 from memexp.run import Run
-from memexp.scheduler import Limits, SchedulerError
+from memexp.scheduler import SchedulerError
 from memexp.store.commit import recover
 from memexp.store.lock import launch_lock
 from memexp.tasks import Queue, alive, read_queue
@@ -116,7 +117,7 @@ def launch_slurm(
         if not blocks:
             return Submitted(None, len(queued), again)
         launch_id = new_id(run.paths)
-        prepared = prepare(run, launch_id, profile, blocks, seconds_per_block, scheduler.limits(), room())
+        prepared = prepare(run, launch_id, profile, blocks, seconds_per_block, read_limits(profile))
         launch = Launch(
             launch_id, "slurm", prepared.tasks, asdict(profile.resources), profile.model_dump(mode="json"),
             prepared.jobs, Job(f"{run.spec.name}.{launch_id}.next"), idle_rounds, store.layout.n_blocks - len(missing),
@@ -131,12 +132,6 @@ def _submitted_blocks(launch: Launch) -> int:
     return sum(len(blocks) for number, blocks in enumerate(launch.tasks) if launch.job_of(number))
 
 
-def room() -> int | None:
-    """How many more jobs this user may submit now, one kept for the follow-up; None if unlimited."""
-    most = scheduler.limits().max_submit
-    return None if most is None else max(0, most - scheduler.count_own_jobs() - 1)
-
-
 def prepare(
     run: Run,
     launch_id: str,
@@ -144,19 +139,21 @@ def prepare(
     blocks: Sequence[int],
     seconds_per_block: float | None,
     limits: Limits,
-    free: int | None,
 ) -> Prepared:
     """Tasks and arrays of a launch, as many as the limits allow."""
+    require_fitting(seconds_per_block, run.manifest.block_size, profile, new=False)
     tasks = pack(blocks, seconds_per_block, profile)
     why = "" if seconds_per_block else "the first tasks measure the time of a trial; the follow-up submits the rest"
-    most = min(number for number in (free, profile.max_tasks, len(tasks)) if number is not None)
+    most = min(number for number in (limits.room, profile.max_tasks, len(tasks)) if number is not None)
     if most < len(tasks):
-        why = f"the limit of {most} more jobs is reached; the follow-up job submits the rest"
+        limit = "max_tasks of the profile" if most == profile.max_tasks else limits.what
+        why = f"the limit of {most} more jobs is reached ({limit}); the follow-up job submits the rest"
         tasks = tasks[:most]
         if not tasks:
             raise SchedulerError(
-                "Slurm's limit of submitted jobs (MaxSubmitJobs) is reached by the jobs that you have in the queue; "
-                f"run `memexp resume {run.paths.root}` when some of them have ended"
+                f"Slurm's limit of submitted jobs ({limits.what}: {limits.max_submit}, with one for the follow-up) is "
+                f"reached by the {limits.used} jobs that are in the queue; run `memexp resume {run.paths.root}` when "
+                "some of them have ended, or name a profile with another qos or account"
             )
     jobs = [
         Job(f"{run.spec.name}.{launch_id}.{number}", part.start, len(part))
@@ -219,10 +216,9 @@ def _follow_again(run: Run, queue: Queue, profile: Profile, after: str | None) -
     for each in queue.follow_ups:
         jobs = sorted(busy.get(each.launch, set()) - {""})
         if jobs and (not each.alive or each.launch == after):
-            launch = read_launch(run.paths, each.launch)
             stem, _, number = each.name.rpartition(".next")
             name = f"{stem}.next{int(number or 1) + 1}"
-            launch = _submit_follow_up(run, launch, profile, name, jobs)
+            launch = _submit_follow_up(run, read_launch(run.paths, each.launch), profile, name, jobs)
             submitted.append(str(launch.follow_up and launch.follow_up.job_id))
     return tuple(submitted)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -225,6 +226,15 @@ def last_error(paths: RunPaths, task: Task) -> str:
         except (OSError, ValueError, KeyError):
             return ""
     return ""
+
+
+def seconds_of_unfinished(paths: RunPaths) -> float | None:
+    """Seconds that a block would have taken, by tasks that met their time limit before they finished one."""
+    found = []
+    for path in paths.attempts.glob("*-t*-r*[0-9].json"):
+        with suppress(OSError, ValueError):
+            found.append(json.loads(path.read_text()).get("seconds_per_block"))
+    return max(filter(None, found), default=None)
 
 
 def alive(tasks: Sequence[Task]) -> list[Task]:

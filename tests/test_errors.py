@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import yaml
 
+from memexp.limits import Limits
 from memexp.run import Run
-from memexp.scheduler import Limits
 from memexp.store.lock import launch_lock
 from memexp.tasks import Task
 from memexp.worker import Trainer
@@ -302,8 +302,8 @@ def _(place: Place) -> Answer:
 @provokes("the limit of submitted jobs", 1)
 def _(place: Place) -> Answer:
     Path("mine.yaml").write_text("time_min: 10\n")
-    place.monkeypatch.setattr("memexp.scheduler.limits", lambda: Limits(1001, 0))
-    place.monkeypatch.setattr("memexp.slurm.room", lambda: 0)
+    limits = Limits(1001, 5, 5, "MaxSubmitJobsPerUser of QOS long")
+    place.monkeypatch.setattr("memexp.limits.read_limits", lambda _: limits)
     return place.memexp("launch", place.spec(name="other"), "--profile", "mine.yaml", "--dry-run")
 
 

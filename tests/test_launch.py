@@ -23,7 +23,7 @@ import pytest
 
 from memexp.errors import DataError, InputError, MemexpError, RunBusy, RunMismatch
 from memexp.launch import launch_local
-from memexp.local import MAX_ATTEMPTS, Progress, Resources
+from memexp.local import MAX_ATTEMPTS, LocalPool, Progress, Resources
 from memexp.run import Run, open_run, prepare_run
 from memexp.store.commit import recover
 from memexp.store.lock import launch_lock, lock_holder
@@ -300,6 +300,14 @@ def test_workers_take_the_gpus_in_turn() -> None:
     four = Resources(workers=4, device="cuda", gpus=2)
     assert [four.device_of(place) for place in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
     assert Resources(workers=2, device="cuda", gpus=1).device_of(1) == "cuda"
+
+
+def test_a_stop_tells_how_long_the_block_would_have_taken(new_run: Callable[..., Run]) -> None:
+    run = new_run(training={"epochs": 30000})
+    pool = LocalPool(run.paths, "test", Resources(workers=1))
+    pool.train([0], lambda now: pool.stop(0) if any(now.running.values()) else None)
+    (seconds,) = pool.unfinished
+    assert seconds > 5
 
 
 def test_workers_that_cannot_start_are_reported(new_run: Callable[..., Run]) -> None:

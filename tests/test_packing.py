@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from memexp import scheduler
 from memexp.errors import InputError, SpecError
-from memexp.packing import FILL, PILOT_TASKS, START_SECONDS, START_SHARE, pack, split
+from memexp.packing import FILL, PILOT_TASKS, START_SECONDS, START_SHARE, pack, require_fitting, split
 from memexp.profile import Profile, find_profile, read_profile
 from memexp.slurm import batch_script, follow_up_profile
 
@@ -51,6 +51,18 @@ def test_a_pilot_where_nothing_is_known() -> None:
     assert len(tasks) == PILOT_TASKS
     assert pack(range(2), None, Profile(time_min=60)) == [[0], [1]]
     assert pack([], 3.0, Profile(time_min=60)) == []
+
+
+def test_blocks_that_no_task_could_finish_are_refused() -> None:
+    profile = Profile(time_min=60)
+    require_fitting(3500, 10, profile, new=True)
+    require_fitting(None, 10, profile, new=True)
+    with pytest.raises(InputError, match=r"10 trials takes about 120 min .*time_min: 153 .* \(--block 3\)"):
+        require_fitting(7200, 10, profile, new=True)
+    require_fitting(7200, 10, Profile(time_min=153), new=True)
+    require_fitting(7200 * 3 / 10, 3, profile, new=True)
+    with pytest.raises(InputError, match=r"resume --time-min 153`\), or a new run of smaller blocks"):
+        require_fitting(7200, 10, profile, new=False)
 
 
 @given(count=st.integers(1, 5000), most=st.integers(1, 1001))
@@ -158,6 +170,22 @@ def test_only_known_ends_count_as_ends() -> None:
     held = scheduler._from_queue("7_1|a|PENDING|launch failed requeued held||N/A")
     assert held is not None
     assert held.stuck
+
+
+@pytest.mark.parametrize(
+    ("reason", "stuck", "limited"),
+    [
+        ("Priority", False, False), ("Dependency", False, False), ("JobArrayTaskLimit", False, False),
+        ("QOSMaxJobsPerUserLimit", False, True), ("AssocGrpCpuLimit", False, True),
+        ("AssocGrpCPURunMinutesLimit", False, True), ("AssocGrpCPUMinutesLimit", True, True),
+        ("PartitionTimeLimit", True, True), ("QOSMaxWallDurationPerJobLimit", True, True),
+        ("ReqNodeNotAvail, UnavailableNodes:n1", True, True), ("JobHeldAdmin", True, True),
+    ],
+)  # fmt: skip
+def test_reasons_that_do_not_pass_by_themselves_are_told(reason: str, stuck: bool, limited: bool) -> None:
+    element = scheduler._from_queue(f"7_1|a|PENDING|{reason}||N/A")
+    assert element is not None
+    assert (element.stuck, element.limited) == (stuck, limited)
 
 
 def test_the_accounting_is_asked_about_the_past_only() -> None:

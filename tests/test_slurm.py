@@ -331,15 +331,19 @@ def test_another_user_is_refused(user: User, slurm: DevCluster) -> None:
 
 
 def test_limits_of_submitted_jobs(tmp_path: Path, write_spec: Callable[..., Path]) -> None:
-    """With accounting: five jobs at a time; the follow-up job submits the rest, round after round."""
+    """With accounting: five jobs at a time; the follow-up job submits the rest, round after round.
+
+    A QOS that is not asked for allows fewer, which does not matter.
+    """
     skip_without_slurm()
     with DevCluster(accounting="dbd", nodes=2) as limited:
         user = User(limited, tmp_path, write_spec())
-        limited.run("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=5")
+        limited.run("sacctmgr", "-i", "add", "qos", "debug", "set", "MaxSubmitJobsPerUser=1")
+        limited.run("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=5", "qos=normal,debug")
         eventually(lambda: scheduler_limit(limited) == "5", 30)
         said = user.launch("--block", 2, seconds_per_trial=350)
         assert "4 tasks of up to 1 blocks" in said
-        assert "6 blocks: the limit of 4 more jobs is reached" in said
+        assert "6 blocks: the limit of 4 more jobs is reached (MaxSubmitJobs of account root)" in " ".join(said.split())
         eventually(lambda: not user.status()["missing"] and user.idle(), 200)
         assert user.status()["tasks"] == {"done": 10}
         assert len(read_launches(open_run(user.root).paths)) == 3
