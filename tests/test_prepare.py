@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import memexp.data.prepare as module
 from memexp.data import Data, load_data
 from memexp.data.prepare import prepare_images
 from memexp.data.prepared import open_prepared
-from memexp.errors import DataError, InputError
+from memexp.errors import DataError, InputError, OutOfSpace
 from memexp.spec import Dataset
 
 
@@ -227,6 +229,30 @@ def test_a_copy_is_compared_with_its_fingerprint(images: Path, out: Path, tmp_pa
     (copy / "prepared.json").write_text(json.dumps({"format": 1}))
     with pytest.raises(DataError, match="is damaged"):
         open_prepared(copy)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="only root can mount a small disk")
+def test_a_disk_that_fills_midway_is_explained_and_what_was_decoded_is_kept(images: Path, out: Path) -> None:
+    out.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", out], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    ready, ballast = out / "ready", out / "ballast"
+    try:
+
+        def fill(done: float) -> None:
+            if done == 4:
+                with open(ballast, "wb", buffering=0) as stream, suppress(OSError):
+                    while True:
+                        stream.write(b"x" * 4096)
+
+        with pytest.raises(OutOfSpace, match="no space left .* What was decoded is kept. Free some space"):
+            prepare_images(images, ready, 64, tell=fill)
+        ballast.unlink()
+        whole = load(source="folder", path=str(images), size=64)
+        prepare_images(images, ready, 64)
+        assert load(source="prepared", path=str(ready)).fingerprint() == whole.fingerprint()
+    finally:
+        subprocess.run(["umount", "--lazy", out], check=True)
 
 
 def test_the_command_prepares_and_a_trial_trains_on_it(

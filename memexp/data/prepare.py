@@ -1,7 +1,7 @@
 """Decode and resize an image folder once, for all trials. Killed at any moment, it goes on where it was.
 
 Images are decoded in parts of ``_PART`` files by threads (Pillow works outside the interpreter's lock)
-straight into memory-mapped arrays. A part that is on the disk is noted in ``progress.jsonl`` with the
+and written to their place in the arrays' files. A part that is on the disk is noted in ``progress.jsonl`` with the
 names, sizes and times of its files, so that a part is done again exactly when one of them has changed.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import time
@@ -42,6 +43,33 @@ class Part:
     start: int
     stop: int
     stamp: str
+
+
+class _Pixels:
+    """An .npy file of images (N, size, size, 3) that is filled in any order.
+
+    By ordinary writes: a process that fills a mapped file is killed without a word when the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        array = np.load(path, mmap_mode="r")
+        self.path, self.shape, self.offset = path, array.shape, array.offset
+
+    @classmethod
+    def create(cls, path: Path, shape: tuple[int, ...]) -> _Pixels:
+        open_memmap(path, "w+", np.uint8, shape)
+        return cls(path)
+
+    def write(self, start: int, images: NDArray[np.uint8]) -> None:
+        """Put ``images`` at ``start`` and after it."""
+        with open(self.path, "r+b") as stream:
+            stream.seek(self.offset + start * math.prod(self.shape[1:]))
+            stream.write(images.data)
+
+    def flush(self) -> None:
+        """See what was written safely on the disk."""
+        with open(self.path, "rb") as stream:
+            os.fsync(stream.fileno())
 
 
 def prepare_images(
@@ -155,7 +183,7 @@ def _stamp(root: Path, names: Sequence[str]) -> str:
     return state.hexdigest()
 
 
-def _begin(out: Path, images: ImageFiles, size: int, key: str) -> tuple[dict[str, NDArray[np.uint8]], set[Part]]:
+def _begin(out: Path, images: ImageFiles, size: int, key: str) -> tuple[dict[str, _Pixels], set[Part]]:
     """The arrays, new or with what an earlier call decoded, and which parts that is."""
     progress, done = out / "progress.jsonl", set()
     ours = {".lock", *(f"{name}_{split}.{end}" for name in "xy" for split in SPLITS for end in ("npy", "new"))}
@@ -169,7 +197,7 @@ def _begin(out: Path, images: ImageFiles, size: int, key: str) -> tuple[dict[str
                 done.add(Part(*json.loads(line)))
             except (ValueError, TypeError):  # the last line of a call that was killed
                 continue
-        return {split: np.load(out / f"x_{split}.npy", mmap_mode="r+") for split in SPLITS}, done
+        return {split: _Pixels(out / f"x_{split}.npy") for split in SPLITS}, done
     shapes = {split: (len(images.files[split]), size, size, 3) for split in SPLITS}
     needed = sum(int(np.prod(shape)) for shape in shapes.values())
     free = shutil.disk_usage(out).free
@@ -179,9 +207,7 @@ def _begin(out: Path, images: ImageFiles, size: int, key: str) -> tuple[dict[str
             "free some, or choose another folder"
         )
     progress.write_text("")  # these files are ours, and nothing is done
-    arrays: dict[str, NDArray[np.uint8]] = {
-        split: open_memmap(out / f"x_{split}.npy", "w+", np.uint8, shapes[split]) for split in SPLITS
-    }
+    arrays = {split: _Pixels.create(out / f"x_{split}.npy", shapes[split]) for split in SPLITS}
     progress.write_text(key + "\n")
     return arrays, set()
 
@@ -189,7 +215,7 @@ def _begin(out: Path, images: ImageFiles, size: int, key: str) -> tuple[dict[str
 def _decode(
     images: ImageFiles,
     todo: list[Part],
-    arrays: dict[str, NDArray[np.uint8]],
+    arrays: dict[str, _Pixels],
     out: Path,
     workers: int,
     tell: Callable[[float], None],
@@ -201,12 +227,14 @@ def _decode(
 
     def decode(part: Part) -> dict[str, str]:
         faults: dict[str, str] = {}
-        for place in range(part.start, part.stop):
-            name = images.files[part.split][place]
+        size = arrays[part.split].shape[1]
+        pixels = np.zeros((part.stop - part.start, size, size, 3), np.uint8)
+        for place, name in enumerate(images.files[part.split][part.start : part.stop]):
             try:
-                arrays[part.split][place] = read_image(images.root / name, arrays[part.split].shape[1])
+                pixels[place] = read_image(images.root / name, size)
             except DataError as error:
                 faults[name] = str(error)
+        arrays[part.split].write(part.start, pixels)
         return faults
 
     notes = _Notes(out / "progress.jsonl", list(arrays.values()))
@@ -227,7 +255,7 @@ def _decode(
 class _Notes:
     """Finished parts, noted every few seconds: a part counts once its pixels are on the disk."""
 
-    def __init__(self, path: Path, arrays: Sequence[NDArray[np.uint8]]) -> None:
+    def __init__(self, path: Path, arrays: Sequence[_Pixels]) -> None:
         self.path, self.arrays = path, arrays
         self.waiting: list[Part] = []
         self.written = time.monotonic()
@@ -239,7 +267,6 @@ class _Notes:
 
     def write(self) -> None:
         for array in self.arrays:
-            assert isinstance(array, np.memmap)
             array.flush()
         with open(self.path, "a") as stream:
             stream.writelines(f"{json.dumps(astuple(part))}\n" for part in self.waiting)
@@ -270,9 +297,9 @@ def _close_gaps(out: Path, split: str, keep: NDArray[np.intp]) -> None:
     """Keep some images of a split. The new array takes the old one's place in one step."""
     path = out / f"x_{split}.npy"
     old = np.load(path, mmap_mode="r")
-    new = open_memmap(path.with_suffix(".new"), "w+", np.uint8, (len(keep), *old.shape[1:]))
+    new = _Pixels.create(path.with_suffix(".new"), (len(keep), *old.shape[1:]))
     for start in range(0, len(keep), _PART):
-        new[start : start + _PART] = old[keep[start : start + _PART]]
+        new.write(start, old[keep[start : start + _PART]])
     new.flush()
     (out / "progress.jsonl").write_text("")  # from here on the places of the parts are no longer true
     os.replace(path.with_suffix(".new"), path)
