@@ -178,13 +178,26 @@ def serve(root: Path, attempt_id: str, device: str, threads: int, commands: Text
                 _train_and_tell(trainer, blocks.get(), attempt, say)
     except Exception as error:  # the launcher decides whether to try again
         explained = isinstance(error, MemexpError)
-        message = str(error) if explained else f"{type(error).__name__}: {error}"
+        message = str(error) if explained else _in_words(error)
         with suppress(OSError):  # a full disk must not hide the reason
             sys.stderr.write(f"{message if explained else traceback.format_exc()}\n")
             sys.stderr.flush()
             if attempt is not None:
                 attempt.update(error=message)
         say(error=message, exit_code=error.exit_code if isinstance(error, MemexpError) else None)
+
+
+def _in_words(error: Exception) -> str:
+    """A fault that memexp did not expect, in one text; running out of memory with the next step."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            f"{text}. The GPU's memory is full: use fewer workers for each GPU (--workers, or workers in the profile), "
+            "or a GPU with more memory. A smaller batch_size needs less, but is another experiment"
+        )
+    if isinstance(error, MemoryError):
+        return f"{text}. The memory is full: use fewer --workers, or ask for more (--mem-gb, or mem_gb in the profile)"
+    return text
 
 
 def _train_and_tell(trainer: Trainer, block: int, attempt: _Attempt, say: Callable[..., None]) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from memexp.errors import DataError, InputError, MemexpError, RunBusy, RunMismatch
 from memexp.launch import launch_local
@@ -294,6 +295,15 @@ def test_a_block_that_always_kills_its_worker_is_given_up(new_run: Callable[...,
     assert list(given_up) == [1]
     assert f"killed by signal 9 ({MAX_ATTEMPTS} times); see" in given_up[1]
     assert run.store().missing_blocks() == [1]
+
+
+def test_a_worker_out_of_memory_says_what_to_do() -> None:
+    from memexp.worker import _in_words
+
+    assert _in_words(ValueError("x")) == "ValueError: x"
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    assert "Tried to allocate 2.00 GiB. The GPU's memory is full: use fewer workers for each GPU (--" in _in_words(full)
+    assert "use fewer --workers, or ask for more" in _in_words(MemoryError())
 
 
 def test_workers_take_the_gpus_in_turn() -> None:
