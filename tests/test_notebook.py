@@ -206,6 +206,16 @@ def test_plots_draw_on_the_axes_given_and_return_them(view: memexp.RunView) -> N
     assert view.plot_against(view).get_xlabel() == "tiny"
 
 
+def test_each_example_lies_in_one_field_and_few_trials_leave_no_stripes(view: memexp.RunView) -> None:
+    axes = view.plot_in_out(Figure().subplots())
+    mesh = axes.collections[0]
+    counts = np.ma.filled(mesh.get_array(), 0).reshape(len(mesh.get_coordinates()) - 1, -1)
+    assert counts.sum() == len(view.memorization)
+    assert counts.shape[1] == 1 + view.estimates.scores.out_count.max() < 25
+    assert (counts.sum(0) > 0).sum() == len(np.unique(view.estimates.scores.out_accuracy))
+    assert [other.get_ylabel() for other in axes.figure.axes if other is not axes] == ["training examples"]
+
+
 def test_the_gallery_shows_the_most_memorized(view: memexp.RunView) -> None:
     grid = Figure().subplots(2, 3)
     assert view.plot_most_memorized(grid) is grid

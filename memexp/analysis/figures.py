@@ -62,15 +62,19 @@ def draw_accuracies(axes: Axes, accuracies: dict[str, NDArray[np.float32]]) -> A
 
 def draw_in_out(axes: Axes, in_accuracy: NDArray[np.float32], out_accuracy: NDArray[np.float32]) -> Axes:
     """Where the examples lie: accuracy with the example in training against without; memorization is the difference."""
-    x, y = (min(25, len(np.unique(values))) for values in (out_accuracy, in_accuracy))  # few trials, few values
-    _draw_density(axes, out_accuracy, in_accuracy, 0.0, (x, y), "training examples")
+    _draw_density(axes, out_accuracy, in_accuracy, 0.0, 25, "training examples")
     axes.set(xlabel="accuracy when out", ylabel="accuracy when in")
     return axes
 
 
-def _draw_density(axes: Axes, x: NDArray[Any], y: NDArray[Any], low: float, bins: tuple[int, int], what: str) -> None:
-    """How many of the points (P,) lie in each field between ``low`` and 1, on a logarithmic scale; none is blank."""
+def _draw_density(axes: Axes, x: NDArray[Any], y: NDArray[Any], low: float, most: int, what: str) -> None:
+    """How many of the points (P,) lie in each field between ``low`` and 1, on a logarithmic scale; none is blank.
+
+    At most ``most`` fields in a row, none narrower than the values' steps: few trials would leave stripes.
+    """
     known = np.isfinite(x) & np.isfinite(y)
+    steps = (np.diff(np.unique(values[known].round(6))).min(initial=1 - low) for values in (x, y))
+    bins = [int(min(most, round((1 - low) / step) + 1)) for step in steps]
     counts, x_edges, y_edges = np.histogram2d(x[known], y[known], bins=bins, range=[[low, 1]] * 2)
     norm = LogNorm(1, max(10.0, counts.max()))
     mesh = axes.pcolormesh(x_edges, y_edges, np.ma.masked_equal(counts.T, 0), cmap=_DENSITY, norm=norm, rasterized=True)
@@ -204,7 +208,7 @@ def draw_scatter(
 ) -> Axes:
     """The two estimates of each of ``what``, examples or pairs, both of shape (P,); darker is more."""
     low = min(0.0, *(float(np.min(values, where=np.isfinite(values), initial=0)) for values in (first, second)))
-    _draw_density(axes, first, second, low, (60, 60), what)
+    _draw_density(axes, first, second, low, 60, what)
     axes.set(xlabel=names[0], ylabel=names[1])
     return axes
 
