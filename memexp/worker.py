@@ -72,8 +72,7 @@ class Trainer:
         """
         start = time.time()
         trials = self.store.layout.block(block)
-        status = self.store.status()[trials.start : trials.stop]
-        missing = [trial for trial, state in zip(trials, status, strict=True) if state == MISSING]
+        missing = [trial for trial, state in zip(trials, self.store.status(trials), strict=True) if state == MISSING]
         if not missing:
             return {"trained": 0, "failed": {}, "seconds": 0.0, "counts": False}
         outcomes = self.retrain(missing, tell)

@@ -148,9 +148,10 @@ class TrialStore:
         outcome = self.layout.outcome_arrays()
         return {name: self._read(name, slice(None)) for name in sorted(self.group.array_keys()) if name not in outcome}
 
-    def status(self) -> NDArray[np.uint8]:
-        """State of every trial, shape (trial,): MISSING, DONE or FAILED."""
-        return np.asarray(self._read("status", slice(None)))
+    def status(self, trials: range | None = None) -> NDArray[np.uint8]:
+        """State of some trials, or of every one, shape (trial,): MISSING, DONE or FAILED."""
+        rows = slice(None) if trials is None else slice(trials.start, trials.stop)
+        return np.asarray(self._read("status", rows))
 
     def missing_blocks(self) -> list[int]:
         """Blocks with a trial that is neither done nor failed."""
