@@ -81,8 +81,6 @@ def resume(run: Run, profile: Profile, only: str | None, changes: dict[str, Any]
     nodes = bad_nodes(run.paths, tasks)
     if nodes:
         remark(f"leaving out {', '.join(nodes)}: nodes where tasks ended again and again")
-        excluded = ",".join(filter(None, [str(changed.sbatch.get("exclude", "")), *nodes]))
-        changed = changed.model_copy(update={"sbatch": changed.sbatch | {"exclude": excluded}})
     wanted = None
     if only is not None:
         states = _states(only)
@@ -91,7 +89,8 @@ def resume(run: Run, profile: Profile, only: str | None, changes: dict[str, Any]
             raise InputError(
                 f"{run.paths.root} has no task that ended with {only}; see `memexp status {run.paths.root}`"
             )
-    submit(run, type(profile).model_validate(changed.model_dump()), follow.seconds_per_block(run, changed), wanted)
+    changed = type(profile).model_validate(changed.without(nodes).model_dump())
+    submit(run, changed, follow.seconds_per_block(run, changed), wanted)
 
 
 def _states(only: str) -> set[str]:

@@ -75,7 +75,7 @@ def print_state(found: Status, write: Callable[[Rows], None]) -> None:
         rows.append((problem.state, f"{problem.count} tasks, such as {problem.task}{where}: {problem.cause}"))
         rows += [("", f"  {line}") for line in problem.log]
     if found.bad_nodes:
-        text = f"{', '.join(found.bad_nodes)}: tasks fail there again and again; `memexp resume` leaves them out"
+        text = f"{', '.join(found.bad_nodes)}: tasks fail there again and again; the next submission leaves them out"
         rows.append(("nodes", text))
     if found.launcher is not None:
         rows.append(("training now", f"process {found.launcher.get('pid')} on {found.launcher.get('host')}"))

@@ -17,7 +17,7 @@ from memexp.scheduler import SchedulerError
 from memexp.slurm import launch_slurm
 from memexp.store.commit import recover
 from memexp.store.receipts import read_receipts
-from memexp.tasks import alive, read_tasks, seconds_of_unfinished
+from memexp.tasks import alive, bad_nodes, read_tasks, seconds_of_unfinished
 
 # A controller may be restarted, or the user's other jobs fill the limit, at the very moment of the
 # next round; nobody else would submit it.
@@ -60,15 +60,16 @@ def _next_round(run: Run, launch: Launch) -> bool:
 
 def _submit_missing(run: Run, launch: Launch) -> bool:
     """Submit the missing blocks; False if none is missing."""
-    profile = Profile.model_validate(launch.profile)
     store = run.store(writable=True)
     recover(run.paths, store)
     missing = store.missing_blocks()
     if not missing:
         return False
+    tasks = read_tasks(run.paths, missing)
+    profile = Profile.model_validate(launch.profile).without(bad_nodes(run.paths, tasks))
     idle = 0 if store.layout.n_blocks - len(missing) > launch.settled else launch.idle_rounds + 1
     root = run.paths.root
-    if idle >= profile.max_idle_rounds and not alive(read_tasks(run.paths, missing, history=False)):
+    if idle >= profile.max_idle_rounds and not alive(tasks):
         raise MemexpError(
             f"{len(missing)} blocks of {root} are missing after {idle} rounds that finished none. "
             f"See `memexp status {root}` and `memexp logs {root} --failed`, then `memexp resume {root}`"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
@@ -98,6 +99,12 @@ class Profile(Place):
                 "task, which slows all of them; raise cpus or lower workers"
             )
         return self
+
+    def without(self, nodes: Sequence[str]) -> Self:
+        """The same, but for these nodes, which are left out beside those that are already."""
+        before = str(self.sbatch.get("exclude", ""))
+        excluded = ",".join(filter(None, [before, *(node for node in nodes if node not in before.split(","))]))
+        return self.model_copy(update={"sbatch": self.sbatch | {"exclude": excluded}}) if excluded else self
 
     @property
     def resources(self) -> Resources:

@@ -314,11 +314,12 @@ def make_executor(folder: Path, name: str, profile: Profile, dependency: str | N
 
 
 def follow_up_profile(profile: Profile) -> Profile:
-    """The profile of the follow-up job: its own small resources; partition, account and set-up of the tasks."""
+    """The follow-up job's profile: its own small resources; the tasks' partition, account, set-up and nodes left out."""
     small = profile.follow_up
     own = {name: getattr(small, name) for name in ("time_min", "mem_gb", "cpus", "sbatch")}
     own |= {name: value for name in ("partition", "account", "qos") if (value := getattr(small, name)) is not None}
-    return profile.model_copy(update=own | {"gpus": 0, "signal_s": 30, "array_parallelism": 1, "workers": 1})
+    own |= {"gpus": 0, "signal_s": 30, "array_parallelism": 1, "workers": 1}
+    return profile.model_copy(update=own).without(str(profile.sbatch.get("exclude", "")).split(","))
 
 
 def batch_script(folder: Path, name: str, profile: Profile, count: int, dependency: str | None = None) -> str:
