@@ -20,6 +20,8 @@ from memexp.console import duration, err, explained, out, progress, remark, show
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from memexp.local import Resources
     from memexp.plan import Plan
     from memexp.profile import Profile
@@ -66,19 +68,20 @@ def main(
 @explained
 def plan(spec: SpecPath, device: Device = "auto", as_json: Json = False) -> None:
     """Check a spec and show its size, cost and expected error; write nothing."""
+    from memexp.plan import planner
+
     files, folder = _specs(spec, Path())
     where = _resources(None, 1, device)
-    plans = [_plan(file, where, as_json) for file in files]
+    planned = planner()
+    plans = [_plan(planned(file), where, as_json) for file in files]
     if as_json:
         out.print_json(json.dumps(plans if folder != Path() else plans[0]))
 
 
-def _plan(file: SpecFile, where: Resources, as_json: bool) -> dict[str, Any]:
+def _plan(made: Plan, where: Resources, as_json: bool) -> dict[str, Any]:
     """What a plan says as numbers, shown unless they are wanted as JSON."""
     from memexp.pilot import seconds_per_trial
-    from memexp.plan import make_plan
 
-    made = make_plan(file)
     seconds = seconds_per_trial(made, where.device)
     total, unit = seconds * made.layout.n_trials, "GPU" if where.gpus else "processor"
     rows = [
@@ -158,12 +161,12 @@ def launch(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Create the run of a spec (or the runs of a sweep), or go on with it, and train what is missing."""
-    from memexp.plan import make_plan
+    from memexp.plan import planner
     from memexp.run import prepare_run
-    from memexp.sweep import write_order
 
     remark(f"checking {spec}")
     files, folder = _specs(spec, runs)
+    planned = planner()
     where = None if time_trial else _profile(executor, profile)
     resources = _resources(workers, threads, device) if where is None else None
     if where is not None:
@@ -171,17 +174,15 @@ def launch(
     ask = not yes and sys.stdin.isatty()
     if folder != runs:  # a sweep: all runs are checked, then all are created, before the first is trained
         for file in files:
-            make_plan(file)
+            planned(file)
         if ask and not typer.confirm(f"Go on with {len(files)} runs?", default=True, err=True):
             raise typer.Exit(3)
         ask = False
         if not (dry_run or time_trial):
-            write_order(folder, files)
-            for made in map(make_plan, files):
-                prepare_run(made.spec, made.data, folder, block)
+            _create_all(files, planned, folder, block)
 
     def launch_one(file: SpecFile) -> None:
-        made = make_plan(file)
+        made = planned(file)
         if time_trial:
             _show_times(made, device)
         elif dry_run:
@@ -201,6 +202,19 @@ def launch(
             cli_slurm.submit(run, where, cli_slurm.seconds_per_block(run, where, made))
 
     raise typer.Exit(cli_sweep.in_turn(files, launch_one))
+
+
+def _create_all(files: list[SpecFile], planned: Callable[[SpecFile], Plan], folder: Path, block: int | None) -> None:
+    """Create the runs of a sweep; those in its folder are opened first, so that another sweep's change nothing."""
+    from memexp.run import prepare_run
+    from memexp.sweep import write_order
+
+    for file in [file for file in files if (folder / file.spec.name).exists()]:
+        prepare_run(file.spec, planned(file).data, folder, block)
+    if left := write_order(folder, files):
+        remark(f"{folder} also holds {', '.join(left)}, which the sweep's file no longer names: left out from now on")
+    for file in files:
+        prepare_run(file.spec, planned(file).data, folder, block)
 
 
 def _show_times(made: Plan, device: str) -> None:

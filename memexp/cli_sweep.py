@@ -22,10 +22,18 @@ T = TypeVar("T")
 
 
 def roots(folder: Path) -> list[Path]:
-    """The runs of a sweep's folder, or the run itself."""
+    """The runs of a sweep's folder that exist, those that do not being told; or the run itself."""
+    return found(folder)[0]
+
+
+def found(folder: Path) -> tuple[list[Path], bool]:
+    """The runs of a sweep's folder that exist, or the run itself; and whether these are all."""
     from memexp.sweep import runs_of
 
-    return runs_of(folder) or [folder]
+    runs, absent = runs_of(folder) or ([folder], [])
+    if absent:
+        remark(f"{folder}: {', '.join(absent)} not created yet, or deleted; launch the sweep's file again")
+    return runs, not absent
 
 
 def in_turn(things: Sequence[T], work: Callable[[T], None]) -> int:
@@ -47,8 +55,8 @@ def in_turn(things: Sequence[T], work: Callable[[T], None]) -> int:
     return next(code for code in (1, 2, 3, 0) if code in codes)
 
 
-def show_states(runs: list[Path], as_json: bool, watch: bool, every: float) -> int:
-    """Where each run of a sweep stands; the exit code for all."""
+def show_states(runs: list[Path], whole: bool, as_json: bool, watch: bool, every: float) -> int:
+    """Where each run of a sweep stands; the exit code for all: 3 also where the runs are not the ``whole`` sweep."""
     from memexp.status import read_status
 
     while True:
@@ -59,7 +67,7 @@ def show_states(runs: list[Path], as_json: bool, watch: bool, every: float) -> i
             out.print(_table(runs, found))
         if not watch or not any(each.missing for each in found):
             codes = {each.exit_code for each in found}
-            return 3 if 3 in codes else max(codes)
+            return 3 if 3 in codes or not whole else max(codes)
         time.sleep(every)
 
 

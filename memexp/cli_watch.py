@@ -33,8 +33,9 @@ def status(
     """Count the trials by state, of a run or of all runs of a sweep; exit code 0 complete, 1 some failed, 3 not yet."""
     from memexp.status import read_status
 
-    if (runs := cli_sweep.roots(run)) != [run]:
-        raise typer.Exit(cli_sweep.show_states(runs, as_json, watch, every))
+    runs, whole = cli_sweep.found(run)
+    if runs != [run]:
+        raise typer.Exit(cli_sweep.show_states(runs, whole, as_json, watch, every))
     while True:
         found = read_status(run)
         if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from memexp.data import Data, load_data
@@ -51,8 +52,26 @@ class Plan:
         return self.layout.bytes_at_most() / 1e6
 
 
-def make_plan(file: SpecFile) -> Plan:
+def planner() -> Callable[[SpecFile], Plan]:
+    """:func:`make_plan` for one spec after another; a dataset is read anew only where the last spec had another."""
+    last: Plan | None = None
+
+    def plan(file: SpecFile) -> Plan:
+        nonlocal last
+        same = last is not None and last.spec.dataset == file.spec.dataset
+        last = make_plan(file, last.data if last is not None and same else None)
+        return last
+
+    return plan
+
+
+def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     """Check everything that can be checked without training.
+
+    Parameters
+    ----------
+    data
+        The spec's data, where they have been read already.
 
     Raises
     ------
@@ -60,9 +79,9 @@ def make_plan(file: SpecFile) -> Plan:
         With all faults: data, architecture, and how they fit together.
     """
     spec, faults = file.spec, []
-    data, parameters = None, 0
+    parameters = 0
     try:
-        data = load_data(spec.dataset)
+        data = load_data(spec.dataset) if data is None else data
     except DataError as error:
         faults.append(Fault(("dataset",), str(error)))
     try:

@@ -314,7 +314,7 @@ def make_executor(folder: Path, name: str, profile: Profile, dependency: str | N
 
 
 def follow_up_profile(profile: Profile) -> Profile:
-    """The follow-up job's profile: its own small resources; the tasks' partition, account, set-up and nodes left out."""
+    """Its own small resources; the tasks' partition, account, set-up and nodes left out."""
     small = profile.follow_up
     own = {name: getattr(small, name) for name in ("time_min", "mem_gb", "cpus", "sbatch")}
     own |= {name: value for name in ("partition", "account", "qos") if (value := getattr(small, name)) is not None}

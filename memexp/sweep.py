@@ -74,6 +74,8 @@ def read_sweep(path: Path) -> tuple[Sweep, list[SpecFile]]:
         for _, change in chosen:
             _apply(value, change)
         spec, found = check_spec(value)
+        if value["name"] != name:
+            found = [*found, Fault(("name",), f"a run of a sweep is named after its values, here {name}; omit the key")]
         if name in seen:
             found = [*found, Fault(("name",), f"{name!r} is the name of two runs; name the values, {{name: ...}}")]
         seen.add(name)
@@ -85,8 +87,13 @@ def read_sweep(path: Path) -> tuple[Sweep, list[SpecFile]]:
     return sweep, files
 
 
-def write_order(folder: Path, files: list[SpecFile]) -> None:
+def write_order(folder: Path, files: list[SpecFile]) -> list[str]:
     """Note in the sweep's folder which runs are its own, in which order.
+
+    Returns
+    -------
+    left
+        Names of runs in the folder that an earlier note named and these files do not.
 
     Raises
     ------
@@ -99,26 +106,32 @@ def write_order(folder: Path, files: list[SpecFile]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot create {folder}: {error.strerror}; choose another place with --runs") from error
-    content = {"runs": [file.spec.name for file in files]}
-    write_atomic(folder / SWEEP_FILE, yaml.safe_dump(content, sort_keys=False).encode())
+    names = [file.spec.name for file in files]
+    before = [root for root in _noted(folder) if RunPaths(root).manifest.is_file()]
+    write_atomic(folder / SWEEP_FILE, yaml.safe_dump({"runs": names}, sort_keys=False).encode())
+    return [root.name for root in before if root.name not in names]
 
 
-def runs_of(folder: Path) -> list[Path] | None:
-    """Folders of a sweep's runs that exist, in order; None if ``folder`` is not one of a sweep.
+def runs_of(folder: Path) -> tuple[list[Path], list[str]] | None:
+    """Folders of a sweep's runs that exist, in order, and the names of the others; None if it is not one of a sweep.
 
     Raises
     ------
     InputError
         If none of its runs was created yet.
     """
-    note = folder / SWEEP_FILE
-    if not note.is_file():
+    runs = _noted(folder)
+    if not runs:
         return None
-    runs = [folder / name for name in yaml.safe_load(note.read_text())["runs"]]
     created = [root for root in runs if RunPaths(root).manifest.is_file()]
     if not created:
         raise InputError(f"{folder}: none of the sweep's {len(runs)} runs was created yet; launch its file again")
-    return created
+    return created, [root.name for root in runs if root not in created]
+
+
+def _noted(folder: Path) -> list[Path]:
+    note = folder / SWEEP_FILE
+    return [folder / name for name in yaml.safe_load(note.read_text())["runs"]] if note.is_file() else []
 
 
 def _changes(key: str, values: list[Any] | dict[str, Change]) -> list[tuple[str, Change]]:

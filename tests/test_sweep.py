@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
+from memexp.data import load_data
 from memexp.errors import SpecError
+from memexp.plan import planner
 from memexp.run import open_run
 from memexp.spec_file import read_spec
 from memexp.store.lock import launch_lock
 from memexp.store.trials import extend_store
 from memexp.sweep import is_sweep, read_sweep
 
-from .conftest import assert_same_outcomes, changed
+from .conftest import TINY, assert_same_outcomes, changed
 
 Memexp = Callable[..., subprocess.CompletedProcess[str]]
 WIDE = {"model": {"arch": "memexp_mlp", "hidden": [32]}, "training": {"lr": 0.1}}
@@ -62,6 +65,10 @@ def test_the_base_may_be_a_file_whose_paths_are_its_own(tmp_path: Path, write_sw
         ({"vary": {"subsets.ratioo": [0.5, 0.7]}}, "run ratioo0.5: subsets.ratioo: unknown key. Did you mean 'ratio'?"),
         ({"vary": {"subsets.ratio": [0.5, 1.7]}}, "run ratio1.7: subsets.ratio: 1.7"),
         ({"vary": {"model.hidden": [[8], [16]], "training.lr": [0.1, 0.1]}}, "is the name of two runs"),
+        (
+            {"vary": {"x": {"a": {"name": "b"}, "b": {}}}},
+            "run a: name: a run of a sweep is named after its values, here a",
+        ),
         ({"base": "nowhere.yaml"}, "cannot read the spec"),
         ({"nmae": "x"}, "nmae: unknown key. Did you mean 'name'?"),
     ],
@@ -140,3 +147,48 @@ def test_runs_that_are_not_trained_yet_are_seen_and_resumed(
     assert resumed.returncode == 3
     assert "bad is being trained by process" in resumed.stderr
     assert [state["done"] for state in json.loads(memexp("status", folder, "--json").stdout)] == [30, 0]
+
+
+def test_a_run_that_is_absent_is_told_and_the_sweep_not_complete(
+    write_sweep: Callable[..., Path], memexp: Memexp, tmp_path: Path
+) -> None:
+    vary: dict[str, Any] = {"subsets.seed": [1, 2, 3], "subsets.trials": [10], "training.epochs": [1]}
+    launch = ("launch", write_sweep(vary), "--executor", "local", "--device", "cpu", "--yes")
+    assert memexp(*launch).returncode == 0
+    folder = tmp_path / "runs/both"
+    shutil.rmtree(folder / "seed2")
+    status = memexp("status", folder)
+    assert status.returncode == 3
+    assert f"{folder}: seed2 not created yet, or deleted; launch the sweep's file again" in status.stderr
+    assert "seed2 not created" in memexp("compare", folder, "--deals", "0").stderr
+    fewer = memexp("launch", write_sweep(vary | {"subsets.seed": [1, 2]}), *launch[2:])
+    assert fewer.returncode == 0, fewer.stderr
+    assert "also holds seed3" in fewer.stderr
+    assert memexp("status", folder).returncode == 0
+
+
+def test_another_sweep_of_the_same_name_leaves_the_first_as_it_is(
+    write_sweep: Callable[..., Path], memexp: Memexp, tmp_path: Path
+) -> None:
+    few: dict[str, Any] = {"subsets.trials": [10], "training.epochs": [1]}
+    launch = ("launch", write_sweep({"subsets.seed": [1, 2]} | few), "--executor", "local", "--device", "cpu", "--yes")
+    assert memexp(*launch).returncode == 0
+    note = tmp_path / "runs/both/sweep.yaml"
+    before = note.read_text()
+    other = write_sweep({"subsets.seed": [5, 1]} | few, base=changed(model={"hidden": [8]}))
+    refused = memexp("launch", other, *launch[2:])
+    assert refused.returncode == 2
+    assert "model.hidden: [16] there, [8] in this spec" in refused.stderr
+    assert note.read_text() == before
+    assert not (tmp_path / "runs/both/seed5").exists()
+
+
+def test_data_that_runs_share_are_read_once(write_sweep: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    monkeypatch.setattr("memexp.plan.load_data", lambda block: reads.append(block) or load_data(block))
+    noise = {"dataset": TINY["dataset"] | {"label_noise": {"fraction": 0.1, "seed": 1}}}
+    planned = planner()
+    _, files = read_sweep(write_sweep({"labels": {"clean": {}, "noisy": noise}, "subsets.ratio": [0.5, 0.7]}))
+    plans = [planned(file) for file in files]
+    assert len(reads) == 2
+    assert [plan.data.flipped is None for plan in plans] == [True, True, False, False]
