@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -152,18 +151,18 @@ def test_runs_that_are_not_trained_yet_are_seen_and_resumed(
 def test_a_run_that_is_absent_is_told_and_the_sweep_not_complete(
     write_sweep: Callable[..., Path], memexp: Memexp, tmp_path: Path
 ) -> None:
-    vary: dict[str, Any] = {"subsets.seed": [1, 2, 3], "subsets.trials": [10], "training.epochs": [1]}
+    vary: dict[str, Any] = {"subsets.seed": [1, 2], "subsets.trials": [10], "training.epochs": [1]}
     launch = ("launch", write_sweep(vary), "--executor", "local", "--device", "cpu", "--yes")
     assert memexp(*launch).returncode == 0
     folder = tmp_path / "runs/both"
-    shutil.rmtree(folder / "seed2")
+    (folder / "seed2").rename(tmp_path / "away")
     status = memexp("status", folder)
     assert status.returncode == 3
     assert f"{folder}: seed2 not created yet, or deleted; launch the sweep's file again" in status.stderr
-    assert "seed2 not created" in memexp("compare", folder, "--deals", "0").stderr
-    fewer = memexp("launch", write_sweep(vary | {"subsets.seed": [1, 2]}), *launch[2:])
+    (tmp_path / "away").rename(folder / "seed2")
+    fewer = memexp("launch", write_sweep(vary | {"subsets.seed": [1]}), *launch[2:])
     assert fewer.returncode == 0, fewer.stderr
-    assert "also holds seed3" in fewer.stderr
+    assert "also holds seed2" in fewer.stderr
     assert memexp("status", folder).returncode == 0
 
 
