@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 
 from memexp.analysis.controls import fractional_score, null_threshold
 from memexp.analysis.figures import BLUE, GREY, ORANGE
-from memexp.console import explained
+from memexp.cli.console import explained
 from memexp.errors import InputError
 from memexp.store.trials import FAILED
 

@@ -26,7 +26,7 @@ from memexp.analysis.controls import ALIKE, near_duplicates
 from memexp.analysis.figures import draw_images
 from memexp.analysis.removal import HIGH_INFLUENCE, NEAR_DUPLICATES, difference
 from memexp.analysis.thumbnails import shown
-from memexp.console import explained
+from memexp.cli.console import explained
 from memexp.errors import InputError
 from memexp.run import open_run
 

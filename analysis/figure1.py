@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from memexp.analysis.figures import draw_images
 from memexp.analysis.thumbnails import shown
-from memexp.console import explained
+from memexp.cli.console import explained
 
 LEVELS = (0.0, 0.5, 1.0)
 PER_LEVEL = 5

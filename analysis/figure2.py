@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from memexp.analysis.figures import draw_marginal_utility
 from memexp.analysis.published import published
 from memexp.analysis.removal import difference
-from memexp.console import explained
+from memexp.cli.console import explained
 from memexp.run import open_run
 
 HEAD = ("removed", "random control", "examples", "share left", "trials", "accuracy", "deviation",

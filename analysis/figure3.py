@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from memexp.analysis.figures import beside_published, draw_with_published
 from memexp.analysis.published import published
-from memexp.console import explained
+from memexp.cli.console import explained
 
 
 @explained

@@ -18,7 +18,7 @@ from memexp.analysis.agreement import Accuracies
 from memexp.analysis.figures import draw_images
 from memexp.analysis.sides import outcomes_of
 from memexp.analysis.thumbnails import shown
-from memexp.console import explained
+from memexp.cli.console import explained
 from memexp.errors import InputError
 
 TESTS = 4

@@ -22,7 +22,7 @@ from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Selection
 from memexp.analysis.published import published
 from memexp.analysis.sides import Side, side_of_run
-from memexp.console import explained, remark
+from memexp.cli.console import explained, remark
 from memexp.errors import InputError
 
 MEASURES = {"jaccard": "Jaccard index", "mean_difference": "mean difference"}

@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 
 from memexp.analysis.figures import BLUE, ORANGE
 from memexp.analysis.merged import Merged
-from memexp.console import explained
+from memexp.cli.console import explained
 from memexp.errors import InputError
 
 

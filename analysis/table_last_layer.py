@@ -15,7 +15,7 @@ import numpy as np
 from common import arguments, print_table, read, write_csv
 
 from memexp.analysis.published import published
-from memexp.console import explained
+from memexp.cli.console import explained
 from memexp.errors import InputError
 
 HEAD = ("what", "value", "deviation")

@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--single", type=int, default=20, help="trials with a task of their own")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    from memexp.profile import read_profile
+    from memexp.slurm.profile import read_profile
 
     base = read_profile(arguments.profile).model_dump(exclude_unset=True)
     with tempfile.TemporaryDirectory(dir=".", prefix="slurm_overhead-") as name:  # every node must see it

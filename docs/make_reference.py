@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from memexp.profile import Profile
+from memexp.slurm.profile import Profile
 from memexp.spec import Spec
 
 Schema = dict[str, Any]

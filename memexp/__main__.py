@@ -1,5 +1,5 @@
 """``python -m memexp``."""
 
-from memexp.cli import app
+from memexp.cli.app import app
 
 app()

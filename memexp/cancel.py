@@ -7,10 +7,10 @@ import signal
 import socket
 from dataclasses import dataclass
 
-from memexp import scheduler
 from memexp.errors import InputError
 from memexp.files import write_once
 from memexp.launches import read_launches
+from memexp.slurm import scheduler
 from memexp.store.lock import launch_lock, lock_holder
 from memexp.store.paths import RunPaths
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from memexp import scheduler
 from memexp.errors import MemexpError
 from memexp.files import versions
-from memexp.limits import read_limits
-from memexp.profile import Place, Profile
 from memexp.run import available_cpus
+from memexp.slurm import scheduler
+from memexp.slurm.limits import read_limits
+from memexp.slurm.profile import Place, Profile
 
 Verdict = Literal["ok", "warning", "fault"]
 
@@ -142,7 +142,7 @@ def _slurm() -> list[Finding]:
 
 def probe(profile: Profile, runs: Path) -> list[Finding]:
     """Run a small job with this profile and let the compute node report; waits for it a few minutes."""
-    from memexp.probe import run_probe
+    from memexp.slurm.probe import run_probe
 
     try:
         seen = run_probe(profile, runs)

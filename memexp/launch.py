@@ -9,9 +9,9 @@ from memexp.files import KEPT, explain_full_disk
 from memexp.launches import Launch, new_id
 from memexp.local import LocalPool, Progress, Resources
 from memexp.run import Run
+from memexp.slurm.tasks import refuse_if_queued
 from memexp.store.commit import recover
 from memexp.store.lock import launch_lock
-from memexp.tasks import refuse_if_queued
 
 
 @dataclass(frozen=True)

@@ -216,12 +216,3 @@ def try_training(model: nn.Module, image: tuple[int, int, int], n_classes: int, 
             f"the model gives {shape} for {count} images in training; it must give ({count}, {n_classes}) logits "
             "then too"
         )
-
-
-def require_gpu() -> None:
-    """Refuse ``--device cuda`` where torch finds no GPU."""
-    if not torch.cuda.is_available():
-        raise InputError(
-            "--device cuda: torch finds no GPU here. Leave --device away to use the processors, "
-            "or see `memexp doctor` and torch's installation"
-        )

@@ -11,10 +11,11 @@ import torch
 from memexp import models
 from memexp.batches import Work, prepare
 from memexp.data import Data
+from memexp.devices import set_up_torch
 from memexp.index_sets import pack
 from memexp.plan import Plan
 from memexp.python_files import blamed
-from memexp.training import evaluate, set_up_torch, train, train_block
+from memexp.training import evaluate, train, train_block
 
 _ENOUGH_SECONDS = 0.5
 _FEW = 256  # examples to evaluate, at least, where they are evaluated quickly

@@ -13,13 +13,13 @@ import yaml
 
 from memexp.launches import Launch, read_launches
 from memexp.precision import trials_for, worst_case_se
-from memexp.scheduler import SchedulerError
+from memexp.slurm.scheduler import SchedulerError
+from memexp.slurm.tasks import ALIVE, FollowUp, Queue, Task, bad_nodes, job_log, read_queue
 from memexp.store.lock import lock_holder
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_receipts
 from memexp.store.trials import DONE, FAILED, MISSING, TrialStore
-from memexp.tasks import ALIVE, FollowUp, Queue, Task, bad_nodes, job_log, read_queue
 
 _RECENT_SECONDS = 600.0
 _LOG_LINES = 3
@@ -86,7 +86,7 @@ class Status:
     worker_hours_left
         What the missing trials will need at the median time of those trained; None if unknown.
     tasks
-        Slurm tasks by state (see :class:`memexp.tasks.Task`); empty for a run trained locally.
+        Slurm tasks by state (see :class:`memexp.slurm.tasks.Task`); empty for a run trained locally.
     problems
         Slurm tasks that ended without finishing, or will not start soon, by cause.
     follow_up

@@ -11,7 +11,6 @@ Axes: S trials in a stack, B batch, N train, M test, K classes.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -62,25 +61,6 @@ class Evaluation(NamedTuple):
     correct: NDArray[np.bool_]
     loss: NDArray[np.float32]
     margin: NDArray[np.float32] | None  # None where the spec does not record it
-
-
-def set_up_torch(device: str, threads: int = 1) -> None:
-    """Make torch compute in this process as it does wherever trials are trained or measured.
-
-    Parameters
-    ----------
-    device
-        ``cpu``, ``cuda`` or ``cuda:1``.
-    threads
-        Processor threads.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # no code of ours reads memory that it has not written
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if device.startswith("cuda:"):
-        torch.cuda.set_device(device)
 
 
 # ------------------------------------------------------------------------------------------ training

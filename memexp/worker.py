@@ -28,6 +28,7 @@ import torch
 
 from memexp.batches import prepare
 from memexp.designs import draw_masks
+from memexp.devices import set_up_torch
 from memexp.errors import MemexpError, StoreError
 from memexp.files import KEPT, explain_full_disk, here, to_json, versions, write_atomic
 from memexp.python_files import blamed
@@ -35,7 +36,7 @@ from memexp.run import Run, open_run
 from memexp.store.commit import commit
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING
-from memexp.training import Outcome, set_up_torch, train_block
+from memexp.training import Outcome, train_block
 
 _TELL_EVERY_SECONDS = 0.5
 

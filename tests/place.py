@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from memexp.cli import app
+from memexp.cli.app import app
 from memexp.plan import make_plan
 from memexp.run import Run, open_run, prepare_run
 from memexp.spec_file import read_spec

@@ -214,7 +214,7 @@ LIGHT = ["--help", "status"]
 
 def modules_after(arguments: list[str]) -> set[str]:
     program = (
-        "import sys\nfrom memexp.cli import app\n"
+        "import sys\nfrom memexp.cli.app import app\n"
         f"try:\n    app({arguments!r})\nexcept SystemExit:\n    pass\nprint('MODULES', *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from memexp.console import size
+from memexp.cli.console import size
 from memexp.run import Run
 
 from .conftest import ROOT

@@ -20,8 +20,8 @@ import yaml
 
 from memexp.analysis.estimates import open_estimates
 from memexp.analysis.merged import open_merged
-from memexp.cli import app
-from memexp.profile import Profile, read_profile
+from memexp.cli.app import app
+from memexp.slurm.profile import Profile, read_profile
 from memexp.spec_file import read_spec
 from memexp.store.paths import RunPaths
 from memexp.sweep import read_sweep

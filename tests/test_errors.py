@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import yaml
 
-from memexp.limits import Limits
 from memexp.run import Run
+from memexp.slurm.limits import Limits
+from memexp.slurm.tasks import Task
 from memexp.store.lock import launch_lock
-from memexp.tasks import Task
 from memexp.worker import Trainer
 
 from .conftest import ROOT
@@ -190,8 +190,8 @@ def _(place: Place) -> Answer:
 def _(place: Place) -> Answer:
     """Slurm's answer is made up here; tests/test_slurm.py has a cluster."""
     place.new_run()
-    place.monkeypatch.setattr("memexp.scheduler.is_here", lambda: True)
-    place.monkeypatch.setattr("memexp.tasks.read_tasks", lambda *_, **__: [Task("launch", 0, [0, 1], "pending")])
+    place.monkeypatch.setattr("memexp.slurm.scheduler.is_here", lambda: True)
+    place.monkeypatch.setattr("memexp.slurm.tasks.read_tasks", lambda *_, **__: [Task("launch", 0, [0, 1], "pending")])
     return place.memexp("resume", "runs/other", "--executor", "local", "--device", "cpu")
 
 
@@ -303,7 +303,7 @@ def _(place: Place) -> Answer:
 def _(place: Place) -> Answer:
     Path("mine.yaml").write_text("time_min: 10\n")
     limits = Limits(1001, 5, 5, "MaxSubmitJobsPerUser of QOS long")
-    place.monkeypatch.setattr("memexp.limits.read_limits", lambda _: limits)
+    place.monkeypatch.setattr("memexp.slurm.limits.read_limits", lambda _: limits)
     return place.memexp("launch", place.spec(name="other"), "--profile", "mine.yaml", "--dry-run")
 
 

@@ -211,8 +211,8 @@ def test_the_run_of_another_user_is_refused_without_a_traceback(new_run: Callabl
 
     def as_stranger(*arguments: Any) -> str:
         code = (  # Python and all modules first: a stranger may be unable to read this installation
-            "import os, sys, memexp.cancel, memexp.cli, memexp.status, memexp.sweep; "
-            "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.argv[0] = 'memexp'; memexp.cli.app()"
+            "import os, sys, memexp.cancel, memexp.cli.app, memexp.status, memexp.sweep; "
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.argv[0] = 'memexp'; memexp.cli.app.app()"
         )
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, arguments)], cwd="/tmp", capture_output=True, text=True,

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memexp import scheduler
 from memexp.errors import InputError, SpecError
-from memexp.packing import FILL, PILOT_TASKS, START_SECONDS, START_SHARE, pack, require_fitting, split
-from memexp.profile import Profile, find_profile, read_profile
-from memexp.slurm import batch_script, follow_up_profile
+from memexp.slurm import scheduler
+from memexp.slurm.packing import FILL, PILOT_TASKS, START_SECONDS, START_SHARE, pack, require_fitting, split
+from memexp.slurm.profile import Profile, find_profile, follow_up_profile, read_profile
+from memexp.slurm.submit import batch_script
 
 from .conftest import ROOT
 

@@ -21,8 +21,8 @@ from pydantic import BaseModel
 from memexp.analysis.estimates import ESTIMATES_SCHEMA, estimate
 from memexp.analysis.merged import MERGED_SCHEMA, open_merged
 from memexp.analysis.pairs import Selection
-from memexp.profile import Profile
 from memexp.run import Run
+from memexp.slurm.profile import Profile
 from memexp.spec import Spec
 from memexp.store.manifest import SCHEMA_VERSION
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import memexp.training as training
-from memexp import models
+from memexp import devices, models
 from memexp.batches import _placed, augmented, epochs, normalized, prepare
 from memexp.data import load_data
 from memexp.designs import draw_masks
@@ -221,7 +221,7 @@ def test_large_images_are_evaluated_in_smaller_numbers_with_the_same_outcomes(mo
 def test_torch_is_set_up_for_determinism_without_filling_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
-        training.set_up_torch("cpu", 2)
+        devices.set_up_torch("cpu", 2)
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"  # else cuBLAS warns and is not deterministic
         assert torch.get_num_threads() == 2
         assert torch.are_deterministic_algorithms_enabled()

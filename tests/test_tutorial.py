@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from memexp import console
+from memexp.cli import console
 
 from .conftest import ROOT
 from .documents import Block, blocks

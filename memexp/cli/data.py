@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from memexp.console import duration, progress, show, stoppable
+from memexp.cli.console import duration, progress, show, stoppable
 
 Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder with train/CLASS/* and test/CLASS/* (or val/).")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write, about N * SIZE * SIZE * 3 bytes.")]
@@ -59,7 +59,7 @@ def features(
     import torch
 
     from memexp import features as made
-    from memexp.models import require_gpu
+    from memexp.devices import require_gpu
     from memexp.plan import make_plan
     from memexp.run import available_cpus
     from memexp.spec_file import read_spec

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from memexp.cli_watch import Json
-from memexp.console import out, show
+from memexp.cli.console import out, show
+from memexp.cli.watch import Json
 
 
 def doctor(
@@ -21,7 +21,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Find out what this machine and, with a profile, its cluster can do."""
-    from memexp.profile import read_profile
+    from memexp.slurm.profile import read_profile
 
     if models:
         _list_models()
@@ -53,7 +53,7 @@ def _list_models() -> None:
 
 
 def _list_profiles() -> None:
-    from memexp.profile import profile_folders
+    from memexp.slurm.profile import profile_folders
 
     for folder in profile_folders():
         for path in sorted(folder.glob("*.yaml")):

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from memexp.errors import MemexpError, RunBusy
 from memexp.launches import Launch, read_launch
-from memexp.profile import Profile
 from memexp.run import Run, open_run
-from memexp.scheduler import SchedulerError
-from memexp.slurm import launch_slurm
+from memexp.slurm.profile import Profile
+from memexp.slurm.scheduler import SchedulerError
+from memexp.slurm.submit import launch_slurm
+from memexp.slurm.tasks import alive, bad_nodes, read_tasks, seconds_of_unfinished
 from memexp.store.commit import recover
 from memexp.store.receipts import read_receipts
-from memexp.tasks import alive, bad_nodes, read_tasks, seconds_of_unfinished
 
 # A controller may be restarted, or the user's other jobs fill the limit, at the very moment of the
 # next round; nobody else would submit it.

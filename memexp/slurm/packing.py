@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from memexp.errors import InputError
-from memexp.profile import Profile
+from memexp.slurm.profile import Profile
 
 START_SECONDS = 20.0  # until the first block trains: Python, torch, the data
 START_SHARE = 0.05  # of a task's time, at most, that may go into starting

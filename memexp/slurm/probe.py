@@ -10,11 +10,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from memexp import scheduler
 from memexp.errors import MemexpError
 from memexp.files import here, to_json, versions, write_atomic, write_once
 from memexp.launches import Job
-from memexp.profile import Profile
+from memexp.slurm import scheduler
+from memexp.slurm.profile import Profile
 
 _WAIT_SECONDS = 300.0
 
@@ -43,7 +43,7 @@ def run_probe(profile: Profile, runs: Path) -> dict[str, Any]:
     MemexpError
         If it is refused or does not answer in time; its job is cancelled then.
     """
-    from memexp.slurm import submit_job
+    from memexp.slurm.submit import submit_job
 
     runs.mkdir(parents=True, exist_ok=True)
     folder = (runs / f".probe-{uuid.uuid4().hex[:8]}").resolve()

@@ -10,8 +10,8 @@ import getpass
 import re
 from dataclasses import dataclass
 
-from memexp.profile import Place
-from memexp.scheduler import SchedulerError, call
+from memexp.slurm.profile import Place
+from memexp.slurm.scheduler import SchedulerError, call
 
 _DEFAULT_ARRAY = 1001
 

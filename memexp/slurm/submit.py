@@ -18,18 +18,18 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedSubmissionError
 
-from memexp import scheduler
 from memexp.files import KEPT, explain_full_disk
-from memexp.job import run_task
 from memexp.launches import Job, Launch, new_id, read_launch, read_launches
-from memexp.limits import Limits, read_limits
-from memexp.packing import pack, require_fitting, split
-from memexp.profile import Profile
 from memexp.run import Run
-from memexp.scheduler import SchedulerError
+from memexp.slurm import scheduler
+from memexp.slurm.job import run_task
+from memexp.slurm.limits import Limits, read_limits
+from memexp.slurm.packing import pack, require_fitting, split
+from memexp.slurm.profile import Profile, follow_up_profile
+from memexp.slurm.scheduler import SchedulerError
+from memexp.slurm.tasks import Queue, alive, read_queue
 from memexp.store.commit import recover
 from memexp.store.lock import launch_lock
-from memexp.tasks import Queue, alive, read_queue
 
 Call = tuple[Callable[..., None], list[Any]]
 
@@ -86,7 +86,7 @@ def launch_slurm(
     profile
         Where to train.
     seconds_per_block
-        For :func:`memexp.packing.pack`.
+        For :func:`memexp.slurm.packing.pack`.
     wanted
         Only these blocks.
     idle_rounds
@@ -197,7 +197,7 @@ def _submit(run: Run, launch: Launch, profile: Profile) -> tuple[Launch, str]:
 
 def _submit_follow_up(run: Run, launch: Launch, profile: Profile, name: str, jobs: Iterable[str]) -> Launch:
     """Submit the job that starts when these have ended, and note it in the launch's file."""
-    from memexp.follow import follow  # it launches in its turn
+    from memexp.slurm.follow import follow  # it launches in its turn
 
     call: Call = (follow, [str(run.paths.root.resolve()), launch.launch_id])
     small = follow_up_profile(profile)
@@ -311,15 +311,6 @@ def make_executor(folder: Path, name: str, profile: Profile, dependency: str | N
         wckey=None,
     )
     return executor
-
-
-def follow_up_profile(profile: Profile) -> Profile:
-    """Its own small resources; the tasks' partition, account, set-up and nodes left out."""
-    small = profile.follow_up
-    own = {name: getattr(small, name) for name in ("time_min", "mem_gb", "cpus", "sbatch")}
-    own |= {name: value for name in ("partition", "account", "qos") if (value := getattr(small, name)) is not None}
-    own |= {"gpus": 0, "signal_s": 30, "array_parallelism": 1, "workers": 1}
-    return profile.model_copy(update=own).without(str(profile.sbatch.get("exclude", "")).split(","))
 
 
 def batch_script(folder: Path, name: str, profile: Profile, count: int, dependency: str | None = None) -> str:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from memexp import scheduler
 from memexp.errors import RunBusy
 from memexp.launches import Launch, read_launch, read_launches
-from memexp.scheduler import Element
+from memexp.slurm import scheduler
+from memexp.slurm.scheduler import Element
 from memexp.store.paths import RunPaths
 
 ALIVE = ("pending", "running", "stuck")

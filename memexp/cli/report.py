@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memexp.cli_analysis import compared, estimates_of
-from memexp.cli_watch import RunPath
-from memexp.console import out, remark
+from memexp.cli.analysis import compared, estimates_of
+from memexp.cli.console import out, remark
+from memexp.cli.watch import RunPath
 
 if TYPE_CHECKING:
     from memexp.analysis.removal import Condition

@@ -1,7 +1,4 @@
-"""The command line: a skin. Each command is one library call and what it prints.
-
-Nothing heavy is imported at the top: ``memexp --help`` and ``memexp status`` start without torch.
-"""
+"""Commands that plan and train: plan, launch, resume."""
 
 from __future__ import annotations
 
@@ -14,9 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from memexp import __version__, cli_analysis, cli_data, cli_doctor, cli_report, cli_slurm, cli_sweep, cli_watch
-from memexp.cli_watch import Json, RunPath
-from memexp.console import duration, err, explained, out, progress, remark, show, size, stoppable
+from memexp.cli import analysis as cli_analysis
+from memexp.cli import report as cli_report
+from memexp.cli import slurm as cli_slurm
+from memexp.cli import sweep as cli_sweep
+from memexp.cli import watch as cli_watch
+from memexp.cli.console import duration, err, out, progress, remark, show, size, stoppable
+from memexp.cli.watch import Json, RunPath
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,17 +25,9 @@ if TYPE_CHECKING:
 
     from memexp.local import Resources
     from memexp.plan import Plan
-    from memexp.profile import Profile
     from memexp.run import Run
+    from memexp.slurm.profile import Profile
     from memexp.spec_file import SpecFile
-
-app = typer.Typer(
-    help="Train many models on random subsets; estimate memorization and influence.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, or a sweep of it: a YAML file.")]
 Runs = Annotated[Path, typer.Option(help="Folder below which runs are created.")]
@@ -49,23 +42,6 @@ ProfileName = Annotated[
 ]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        out.print(f"memexp {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    """Exit codes: 0 done, 1 the work failed, 2 the input is wrong, 3 not complete yet."""
-
-
-@app.command()
-@explained
 def plan(spec: SpecPath, device: Device = "auto", as_json: Json = False) -> None:
     """Check a spec and show its size, cost and expected error; write nothing."""
     from memexp.plan import planner
@@ -143,8 +119,6 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
     return rows + [("note", note) for note in made.notes]
 
 
-@app.command()
-@explained
 def launch(
     spec: SpecPath,
     executor: Executor = "auto",
@@ -239,8 +213,6 @@ def _show_times(made: Plan, device: str) -> None:
     )
 
 
-@app.command()
-@explained
 def resume(
     run: RunPath,
     executor: Executor = "auto",
@@ -274,9 +246,9 @@ def resume(
 
 def _profile(executor: str, name: str | None, run: Run | None = None) -> Profile | None:
     """The profile to submit with, or None for training on this machine."""
-    from memexp import scheduler
     from memexp.launches import read_launches
-    from memexp.profile import Profile, read_profile
+    from memexp.slurm import scheduler
+    from memexp.slurm.profile import Profile, read_profile
 
     if executor == "local":
         if name is not None:
@@ -347,66 +319,8 @@ def _resources(workers: int | None, threads: int, device: str) -> Resources:
 
         gpus = torch.cuda.device_count()
         if device == "cuda":
-            from memexp.models import require_gpu
+            from memexp.devices import require_gpu
 
             require_gpu()
         device = "cuda" if gpus else "cpu"
     return Resources(workers or gpus or max(1, available_cpus() // threads), threads, device, gpus)
-
-
-@app.command()
-@explained
-def verify(
-    run: RunPath,
-    retrain: Annotated[int, typer.Option(min=0, help="Train at least so many trials again and compare.")] = 1,
-    repair: Annotated[bool, typer.Option("--repair", help="Mark damaged blocks as missing, for resume.")] = False,
-) -> None:
-    """Check checksums, receipts, masks and labels; retrain some trials and compare bit by bit."""
-    from memexp import verify as checks
-    from memexp.run import open_run
-
-    opened = open_run(run)
-    with progress("verifying", 1, "blocks") as tell:
-        verdict = checks.verify(opened, retrain, tell)
-    for fault in verdict.faults.values():
-        remark(fault)
-    for trial, difference in verdict.differing.items():
-        remark(f"trial {trial}, trained again: {difference}")
-    if verdict.differing and not verdict.same_machine:
-        remark("these trials were first trained with other versions or another processor, where bits may differ")
-    show(
-        [
-            ("blocks", f"{verdict.blocks - len(verdict.faults)} sound, {len(verdict.faults)} damaged"),
-            ("retrained", f"{len(verdict.retrained)} trials, {len(verdict.differing)} differ"),
-        ]
-    )
-    if repair and verdict.faults:
-        lost = checks.repair(opened, verdict)
-        remark(f"{len(lost)} trials are marked missing; train them with `memexp resume {run}`")
-    raise typer.Exit(1 if verdict.faults or (verdict.differing and verdict.same_machine) else 0)
-
-
-@app.command()
-@explained
-def schema() -> None:
-    """Print the JSON Schema of the spec, for editors."""
-    from memexp.spec import Spec
-
-    print(json.dumps(Spec.model_json_schema(), indent=2))  # noqa: T201
-
-
-for _command in (
-    cli_doctor.doctor,
-    cli_data.prepare,
-    cli_data.features,
-    cli_analysis.merge,
-    cli_analysis.estimate,
-    cli_analysis.compare,
-    cli_analysis.select,
-    cli_analysis.export,
-    cli_report.report,
-    cli_watch.status,
-    cli_watch.cancel,
-    cli_watch.logs,
-):
-    app.command()(explained(_command))

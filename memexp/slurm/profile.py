@@ -113,6 +113,15 @@ class Profile(Place):
         return Resources(workers, self.threads, "cuda" if self.gpus else "cpu", self.gpus)
 
 
+def follow_up_profile(profile: Profile) -> Profile:
+    """Its own small resources; the tasks' partition, account, set-up and nodes left out."""
+    small = profile.follow_up
+    own = {name: getattr(small, name) for name in ("time_min", "mem_gb", "cpus", "sbatch")}
+    own |= {name: value for name in ("partition", "account", "qos") if (value := getattr(small, name)) is not None}
+    own |= {"gpus": 0, "signal_s": 30, "array_parallelism": 1, "workers": 1}
+    return profile.model_copy(update=own).without(str(profile.sbatch.get("exclude", "")).split(","))
+
+
 def profile_folders() -> list[Path]:
     """Where a profile is looked for by name."""
     return [Path("slurm/profiles"), Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser() / "memexp"]

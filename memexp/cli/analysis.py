@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from memexp import cli_sweep
-from memexp.cli_watch import RunPath
-from memexp.console import err, out, progress, remark, show
+from memexp.cli import sweep as cli_sweep
+from memexp.cli.console import err, out, progress, remark, show
+from memexp.cli.watch import RunPath
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def estimate(
     from memexp.run import open_run
 
     if device == "cuda":
-        from memexp.models import require_gpu
+        from memexp.devices import require_gpu
 
         require_gpu()
     opened = open_run(run)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memexp import cli_sweep
-from memexp.console import duration, err, out, show
+from memexp.cli import sweep as cli_sweep
+from memexp.cli.console import duration, err, out, show
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -165,9 +165,9 @@ def logs(
 
 
 def _log_files(run: Path, number: int | None, failed: bool) -> list[Path]:
+    from memexp.slurm.tasks import ALIVE, job_log, read_tasks
     from memexp.store.paths import RunPaths
     from memexp.store.trials import TrialStore
-    from memexp.tasks import ALIVE, job_log, read_tasks
 
     paths = RunPaths.of_run(run)
     tasks = read_tasks(paths, set(TrialStore(paths.trials).missing_blocks()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 from rich.table import Table
 
-from memexp.console import duration, out, remark
+from memexp.cli.console import duration, out, remark
 from memexp.errors import MemexpError
 
 if TYPE_CHECKING:

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from memexp.console import duration, out, remark, show
+from memexp.cli.console import duration, out, remark, show
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from memexp.plan import Plan
-    from memexp.profile import Profile
     from memexp.run import Run
+    from memexp.slurm.profile import Profile
 
 
 def seconds_per_block(run: Run, profile: Profile, plan: Plan) -> float | None:
     """From the profile, from what the run has trained, or from a few steps here; None if only the GPUs can tell."""
-    from memexp import follow
     from memexp.pilot import seconds_per_trial
+    from memexp.slurm import follow
 
     known = follow.seconds_per_block(run, profile)
     if known is not None or profile.gpus:
@@ -31,9 +31,9 @@ def seconds_per_block(run: Run, profile: Profile, plan: Plan) -> float | None:
 
 def require_fitting_blocks(plan: Plan, runs: Path, profile: Profile, block: int | None) -> None:
     """Refuse, before the run is there, blocks that a task could never finish: their size cannot change afterwards."""
-    from memexp.packing import require_fitting
     from memexp.pilot import seconds_per_trial
     from memexp.run import default_block_size
+    from memexp.slurm.packing import require_fitting
 
     if (runs / plan.spec.name).exists():
         return  # its blocks are what they are, and what it trained tells their time
@@ -44,7 +44,7 @@ def require_fitting_blocks(plan: Plan, runs: Path, profile: Profile, block: int 
 
 def submit(run: Run, profile: Profile, seconds: float | None, wanted: Sequence[int] | None = None) -> NoReturn:
     """Submit the missing blocks; exit 3, since the trials are not trained yet, or 0 if none is missing."""
-    from memexp.slurm import launch_slurm
+    from memexp.slurm.submit import launch_slurm
 
     done = launch_slurm(run, profile, seconds, wanted)
     root, launch = run.paths.root, done.launch
@@ -73,8 +73,8 @@ def submit(run: Run, profile: Profile, seconds: float | None, wanted: Sequence[i
 
 def resume(run: Run, profile: Profile, only: str | None, changes: dict[str, Any]) -> NoReturn:
     """Submit what is missing again, perhaps only some of it and with other limits."""
-    from memexp import follow
-    from memexp.tasks import bad_nodes, read_tasks
+    from memexp.slurm import follow
+    from memexp.slurm.tasks import bad_nodes, read_tasks
 
     changed = profile.model_copy(update={key: value for key, value in changes.items() if value is not None})
     tasks = read_tasks(run.paths, set(run.store().missing_blocks()))
@@ -94,7 +94,7 @@ def resume(run: Run, profile: Profile, only: str | None, changes: dict[str, Any]
 
 
 def _states(only: str) -> set[str]:
-    from memexp.tasks import ENDS
+    from memexp.slurm.tasks import ENDS
 
     states = {word.strip() for word in only.split(",")}
     unknown = sorted(states - set(ENDS))
@@ -105,9 +105,10 @@ def _states(only: str) -> set[str]:
 
 def show_scripts(plan: Plan, runs: Path, profile: Profile, block: int | None) -> None:
     """The batch scripts that a launch of this plan would submit now."""
-    from memexp.limits import read_limits
     from memexp.run import Run, default_block_size, describe, open_run
-    from memexp.slurm import batch_script, follow_up_profile, prepare
+    from memexp.slurm.limits import read_limits
+    from memexp.slurm.profile import follow_up_profile
+    from memexp.slurm.submit import batch_script, prepare
     from memexp.store.paths import RunPaths
 
     paths = RunPaths(runs / plan.spec.name)

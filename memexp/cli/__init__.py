@@ -1,0 +1,1 @@
+"""The command line: a skin. `app` puts the commands of these modules together."""

@@ -1,0 +1,98 @@
+"""The command line: a skin. Each command is one library call and what it prints.
+
+Nothing heavy is imported at the top: ``memexp --help`` and ``memexp status`` start without torch.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from memexp import __version__
+from memexp.cli import analysis, data, doctor, launch, report, watch
+from memexp.cli.console import explained, out, progress, remark, show
+from memexp.cli.watch import RunPath
+
+app = typer.Typer(
+    help="Train many models on random subsets; estimate memorization and influence.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"memexp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Exit codes: 0 done, 1 the work failed, 2 the input is wrong, 3 not complete yet."""
+
+
+def verify(
+    run: RunPath,
+    retrain: Annotated[int, typer.Option(min=0, help="Train at least so many trials again and compare.")] = 1,
+    repair: Annotated[bool, typer.Option("--repair", help="Mark damaged blocks as missing, for resume.")] = False,
+) -> None:
+    """Check checksums, receipts, masks and labels; retrain some trials and compare bit by bit."""
+    from memexp import verify as checks
+    from memexp.run import open_run
+
+    opened = open_run(run)
+    with progress("verifying", 1, "blocks") as tell:
+        verdict = checks.verify(opened, retrain, tell)
+    for fault in verdict.faults.values():
+        remark(fault)
+    for trial, difference in verdict.differing.items():
+        remark(f"trial {trial}, trained again: {difference}")
+    if verdict.differing and not verdict.same_machine:
+        remark("these trials were first trained with other versions or another processor, where bits may differ")
+    show(
+        [
+            ("blocks", f"{verdict.blocks - len(verdict.faults)} sound, {len(verdict.faults)} damaged"),
+            ("retrained", f"{len(verdict.retrained)} trials, {len(verdict.differing)} differ"),
+        ]
+    )
+    if repair and verdict.faults:
+        lost = checks.repair(opened, verdict)
+        remark(f"{len(lost)} trials are marked missing; train them with `memexp resume {run}`")
+    raise typer.Exit(1 if verdict.faults or (verdict.differing and verdict.same_machine) else 0)
+
+
+def schema() -> None:
+    """Print the JSON Schema of the spec, for editors."""
+    from memexp.spec import Spec
+
+    print(json.dumps(Spec.model_json_schema(), indent=2))  # noqa: T201
+
+
+for _command in (
+    launch.plan,
+    launch.launch,
+    launch.resume,
+    verify,
+    schema,
+    doctor.doctor,
+    data.prepare,
+    data.features,
+    analysis.merge,
+    analysis.estimate,
+    analysis.compare,
+    analysis.select,
+    analysis.export,
+    report.report,
+    watch.status,
+    watch.cancel,
+    watch.logs,
+):
+    app.command()(explained(_command))

@@ -1,0 +1,37 @@
+"""The device that a process computes on: whether it is there, and how torch uses it."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from memexp.errors import InputError
+
+
+def require_gpu() -> None:
+    """Refuse ``--device cuda`` where torch finds no GPU."""
+    if not torch.cuda.is_available():
+        raise InputError(
+            "--device cuda: torch finds no GPU here. Leave --device away to use the processors, "
+            "or see `memexp doctor` and torch's installation"
+        )
+
+
+def set_up_torch(device: str, threads: int = 1) -> None:
+    """Make torch compute in this process as it does wherever trials are trained or measured.
+
+    Parameters
+    ----------
+    device
+        ``cpu``, ``cuda`` or ``cuda:1``.
+    threads
+        Processor threads.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # no code of ours reads memory that it has not written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)

@@ -1,0 +1,1 @@
+"""Tasks on a Slurm cluster: planned, submitted, followed up."""
