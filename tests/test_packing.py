@@ -118,6 +118,14 @@ def test_a_follow_up_goes_where_the_tasks_go_also_in_later_rounds() -> None:
         assert (each.partition, each.account, each.qos, each.gpus, each.sbatch) == ("gpu", "lab", "long", 0, {})
 
 
+def test_nodes_left_out_stay_so_for_the_follow_up_too() -> None:
+    profile = Profile(time_min=60, sbatch={"exclude": "n1"})
+    assert profile.without([]) == profile
+    later = profile.without(["n2", "n1"])
+    assert later.sbatch["exclude"] == "n1,n2"
+    assert follow_up_profile(later).sbatch == {"exclude": "n1,n2"}
+
+
 def test_the_batch_scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Compared with the files in tests/golden; MEMEXP_ACCEPT=1 writes them anew."""
     (tmp_path / "srun").write_text("")  # submitit only looks whether there is one

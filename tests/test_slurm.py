@@ -201,7 +201,7 @@ def test_a_fault_of_every_task_is_reported_after_a_few_rounds(user: User, slurm:
 
 
 def test_a_node_where_tasks_fail_again_and_again_is_left_out(user: User, write_spec: Callable[..., Path]) -> None:
-    user.spec = write_spec(subsets={"trials": 60})
+    user.spec = write_spec(subsets={"trials": 30})
     broken = 'test "$SLURMD_NODENAME" != n2 || { echo no modules here >&2; exit 1; }'
     user.launch("--block", 5, seconds_per_trial=200, cpus=8, workers=1, setup=[broken])
     eventually(lambda: (user.root / "report/index.html").exists(), 200)
