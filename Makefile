@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# The tests of a Slurm cluster wait most of the time, so they run beside the others; they print when they have ended.
+# The tests of a Slurm cluster have the machine for themselves.
 CLUSTER = tests/test_devcluster.py tests/test_slurm.py tests/test_slurm_memory.py
 
 .PHONY: demo paper test lint clean
@@ -16,9 +16,8 @@ paper: $(VENV)/installed
 	$(BIN)/python analysis/paper.py
 
 test: $(VENV)/installed-dev
-	@log=$$(mktemp); $(BIN)/python -m pytest $(CLUSTER) >$$log 2>&1 & cluster=$$!; trap 'kill $$cluster' INT TERM; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(CLUSTER:%=--ignore=%); others=$$?; \
-	wait $$cluster; cluster=$$?; cat $$log; rm $$log; exit $$((others | cluster))
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(CLUSTER:%=--ignore=%)
+	$(BIN)/python -m pytest $(CLUSTER)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
