@@ -200,17 +200,6 @@ def test_a_fault_of_every_task_is_reported_after_a_few_rounds(user: User, slurm:
     assert "after 2 rounds that finished none" in found["gave_up"]
 
 
-def test_a_node_where_tasks_fail_again_and_again_is_left_out(user: User, write_spec: Callable[..., Path]) -> None:
-    user.spec = write_spec(subsets={"trials": 30})
-    broken = 'test "$SLURMD_NODENAME" != n2 || { echo no modules here >&2; exit 1; }'
-    user.launch("--block", 5, seconds_per_trial=200, cpus=8, workers=1, setup=[broken])
-    eventually(lambda: (user.root / "report/index.html").exists(), 200)
-    launches = read_launches(open_run(user.root).paths)
-    assert "exclude" not in launches[0].profile["sbatch"]
-    assert launches[-1].profile["sbatch"]["exclude"] == "n2"
-    assert user.status()["missing"] == 0
-
-
 def test_a_controller_that_does_not_answer(user: User, slurm: DevCluster) -> None:
     user.spec.write_text(user.spec.read_text().replace("epochs: 3", "epochs: 3000"))
     user.launch(seconds_per_trial=60)

@@ -28,7 +28,7 @@ _GRACE = timedelta(seconds=20)
 # Parts of the reasons for which a waiting job will not start unless somebody does something, beginning with its owner.
 STUCK = (
     "held", "Held", "DependencyNeverSatisfied", "launch failed", "BadConstraints", "ReqNodeNotAvail", "NodeDown",
-    "PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "PartitionDown", "PartitionInactive", "PerJob",
+    "PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "PerJob",
     "PerNode", "Wall", "CPUMinutes", "GRESMinutes", "MemMinutes", "BillingMinutes", "InvalidAccount", "InvalidQOS",
     "NotAllowed", "QOSUsageThreshold", "Deadline",
 )  # fmt: skip
