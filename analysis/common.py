@@ -19,8 +19,8 @@ from memexp.analysis.pairs import Pairs
 from memexp.analysis.removal import HIGH_INFLUENCE, NOTHING, Condition, read_conditions
 from memexp.data import Data
 from memexp.errors import InputError, MemexpError
-from memexp.index_sets import unpack
-from memexp.run import Run, open_run
+from memexp.runs.run import Run, open_run
+from memexp.spec.index_sets import unpack
 
 PUBLISHED = ("cifar100", "whose published values are drawn beside: cifar100, imagenet, mnist")
 

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from memexp.analysis.controls import fractional_score, null_threshold
-from memexp.analysis.figures import BLUE, GREY, ORANGE
 from memexp.cli.console import explained
 from memexp.errors import InputError
+from memexp.report.figures import BLUE, GREY, ORANGE
 from memexp.store.trials import FAILED
 
 SHARE = 0.95

@@ -23,12 +23,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from memexp.analysis.controls import ALIKE, near_duplicates
-from memexp.analysis.figures import draw_images
 from memexp.analysis.removal import HIGH_INFLUENCE, NEAR_DUPLICATES, difference
-from memexp.analysis.thumbnails import shown
 from memexp.cli.console import explained
 from memexp.errors import InputError
-from memexp.run import open_run
+from memexp.report.figures import draw_images
+from memexp.report.thumbnails import shown
+from memexp.runs.run import open_run
 
 SHOWN = 8
 

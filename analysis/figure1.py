@@ -12,9 +12,9 @@ import numpy as np
 from common import arguments, read, read_images, save, write_csv
 from matplotlib.figure import Figure
 
-from memexp.analysis.figures import draw_images
-from memexp.analysis.thumbnails import shown
 from memexp.cli.console import explained
+from memexp.report.figures import draw_images
+from memexp.report.thumbnails import shown
 
 LEVELS = (0.0, 0.5, 1.0)
 PER_LEVEL = 5

@@ -17,11 +17,11 @@ import math
 from common import PUBLISHED, arguments, read_removal, save, write_csv
 from matplotlib.figure import Figure
 
-from memexp.analysis.figures import draw_marginal_utility
 from memexp.analysis.published import published
 from memexp.analysis.removal import difference
 from memexp.cli.console import explained
-from memexp.run import open_run
+from memexp.report.figures import draw_marginal_utility
+from memexp.runs.run import open_run
 
 HEAD = ("removed", "random control", "examples", "share left", "trials", "accuracy", "deviation",
         "minus control", "standard error")  # fmt: skip

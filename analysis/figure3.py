@@ -10,9 +10,9 @@ from __future__ import annotations
 from common import PUBLISHED, arguments, read, save, write_csv
 from matplotlib.figure import Figure
 
-from memexp.analysis.figures import beside_published, draw_with_published
 from memexp.analysis.published import published
 from memexp.cli.console import explained
+from memexp.report.figures import beside_published, draw_with_published
 
 
 @explained

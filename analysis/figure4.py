@@ -15,11 +15,11 @@ from common import arguments, read, read_images, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.agreement import Accuracies
-from memexp.analysis.figures import draw_images
 from memexp.analysis.sides import outcomes_of
-from memexp.analysis.thumbnails import shown
 from memexp.cli.console import explained
 from memexp.errors import InputError
+from memexp.report.figures import draw_images
+from memexp.report.thumbnails import shown
 
 TESTS = 4
 

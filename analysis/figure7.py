@@ -17,13 +17,13 @@ from common import arguments, read, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.compare import Curves, compare
-from memexp.analysis.figures import COLOURS
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Selection
 from memexp.analysis.published import published
 from memexp.analysis.sides import Side, side_of_run
 from memexp.cli.console import explained, remark
 from memexp.errors import InputError
+from memexp.report.figures import COLOURS
 
 MEASURES = {"jaccard": "Jaccard index", "mean_difference": "mean difference"}
 NETWORKS = {"ResNet50": "ResNet-50 again", "ResNet18": "ResNet-18", "Inception": "Inception",

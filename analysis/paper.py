@@ -21,7 +21,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from memexp.index_sets import read_sets
+from memexp.spec.index_sets import read_sets
 
 HERE = Path(__file__).resolve().parent
 BASE = HERE.parent / "specs/laptop/fashion.yaml"

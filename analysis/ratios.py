@@ -18,10 +18,10 @@ from common import arguments, print_table, read, save, settings_apart, write_csv
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from memexp.analysis.figures import BLUE, ORANGE
 from memexp.analysis.merged import Merged
 from memexp.cli.console import explained
 from memexp.errors import InputError
+from memexp.report.figures import BLUE, ORANGE
 
 
 @explained

@@ -17,7 +17,7 @@ from common import arguments, print_table, read, read_removal, removed_pairs, wr
 from memexp.analysis.published import published
 from memexp.analysis.removal import HIGH_INFLUENCE, NOTHING, Condition, difference
 from memexp.cli.console import explained
-from memexp.run import open_run
+from memexp.runs.run import open_run
 
 HEAD = ("what", "value", "deviation", "standard error", "trials")
 CONDITIONS = {

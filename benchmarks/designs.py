@@ -20,10 +20,10 @@ import numpy as np
 from memexp.analysis.counts import TrainCounts, count_train
 from memexp.analysis.merged import merge
 from memexp.data import load_data
-from memexp.launch import launch_local
-from memexp.local import Resources
-from memexp.run import available_cpus, prepare_run
-from memexp.spec import Spec
+from memexp.launch.launch import launch_local
+from memexp.runs.pool import Resources
+from memexp.runs.run import available_cpus, prepare_run
+from memexp.spec.spec import Spec
 
 DESIGNS = ("uniform", "balanced")
 LEARNER = {

@@ -34,15 +34,15 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from memexp import models
-from memexp.batches import prepare
 from memexp.data import Data
-from memexp.designs import draw_masks
-from memexp.plan import Plan, make_plan
-from memexp.spec import Spec
-from memexp.spec_file import read_spec
-from memexp.time_trial import multiply_adds, peak_multiply_adds
-from memexp.training import train_block
+from memexp.runs.plan import Plan, make_plan
+from memexp.runs.time_trial import multiply_adds, peak_multiply_adds
+from memexp.spec.designs import draw_masks
+from memexp.spec.reading import read_spec
+from memexp.spec.spec import Spec
+from memexp.training import models
+from memexp.training.batches import prepare
+from memexp.training.block import train_block
 
 ROOT = Path(__file__).parent.parent
 # On a CPU: training and test examples, epochs.

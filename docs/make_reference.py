@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from memexp.slurm.profile import Profile
-from memexp.spec import Spec
+from memexp.spec.spec import Spec
 
 Schema = dict[str, Any]
 

@@ -9,10 +9,13 @@ In a notebook: ``memexp.open_run("runs/digits")``, see docs/notebook.md.
 
 from typing import TYPE_CHECKING, Any
 
+from memexp.version import __version__
+
 if TYPE_CHECKING:
     from memexp.notebook import RunView, open_run
 
-__version__ = "0.1.0"
+# `memexp.worker` stays importable, since queued jobs of an earlier version start it
+__path__.append(f"{__path__[0]}/former")
 __all__ = ["RunView", "__version__", "open_run"]
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp import run as runs
 from memexp.errors import InputError, StoreError
-from memexp.spec import Spec
-from memexp.status import Status, read_status
+from memexp.launch.status import Status, read_status
+from memexp.runs import run as runs
+from memexp.spec.spec import Spec
 from memexp.store.trials import DONE, FAILED, MISSING
 
 if TYPE_CHECKING:
@@ -135,19 +135,19 @@ class RunView:
 
     def plot_memorization(self, axes: Axes | None = None) -> Axes:
         """Histogram of memorization; labels flipped on purpose in their own colour."""
-        from memexp.analysis.figures import draw_histogram
+        from memexp.report.figures import draw_histogram
 
         return draw_histogram(_one(axes), self.memorization, self.merged.examples.get("train_label_flipped"))
 
     def plot_in_out(self, axes: Axes | None = None) -> Axes:
         """Accuracy with each example in training against without."""
-        from memexp.analysis.figures import draw_in_out
+        from memexp.report.figures import draw_in_out
 
         return draw_in_out(_one(axes), self.estimates.scores.in_accuracy, self.estimates.scores.out_accuracy)
 
     def plot_accuracies(self, axes: Axes | None = None) -> Axes:
         """Accuracy of each trial on examples in, out and of the test set."""
-        from memexp.analysis.figures import draw_accuracies
+        from memexp.report.figures import draw_accuracies
 
         names = ("in", "out", "test")
         return draw_accuracies(_one(axes), {name: self.merged.per_trial(f"{name}_accuracy") for name in names})
@@ -160,7 +160,7 @@ class RunView:
         InputError
             If the labels tell that the examples are others.
         """
-        from memexp.analysis.figures import draw_scatter
+        from memexp.report.figures import draw_scatter
 
         for axis in ("train", "test"):
             mine, theirs = (each.merged.examples[f"{axis}_label"] for each in (self, other))
@@ -175,7 +175,7 @@ class RunView:
 
     def plot_most_memorized(self, axes: AxesArray | None = None, count: int = 24) -> AxesArray:
         """The most memorized training examples, one to each of the Axes; ``count`` of them without Axes."""
-        from memexp.analysis.pictures import draw_memorized
+        from memexp.report.pictures import draw_memorized
 
         if axes is None:
             columns = min(_COLUMNS, count)
@@ -184,7 +184,7 @@ class RunView:
 
     def plot_pairs(self, axes: AxesArray | None = None, rows: int = 6) -> AxesArray:
         """A row for each training example with strong pairs: itself, then the test examples that it helps most."""
-        from memexp.analysis.pictures import draw_pairs
+        from memexp.report.pictures import draw_pairs
 
         axes = _grid(rows, 1 + _TESTS) if axes is None else np.atleast_2d(axes)
         names = self._names("train"), self._names("test")
@@ -200,7 +200,7 @@ class RunView:
         return f"RunView({str(self.run.paths.root)!r}: {self._trials()}; {self._examples()}; {self.spec.model.arch})"
 
     def _repr_html_(self) -> str:
-        from memexp.analysis.report import render_notebook
+        from memexp.report.report import render_notebook
 
         return render_notebook(self.spec.name, self._facts())
 

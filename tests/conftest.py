@@ -15,9 +15,9 @@ import pytest
 import torch
 import yaml
 
-from memexp.run import Run, open_run, prepare_run
-from memexp.spec import Spec
-from memexp.spec_file import read_spec
+from memexp.runs.run import Run, open_run, prepare_run
+from memexp.spec.reading import read_spec
+from memexp.spec.spec import Spec
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

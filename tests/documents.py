@@ -12,7 +12,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 PAGES = [
     ROOT / "README.md",

@@ -9,11 +9,10 @@ import pytest
 import yaml
 
 from memexp.cli.app import app
-from memexp.plan import make_plan
-from memexp.run import Run, open_run, prepare_run
-from memexp.spec_file import read_spec
-
-from .conftest import changed
+from memexp.runs.plan import make_plan
+from memexp.runs.run import Run, open_run, prepare_run
+from memexp.spec.reading import read_spec
+from tests.conftest import changed
 
 
 class Place:

@@ -22,13 +22,12 @@ from memexp.analysis.estimates import open_estimates
 from memexp.analysis.merged import open_merged
 from memexp.cli.app import app
 from memexp.slurm.profile import Profile, read_profile
-from memexp.spec_file import read_spec
+from memexp.spec.reading import read_spec
+from memexp.spec.sweep import read_sweep
 from memexp.store.paths import RunPaths
-from memexp.sweep import read_sweep
-
-from .conftest import ROOT, changed
-from .documents import PAGES, Block, anchors, blocks, command_lines, inline_code, links, name_of, paragraphs, words
-from .test_specs import write_prepared
+from tests.conftest import ROOT, changed
+from tests.documents import PAGES, Block, anchors, blocks, command_lines, inline_code, links, name_of, paragraphs, words
+from tests.test_specs import write_prepared
 
 MEMEXP: Any = typer.main.get_command(app)
 EVERY_BLOCK = [block for page in PAGES for block in blocks(page)]
@@ -44,8 +43,8 @@ CANNOT_RUN = {
     ("docs/estimators.md", "python benchmarks/designs.py"): "ten minutes",
     ("docs/experiments.md", "make paper"): "installs, and trains for twenty minutes or more",
     ("docs/models.md", "memexp launch specs/cifar100_small.yaml"): "needs CIFAR-100, and half an hour",
-    ("docs/slurm.md", "memexp doctor --profile"): "needs a cluster; tests/test_slurm.py has one",
-    ("slurm/devcluster/README.md", "eval"): "needs root; tests/test_devcluster.py does it",
+    ("docs/slurm.md", "memexp doctor --profile"): "needs a cluster; tests/slurm/test_cluster.py has one",
+    ("slurm/devcluster/README.md", "eval"): "needs root; tests/slurm/test_devcluster.py does it",
 }
 ELSEWHERE = {f"docs/{page}.md": f"tests/test_{page}.py" for page in ("tutorial", "errors", "extending", "notebook")}
 

@@ -15,20 +15,19 @@ import pytest
 import torch
 import yaml
 
-from memexp import python_files
 from memexp.data import load_data
 from memexp.errors import DataError, InputError, RunMismatch, SpecError
-from memexp.pilot import seconds_per_trial
-from memexp.plan import make_plan
-from memexp.run import Run, open_run, prepare_run
-from memexp.spec import Spec
-from memexp.spec_file import check_spec, read_spec
-from memexp.spec_python import PythonFile, UserTraining
-from memexp.time_trial import time_trial
-from memexp.verify import verify
-from memexp.worker import Trainer
-
-from .conftest import ROOT, assert_same_outcomes, changed
+from memexp.runs.pilot import seconds_per_trial
+from memexp.runs.plan import make_plan
+from memexp.runs.run import Run, open_run, prepare_run
+from memexp.runs.time_trial import time_trial
+from memexp.runs.verify import verify
+from memexp.runs.worker import Trainer
+from memexp.spec import python_files
+from memexp.spec.reading import check_spec, read_spec
+from memexp.spec.sections import PythonFile, UserTraining
+from memexp.spec.spec import Spec
+from tests.conftest import ROOT, assert_same_outcomes, changed
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Write = Callable[..., Path]
@@ -234,7 +233,7 @@ def test_two_files_that_define_one_name_are_not_mixed_up(own: Write, tmp_path: P
     large.write_text(small.read_text())
     (tmp_path / "net.py").write_text(NET.replace("width=8", "width=9"))
     specs.append(read_spec(large).spec)
-    from memexp import models
+    from memexp.training import models
 
     counts = []
     for spec in [*specs, specs[0]]:

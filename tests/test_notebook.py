@@ -19,12 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import memexp
-from memexp.analysis.pictures import pair_rows
 from memexp.errors import Incomplete, InputError
-from memexp.run import Run
+from memexp.report.pictures import pair_rows
+from memexp.runs.run import Run
 from memexp.store.trials import DONE, FAILED
-
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 PAGE = ROOT / "docs/notebook.md"
 

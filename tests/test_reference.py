@@ -21,13 +21,12 @@ from pydantic import BaseModel
 from memexp.analysis.estimates import ESTIMATES_SCHEMA, estimate
 from memexp.analysis.merged import MERGED_SCHEMA, open_merged
 from memexp.analysis.pairs import Selection
-from memexp.run import Run
+from memexp.runs.run import Run
 from memexp.slurm.profile import Profile
-from memexp.spec import Spec
+from memexp.spec.spec import Spec
 from memexp.store.manifest import SCHEMA_VERSION
-
-from .conftest import ROOT, make_spec
-from .documents import table_below
+from tests.conftest import ROOT, make_spec
+from tests.documents import table_below
 
 STORE = ROOT / "docs/store.md"
 

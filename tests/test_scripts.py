@@ -21,10 +21,9 @@ from memexp.analysis.merged import open_merged
 from memexp.analysis.pairs import Selection
 from memexp.analysis.published import published
 from memexp.analysis.removal import Condition, read_conditions, select_sets
-from memexp.run import open_run
+from memexp.runs.run import open_run
 from memexp.store.trials import extend_store
-
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 Runs = dict[str, Path]
 Script = Callable[..., subprocess.CompletedProcess[str]]

@@ -13,15 +13,14 @@ from PIL import Image
 
 from memexp.data.prepare import prepare_images
 from memexp.errors import SpecError
-from memexp.plan import make_plan
-from memexp.run import prepare_run
-from memexp.spec import Spec
-from memexp.spec_file import SpecFile, read_spec
-from memexp.sweep import is_sweep, read_sweep
-from memexp.worker import Trainer
-
-from .conftest import ROOT
-from .test_data import idx_bytes
+from memexp.runs.plan import make_plan
+from memexp.runs.run import prepare_run
+from memexp.runs.worker import Trainer
+from memexp.spec.reading import SpecFile, read_spec
+from memexp.spec.spec import Spec
+from memexp.spec.sweep import is_sweep, read_sweep
+from tests.conftest import ROOT
+from tests.data.test_data import idx_bytes
 
 FILES = sorted((ROOT / "specs").rglob("*.yaml"))
 SWEEPS = [path for path in FILES if is_sweep(path)]

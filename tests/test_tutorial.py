@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from memexp.cli import console
-
-from .conftest import ROOT
-from .documents import Block, blocks
-from .test_docs import environment_of, put_commands
+from tests.conftest import ROOT
+from tests.documents import Block, blocks
+from tests.test_docs import environment_of, put_commands
 
 PAGE = ROOT / "docs/tutorial.md"
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")

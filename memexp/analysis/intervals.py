@@ -42,7 +42,7 @@ def difference(k_in: ArrayLike, n_in: ArrayLike, k_out: ArrayLike, n_out: ArrayL
         which is not 0 at proportions of 0 or 1. ``low`` and ``high`` bound a 95% interval: with few
         trials an exact one from a table (:mod:`memexp.analysis.exact`), otherwise the union of
         Newcombe's hybrid score interval (1998, method 10) and Agresti and Caffo's (2000). Each of
-        the two falls short near other corners; tests/test_intervals.py computes the exact coverage
+        the two falls short near other corners; tests/analysis/test_intervals.py computes the exact coverage
         of all of them, and of Wald's.
     """
     k1, n1, k2, n2 = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (k_in, n_in, k_out, n_out)))

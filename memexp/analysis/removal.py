@@ -18,8 +18,8 @@ from memexp.analysis.controls import Duplicates
 from memexp.analysis.estimates import Estimates
 from memexp.errors import InputError
 from memexp.files import write_atomic
-from memexp.index_sets import LABELS, unpack
-from memexp.spec import Spec
+from memexp.spec.index_sets import LABELS, unpack
+from memexp.spec.spec import Spec
 from memexp.store.trials import DONE, TrialStore
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

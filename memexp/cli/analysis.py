@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from memexp.analysis.estimates import Estimates
     from memexp.analysis.merged import Merged
     from memexp.analysis.pairs import Selection
-    from memexp.run import Run
+    from memexp.runs.run import Run
 
 Several = Annotated[
     list[Path], typer.Argument(metavar="RUN...", help="Runs of one experiment; the first one's merged.zarr is written.")
@@ -73,10 +73,10 @@ def estimate(
     What is not said about pairs stays as it was in the run's last estimate.
     """
     from memexp.analysis import estimates as store
-    from memexp.run import open_run
+    from memexp.runs.run import open_run
 
     if device == "cuda":
-        from memexp.devices import require_gpu
+        from memexp.training.devices import require_gpu
 
         require_gpu()
     opened = open_run(run)
@@ -107,7 +107,7 @@ def select(
 ) -> None:
     """Write lists of memorized examples, to be removed by a run of 'design: remove'."""
     from memexp.analysis import controls, removal
-    from memexp.run import open_run
+    from memexp.runs.run import open_run
 
     opened = open_run(run)
     opened.require_random_subsets()
@@ -170,7 +170,7 @@ def _compare(first: Path, second: Path | None, selection: Selection, deals: int,
         if curves:
             table(curves, lambda line: out.print(line, markup=False, soft_wrap=True))
     if figure is not None:
-        from memexp.analysis.figures import save_comparison
+        from memexp.report.figures import save_comparison
 
         out.print(str(save_comparison(found, figure)), soft_wrap=True)
 
@@ -179,7 +179,7 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
     """A run compared with another, with a file of published values, or its halves with each other."""
     from memexp.analysis import sides
     from memexp.analysis.compare import compare as agreement
-    from memexp.run import open_run
+    from memexp.runs.run import open_run
 
     run = open_run(first)
     if second is not None and second.resolve() == first.resolve():
@@ -214,7 +214,7 @@ def export(
 ) -> None:
     """Write memorization and influence for other programs."""
     from memexp.analysis.export import export as write
-    from memexp.run import open_run
+    from memexp.runs.run import open_run
 
     for path in write(*estimates_of(open_run(run)), form, to):
         out.print(str(path), soft_wrap=True)

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from memexp import __version__
 from memexp.cli import analysis, data, doctor, launch, report, watch
 from memexp.cli.console import explained, out, progress, remark, show
 from memexp.cli.watch import RunPath
+from memexp.version import __version__
 
 app = typer.Typer(
     help="Train many models on random subsets; estimate memorization and influence.",
@@ -45,8 +45,8 @@ def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Mark damaged blocks as missing, for resume.")] = False,
 ) -> None:
     """Check checksums, receipts, masks and labels; retrain some trials and compare bit by bit."""
-    from memexp import verify as checks
-    from memexp.run import open_run
+    from memexp.runs import verify as checks
+    from memexp.runs.run import open_run
 
     opened = open_run(run)
     with progress("verifying", 1, "blocks") as tell:
@@ -71,7 +71,7 @@ def verify(
 
 def schema() -> None:
     """Print the JSON Schema of the spec, for editors."""
-    from memexp.spec import Spec
+    from memexp.spec.spec import Spec
 
     print(json.dumps(Spec.model_json_schema(), indent=2))  # noqa: T201
 

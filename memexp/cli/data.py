@@ -27,7 +27,7 @@ def prepare(
     """Decode and resize an image folder once, for `source: prepared`; run again to go on."""
     from memexp.data.folders import list_images
     from memexp.data.prepare import prepare_images
-    from memexp.run import available_cpus
+    from memexp.runs.run import available_cpus
 
     only = None if classes is None else [name.strip() for name in classes.split(",")]
     total = sum(map(len, list_images(images, only).files.values()))
@@ -58,11 +58,11 @@ def features(
     """Train once on everything and keep what the last layer sees, to train linear heads on subsets."""
     import torch
 
-    from memexp import features as made
-    from memexp.devices import require_gpu
-    from memexp.plan import make_plan
-    from memexp.run import available_cpus
-    from memexp.spec_file import read_spec
+    from memexp.runs.plan import make_plan
+    from memexp.runs.run import available_cpus
+    from memexp.spec.reading import read_spec
+    from memexp.training import features as made
+    from memexp.training.devices import require_gpu
 
     if device == "cuda":
         require_gpu()

@@ -29,7 +29,7 @@ def doctor(
     if profiles:
         _list_profiles()
         return
-    from memexp.doctor import examine, probe
+    from memexp.launch.doctor import examine, probe
 
     findings = examine(runs)
     if profile is not None:
@@ -44,10 +44,10 @@ def doctor(
 def _list_models() -> None:
     import timm
 
-    import memexp.architectures
+    import memexp.training.architectures
 
     ours: list[Any] = [name for name in timm.list_models() if name.startswith("memexp_")]
-    assert memexp.architectures.default_cfgs
+    assert memexp.training.architectures.default_cfgs
     for name in [*ours, *(name for name in timm.list_models() if name not in ours)]:
         out.print(name, markup=False)
 

@@ -23,11 +23,11 @@ from memexp.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from memexp.local import Resources
-    from memexp.plan import Plan
-    from memexp.run import Run
+    from memexp.runs.plan import Plan
+    from memexp.runs.pool import Resources
+    from memexp.runs.run import Run
     from memexp.slurm.profile import Profile
-    from memexp.spec_file import SpecFile
+    from memexp.spec.reading import SpecFile
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, or a sweep of it: a YAML file.")]
 Runs = Annotated[Path, typer.Option(help="Folder below which runs are created.")]
@@ -44,7 +44,7 @@ ProfileName = Annotated[
 
 def plan(spec: SpecPath, device: Device = "auto", as_json: Json = False) -> None:
     """Check a spec and show its size, cost and expected error; write nothing."""
-    from memexp.plan import planner
+    from memexp.runs.plan import planner
 
     files, folder = _specs(spec, Path())
     where = _resources(None, 1, device)
@@ -56,7 +56,7 @@ def plan(spec: SpecPath, device: Device = "auto", as_json: Json = False) -> None
 
 def _plan(made: Plan, where: Resources, as_json: bool) -> dict[str, Any]:
     """What a plan says as numbers, shown unless they are wanted as JSON."""
-    from memexp.pilot import seconds_per_trial
+    from memexp.runs.pilot import seconds_per_trial
 
     seconds = seconds_per_trial(made, where.device)
     total, unit = seconds * made.layout.n_trials, "GPU" if where.gpus else "processor"
@@ -82,8 +82,8 @@ def _plan(made: Plan, where: Resources, as_json: bool) -> dict[str, Any]:
 
 def _specs(path: Path, runs: Path) -> tuple[list[SpecFile], Path]:
     """The spec, or those of a sweep, and the folder of their runs."""
-    from memexp.spec_file import read_spec
-    from memexp.sweep import is_sweep, read_sweep
+    from memexp.spec.reading import read_spec
+    from memexp.spec.sweep import is_sweep, read_sweep
 
     if not is_sweep(path):
         return [read_spec(path)], runs
@@ -92,8 +92,8 @@ def _specs(path: Path, runs: Path) -> tuple[list[SpecFile], Path]:
 
 
 def _describe_plan(made: Plan) -> list[tuple[str, str]]:
-    from memexp.precision import lemma_bound, worst_case_se
-    from memexp.spec_python import UserTraining
+    from memexp.spec.sampling_error import lemma_bound, worst_case_se
+    from memexp.spec.sections import UserTraining
 
     layout, subsets, training = made.layout, made.spec.subsets, made.spec.training
     if isinstance(training, UserTraining):
@@ -135,8 +135,8 @@ def launch(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Create the run of a spec (or the runs of a sweep), or go on with it, and train what is missing."""
-    from memexp.plan import planner
-    from memexp.run import prepare_run
+    from memexp.runs.plan import planner
+    from memexp.runs.run import prepare_run
 
     remark(f"checking {spec}")
     files, folder = _specs(spec, runs)
@@ -180,8 +180,8 @@ def launch(
 
 def _create_all(files: list[SpecFile], planned: Callable[[SpecFile], Plan], folder: Path, block: int | None) -> None:
     """Create the runs of a sweep; those in its folder are opened first, so that another sweep's change nothing."""
-    from memexp.run import prepare_run
-    from memexp.sweep import write_order
+    from memexp.runs.run import prepare_run
+    from memexp.spec.sweep import write_order
 
     for file in [file for file in files if (folder / file.spec.name).exists()]:
         prepare_run(file.spec, planned(file).data, folder, block)
@@ -192,7 +192,7 @@ def _create_all(files: list[SpecFile], planned: Callable[[SpecFile], Plan], fold
 
 
 def _show_times(made: Plan, device: str) -> None:
-    from memexp.time_trial import time_trial
+    from memexp.runs.time_trial import time_trial
 
     where = _resources(1, 1, device).device
     times = time_trial(made, where)
@@ -227,7 +227,7 @@ def resume(
     device: Device = "auto",
 ) -> None:
     """Train what is missing of a run (or of all runs of a sweep); its folder is enough."""
-    from memexp.run import open_run
+    from memexp.runs.run import open_run
 
     def resume_one(root: Path) -> None:
         opened = open_run(root)
@@ -246,9 +246,9 @@ def resume(
 
 def _profile(executor: str, name: str | None, run: Run | None = None) -> Profile | None:
     """The profile to submit with, or None for training on this machine."""
-    from memexp.launches import read_launches
     from memexp.slurm import scheduler
     from memexp.slurm.profile import Profile, read_profile
+    from memexp.store.launches import read_launches
 
     if executor == "local":
         if name is not None:
@@ -280,9 +280,9 @@ def _left_to_profile(workers: int | None, threads: int, device: str) -> None:
 
 def _train(run: Run, resources: Resources) -> NoReturn:
     """Train locally, then estimate; exit with the run's state."""
-    from memexp.launch import launch_local
-    from memexp.local import Progress
-    from memexp.status import read_status
+    from memexp.launch.launch import launch_local
+    from memexp.launch.status import read_status
+    from memexp.runs.pool import Progress
 
     block_size = run.manifest.block_size
     before = read_status(run.paths.root)
@@ -310,8 +310,8 @@ def _train(run: Run, resources: Resources) -> NoReturn:
 
 
 def _resources(workers: int | None, threads: int, device: str) -> Resources:
-    from memexp.local import Resources
-    from memexp.run import available_cpus
+    from memexp.runs.pool import Resources
+    from memexp.runs.run import available_cpus
 
     gpus = 0
     if device != "cpu":
@@ -319,7 +319,7 @@ def _resources(workers: int | None, threads: int, device: str) -> Resources:
 
         gpus = torch.cuda.device_count()
         if device == "cuda":
-            from memexp.devices import require_gpu
+            from memexp.training.devices import require_gpu
 
             require_gpu()
         device = "cuda" if gpus else "cpu"

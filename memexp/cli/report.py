@@ -13,7 +13,7 @@ from memexp.cli.watch import RunPath
 
 if TYPE_CHECKING:
     from memexp.analysis.removal import Condition
-    from memexp.run import Run
+    from memexp.runs.run import Run
 
 
 def report(
@@ -25,10 +25,10 @@ def report(
 ) -> None:
     """Write report/: overview, a page per class, every example; opens in any browser, no network needed."""
     from memexp.analysis.pairs import Selection
-    from memexp.analysis.removal_report import removal_section, write_removal_report
-    from memexp.analysis.report import Source, write_report
-    from memexp.run import open_run
-    from memexp.status import read_status
+    from memexp.launch.status import read_status
+    from memexp.report.removal_report import removal_section, write_removal_report
+    from memexp.report.report import Source, write_report
+    from memexp.runs.run import open_run
 
     opened = open_run(run)
     spec, manifest, path = opened.spec, opened.manifest, opened.paths.report

@@ -13,14 +13,14 @@ from memexp.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from memexp.plan import Plan
-    from memexp.run import Run
+    from memexp.runs.plan import Plan
+    from memexp.runs.run import Run
     from memexp.slurm.profile import Profile
 
 
 def seconds_per_block(run: Run, profile: Profile, plan: Plan) -> float | None:
     """From the profile, from what the run has trained, or from a few steps here; None if only the GPUs can tell."""
-    from memexp.pilot import seconds_per_trial
+    from memexp.runs.pilot import seconds_per_trial
     from memexp.slurm import follow
 
     known = follow.seconds_per_block(run, profile)
@@ -31,8 +31,8 @@ def seconds_per_block(run: Run, profile: Profile, plan: Plan) -> float | None:
 
 def require_fitting_blocks(plan: Plan, runs: Path, profile: Profile, block: int | None) -> None:
     """Refuse, before the run is there, blocks that a task could never finish: their size cannot change afterwards."""
-    from memexp.pilot import seconds_per_trial
-    from memexp.run import default_block_size
+    from memexp.runs.pilot import seconds_per_trial
+    from memexp.runs.run import default_block_size
     from memexp.slurm.packing import require_fitting
 
     if (runs / plan.spec.name).exists():
@@ -44,9 +44,10 @@ def require_fitting_blocks(plan: Plan, runs: Path, profile: Profile, block: int 
 
 def submit(run: Run, profile: Profile, seconds: float | None, wanted: Sequence[int] | None = None) -> NoReturn:
     """Submit the missing blocks; exit 3, since the trials are not trained yet, or 0 if none is missing."""
+    from memexp.slurm.follow import follow
     from memexp.slurm.submit import launch_slurm
 
-    done = launch_slurm(run, profile, seconds, wanted)
+    done = launch_slurm(run, profile, seconds, follow, wanted)
     root, launch = run.paths.root, done.launch
     again = [("follow-up", f"job {job} submitted again, since the tasks had lost theirs") for job in done.follow_ups]
     if launch is None:
@@ -105,7 +106,7 @@ def _states(only: str) -> set[str]:
 
 def show_scripts(plan: Plan, runs: Path, profile: Profile, block: int | None) -> None:
     """The batch scripts that a launch of this plan would submit now."""
-    from memexp.run import Run, default_block_size, describe, open_run
+    from memexp.runs.run import Run, default_block_size, describe, open_run
     from memexp.slurm.limits import read_limits
     from memexp.slurm.profile import follow_up_profile
     from memexp.slurm.submit import batch_script, prepare

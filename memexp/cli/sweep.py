@@ -16,7 +16,7 @@ from memexp.cli.console import duration, out, remark
 from memexp.errors import MemexpError
 
 if TYPE_CHECKING:
-    from memexp.status import Status
+    from memexp.launch.status import Status
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ def roots(folder: Path) -> list[Path]:
 
 def found(folder: Path) -> tuple[list[Path], bool]:
     """The runs of a sweep's folder that exist, or the run itself; and whether these are all."""
-    from memexp.sweep import runs_of
+    from memexp.spec.sweep import runs_of
 
     runs, absent = runs_of(folder) or ([folder], [])
     if absent:
@@ -57,7 +57,7 @@ def in_turn(things: Sequence[T], work: Callable[[T], None]) -> int:
 
 def show_states(runs: list[Path], whole: bool, as_json: bool, watch: bool, every: float) -> int:
     """Where each run of a sweep stands; the exit code for all: 3 also where the runs are not the ``whole`` sweep."""
-    from memexp.status import read_status
+    from memexp.launch.status import read_status
 
     while True:
         found = [read_status(root) for root in runs]

@@ -16,7 +16,7 @@ from memexp.cli.console import duration, err, out, show
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
-    from memexp.status import Status
+    from memexp.launch.status import Status
 
 _LOG_LINES = 40
 Rows = list[tuple[str, str]]
@@ -31,7 +31,7 @@ def status(
     every: Annotated[float, typer.Option(min=2, help="Seconds between two looks.")] = 30,
 ) -> None:
     """Count the trials by state, of a run or of all runs of a sweep; exit code 0 complete, 1 some failed, 3 not yet."""
-    from memexp.status import read_status
+    from memexp.launch.status import read_status
 
     runs, whole = cli_sweep.found(run)
     if runs != [run]:
@@ -128,7 +128,7 @@ def remarks(rows: Rows) -> None:
 
 def cancel(run: RunPath) -> None:
     """Stop a run's (or a sweep's) Slurm jobs, or its launch on this machine; finished blocks are kept."""
-    from memexp.cancel import cancel as stop
+    from memexp.launch.cancel import cancel as stop
     from memexp.store.paths import RunPaths
     from memexp.store.trials import TrialStore
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp import spec
 from memexp.data.fingerprint import array_digest
 from memexp.data.sources import SOURCES, RawData
 from memexp.errors import DataError
 from memexp.seeds import generator, raw_words
+from memexp.spec import spec
 
 
 @dataclass(frozen=True)

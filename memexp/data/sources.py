@@ -12,13 +12,13 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from memexp import spec
 from memexp.data.folders import SPLITS, list_images, read_image
 from memexp.data.official import cifar_reader, find_idx, read_idx
 from memexp.data.prepared import open_prepared
 from memexp.errors import DataError, InputError
-from memexp.python_files import blamed, function_in, read_source, require_call
-from memexp.spec_python import PythonFile
+from memexp.spec import spec
+from memexp.spec.python_files import blamed, function_in, read_source, require_call
+from memexp.spec.sections import PythonFile
 
 _WANTED = ("x_train", "y_train", "x_test", "y_test")
 

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from memexp.errors import MemexpError, RunBusy
-from memexp.launches import Launch, read_launch
-from memexp.run import Run, open_run
+from memexp.runs.run import Run, open_run
 from memexp.slurm.profile import Profile
 from memexp.slurm.scheduler import SchedulerError
 from memexp.slurm.submit import launch_slurm
 from memexp.slurm.tasks import alive, bad_nodes, read_tasks, seconds_of_unfinished
 from memexp.store.commit import recover
+from memexp.store.launches import Launch, read_launch
 from memexp.store.receipts import read_receipts
 
 # A controller may be restarted, or the user's other jobs fill the limit, at the very moment of the
@@ -74,7 +74,7 @@ def _submit_missing(run: Run, launch: Launch) -> bool:
             f"{len(missing)} blocks of {root} are missing after {idle} rounds that finished none. "
             f"See `memexp status {root}` and `memexp logs {root} --failed`, then `memexp resume {root}`"
         )
-    launch_slurm(run, profile, seconds_per_block(run, profile), idle_rounds=idle, after=launch.launch_id)
+    launch_slurm(run, profile, seconds_per_block(run, profile), follow, idle_rounds=idle, after=launch.launch_id)
     return True
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from memexp.errors import MemexpError
 from memexp.files import KEPT, explain_full_disk, here, to_json, write_atomic
-from memexp.launches import read_launch
-from memexp.local import LocalPool, Resources
-from memexp.run import open_run
+from memexp.runs.pool import LocalPool, Resources
+from memexp.runs.run import open_run
+from memexp.store.launches import read_launch
 from memexp.store.paths import RunPaths
 
 _SECONDS_AFTER_TERM = 10.0  # Slurm's KillWait is 30 s unless an administrator changed it

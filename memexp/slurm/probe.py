@@ -12,9 +12,9 @@ from typing import Any
 
 from memexp.errors import MemexpError
 from memexp.files import here, to_json, versions, write_atomic, write_once
-from memexp.launches import Job
 from memexp.slurm import scheduler
 from memexp.slurm.profile import Profile
+from memexp.store.launches import Job
 
 _WAIT_SECONDS = 300.0
 

@@ -10,8 +10,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from memexp.errors import InputError
-from memexp.local import Resources
-from memexp.yaml_file import read_yaml
+from memexp.runs.pool import Resources
+from memexp.spec.yaml_file import read_yaml
 
 PositiveInt = Annotated[StrictInt, Field(ge=1)]
 

@@ -19,8 +19,7 @@ import submitit
 from submitit.core.utils import FailedSubmissionError
 
 from memexp.files import KEPT, explain_full_disk
-from memexp.launches import Job, Launch, new_id, read_launch, read_launches
-from memexp.run import Run
+from memexp.runs.run import Run
 from memexp.slurm import scheduler
 from memexp.slurm.job import run_task
 from memexp.slurm.limits import Limits, read_limits
@@ -29,8 +28,10 @@ from memexp.slurm.profile import Profile, follow_up_profile
 from memexp.slurm.scheduler import SchedulerError
 from memexp.slurm.tasks import Queue, alive, read_queue
 from memexp.store.commit import recover
+from memexp.store.launches import Job, Launch, new_id, read_launch, read_launches
 from memexp.store.lock import launch_lock
 
+Entry = Callable[[str, str], None]
 Call = tuple[Callable[..., None], list[Any]]
 
 
@@ -71,6 +72,7 @@ def launch_slurm(
     run: Run,
     profile: Profile,
     seconds_per_block: float | None,
+    then: Entry,
     wanted: Sequence[int] | None = None,
     idle_rounds: int = 0,
     after: str | None = None,
@@ -81,12 +83,10 @@ def launch_slurm(
 
     Parameters
     ----------
-    run
-        The run.
-    profile
-        Where to train.
     seconds_per_block
         For :func:`memexp.slurm.packing.pack`.
+    then
+        What the follow-up job runs, with the run's path and the launch's id: :func:`memexp.slurm.follow.follow`.
     wanted
         Only these blocks.
     idle_rounds
@@ -110,7 +110,7 @@ def launch_slurm(
         _settle(run)
         queue = read_queue(run.paths, missing, history=False)
         queued = alive(queue.tasks)
-        again = _follow_again(run, queue, profile, after)
+        again = _follow_again(run, queue, profile, then, after)
         taken = {block for each in queued for block in each.missing}
         chosen = set(missing if wanted is None else wanted) - taken
         blocks = [block for block in missing if block in chosen]
@@ -123,7 +123,7 @@ def launch_slurm(
             prepared.jobs, Job(f"{run.spec.name}.{launch_id}.next"), idle_rounds, store.layout.n_blocks - len(missing),
         )  # fmt: skip
         launch.write(run.paths)
-        launch, refused = _submit(run, launch, profile)
+        launch, refused = _submit(run, launch, profile, then)
         left = prepared.left + sum(len(tasks) for tasks in launch.tasks) - _submitted_blocks(launch)
         return Submitted(launch, len(queued), again, left, refused or prepared.why)
 
@@ -165,7 +165,7 @@ def prepare(
 # ---------------------------------------------------------------------------------------- submission
 
 
-def _submit(run: Run, launch: Launch, profile: Profile) -> tuple[Launch, str]:
+def _submit(run: Run, launch: Launch, profile: Profile, then: Entry) -> tuple[Launch, str]:
     """Submit array after array, each noted in the launch's file at once; why it stopped early, if it did."""
     refused = ""
     for job in launch.jobs:
@@ -188,18 +188,18 @@ def _submit(run: Run, launch: Launch, profile: Profile) -> tuple[Launch, str]:
     assert launch.follow_up is not None
     try:
         launch = _submit_follow_up(
-            run, launch, profile, launch.follow_up.name, [str(job.job_id) for job in launch.jobs]
+            run, launch, profile, then, launch.follow_up.name, [str(job.job_id) for job in launch.jobs]
         )
     except SchedulerError as error:
         refused = f"the follow-up job was refused ({error}); run `memexp resume {run.paths.root}` later yourself"
     return launch, refused
 
 
-def _submit_follow_up(run: Run, launch: Launch, profile: Profile, name: str, jobs: Iterable[str]) -> Launch:
+def _submit_follow_up(
+    run: Run, launch: Launch, profile: Profile, then: Entry, name: str, jobs: Iterable[str]
+) -> Launch:
     """Submit the job that starts when these have ended, and note it in the launch's file."""
-    from memexp.slurm.follow import follow  # it launches in its turn
-
-    call: Call = (follow, [str(run.paths.root.resolve()), launch.launch_id])
+    call: Call = (then, [str(run.paths.root.resolve()), launch.launch_id])
     small = follow_up_profile(profile)
     job_id = submit_job(run.paths.logs / name, Job(name), small, [call], "afterany:" + ":".join(jobs))
     launch = replace(launch, follow_up=Job(name, job_id=job_id), gave_up="")
@@ -207,7 +207,7 @@ def _submit_follow_up(run: Run, launch: Launch, profile: Profile, name: str, job
     return launch
 
 
-def _follow_again(run: Run, queue: Queue, profile: Profile, after: str | None) -> tuple[str, ...]:
+def _follow_again(run: Run, queue: Queue, profile: Profile, then: Entry, after: str | None) -> tuple[str, ...]:
     """Submit a follow-up job for live tasks that have none any more; the one that asks is about to end."""
     busy: dict[str, set[str]] = {}
     for task in alive(queue.tasks):
@@ -218,7 +218,7 @@ def _follow_again(run: Run, queue: Queue, profile: Profile, after: str | None) -
         if jobs and (not each.alive or each.launch == after):
             stem, _, number = each.name.rpartition(".next")
             name = f"{stem}.next{int(number or 1) + 1}"
-            launch = _submit_follow_up(run, read_launch(run.paths, each.launch), profile, name, jobs)
+            launch = _submit_follow_up(run, read_launch(run.paths, each.launch), profile, then, name, jobs)
             submitted.append(str(launch.follow_up and launch.follow_up.job_id))
     return tuple(submitted)
 

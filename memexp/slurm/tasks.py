@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from memexp.errors import RunBusy
-from memexp.launches import Launch, read_launch, read_launches
 from memexp.slurm import scheduler
 from memexp.slurm.scheduler import Element
+from memexp.store.launches import Launch, read_launch, read_launches
 from memexp.store.paths import RunPaths
 
 ALIVE = ("pending", "running", "stuck")

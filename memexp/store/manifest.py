@@ -6,14 +6,14 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from memexp import __version__
 from memexp.errors import NewerSchema, RunMismatch, StoreError
 from memexp.files import digest, to_json, write_atomic
 from memexp.store.paths import RunPaths
+from memexp.version import __version__
 
 SCHEMA_VERSION = 1
 
-# What another training of the same trial reproduces, by where it is trained; see tests/test_determinism.py.
+# What another training of the same trial reproduces, by where it is trained; see tests/training/test_determinism.py.
 DETERMINISM = {
     "everywhere": "Masks and all seeds are pure functions of (seed, trial): the same on every machine.",
     "cpu": (
@@ -36,7 +36,7 @@ class Manifest:
     Attributes
     ----------
     science
-        The spec's part of the identity (:meth:`memexp.spec.Spec.science`).
+        The spec's part of the identity (:meth:`memexp.spec.spec.Spec.science`).
     data
         sha256 of each array of the data set.
     masks

@@ -1,0 +1,1 @@
+"""Modules under their former names, for jobs that were queued before they moved."""

@@ -1,0 +1,48 @@
+"""Launch a run: train what is missing, here, and stop cleanly at any moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from memexp.files import KEPT, explain_full_disk
+from memexp.runs.pool import LocalPool, Progress, Resources
+from memexp.runs.run import Run
+from memexp.slurm.tasks import refuse_if_queued
+from memexp.store.commit import recover
+from memexp.store.launches import Launch, new_id
+from memexp.store.lock import launch_lock
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a launch did.
+
+    ``given_up``: cause by block number. ``failed``: reason by trial number (of this launch).
+    """
+
+    trained: int
+    failed: dict[int, str]
+    given_up: dict[int, str]
+
+
+def launch_local(run: Run, resources: Resources, on_progress: Callable[[Progress], None]) -> Result:
+    """Train all missing trials on this machine and return when they are settled.
+
+    Raises
+    ------
+    RunBusy
+        If another process is training the run.
+    MemexpError
+        For a fault that concerns every block (full disk, changed data, ...).
+    """
+    with launch_lock(run.paths), explain_full_disk(run.paths.root, KEPT):
+        store = run.store(writable=True)
+        recover(run.paths, store)
+        blocks = store.missing_blocks()
+        refuse_if_queued(run.paths, blocks)
+        launch = Launch(new_id(run.paths), "local", [[block] for block in blocks], asdict(resources))
+        launch.write(run.paths)
+        pool = LocalPool(run.paths, launch.launch_id, resources)
+        given_up = pool.train(blocks, on_progress)
+        return Result(pool.progress.trained, pool.progress.failed, given_up)

@@ -1,0 +1,152 @@
+"""The explorer: every training example in the browser, with the tests it helps and hurts; no network.
+
+Numbers travel as base64 of little-endian arrays in one script file, because a page opened from a disk
+may load scripts and images but may not fetch anything else. Pictures are sprite sheets in the order of
+memorization, so that the first screen needs one of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.analysis.estimates import Estimates, Memorization
+from memexp.analysis.merged import Merged
+from memexp.analysis.pairs import Pairs
+from memexp.report.thumbnails import write_sheets
+
+MOST_EXAMPLES = 100_000
+MOST_PAIRS = 100_000
+_BUDGET_MB = {"train": 20.0, "test": 5.0}
+_SHOWN = (
+    "memorization", "memorization_low", "memorization_high", "in_accuracy", "out_accuracy", "in_count", "out_count"
+)  # fmt: skip
+_PAIR_SHOWN = ("influence", "influence_low", "influence_high", "fdr")
+
+
+class Images(Protocol):
+    """What a report needs of a data set: uint8 or float images (N, H, W, C)."""
+
+    @property
+    def x_train(self) -> NDArray[Any]:
+        """Training images."""
+        ...
+
+    @property
+    def x_test(self) -> NDArray[Any]:
+        """Test images."""
+        ...
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the explorer shows.
+
+    Attributes
+    ----------
+    train : shape (R,)
+        Training examples, most memorized first, undefined ones last.
+    test : shape (S,)
+        Test examples of the pairs, those of the strongest pairs first.
+    pairs
+        Pairs of these.
+    left_out
+        Training examples that are not shown: the least memorized of very many.
+    """
+
+    train: NDArray[np.intp]
+    test: NDArray[np.intp]
+    pairs: Pairs
+    left_out: int
+
+
+def rank(scores: Memorization) -> NDArray[np.intp]:
+    """Examples, most memorized first; equal ones by the interval's lower end, then by index; undefined last."""
+    return np.lexsort((-scores.memorization_low, -scores.memorization))
+
+
+def choose(estimates: Estimates, most: int = MOST_EXAMPLES) -> Contents:
+    """What fits into a page: the ``most`` memorized examples, and the strongest pairs of them."""
+    order = rank(estimates.scores)
+    train = order[:most]
+    by_strength = estimates.pairs.take(np.argsort(-np.abs(estimates.pairs.influence), kind="stable"))
+    pairs = by_strength.take(np.flatnonzero(np.isin(by_strength.train, train))[:MOST_PAIRS])
+    _, first = np.unique(pairs.test, return_index=True)
+    return Contents(train, pairs.test[np.sort(first)].astype(np.intp), pairs, len(order) - len(train))
+
+
+def write_explorer(
+    folder: Path, name: str, classes: list[str], merged: Merged, estimates: Estimates, images: Images
+) -> Contents:
+    """Write data.js and the sprite sheets into a folder."""
+    contents = choose(estimates)
+    sprites = folder / "sprites"
+    sprites.mkdir(parents=True, exist_ok=True)
+    sheets = {
+        "train": write_sheets(images.x_train, contents.train, sprites, "train", _BUDGET_MB["train"]),
+        "test": write_sheets(images.x_test, contents.test, sprites, "test", _BUDGET_MB["test"]),
+    }
+    data = {
+        "name": name,
+        "classes": classes,
+        "sheets": {axis: each.as_dict() for axis, each in sheets.items()},
+        "leftOut": contents.left_out,
+        "train": _packed(_train_columns(contents, merged, estimates)),
+        "test": _packed(_test_columns(contents, merged)),
+        "pairs": _packed(_pair_columns(contents)),
+    }
+    text = f"window.MEMEXP = {json.dumps(data, ensure_ascii=True, allow_nan=False)};\n"
+    (folder / "data.js").write_text(text)
+    return contents
+
+
+def _train_columns(contents: Contents, merged: Merged, estimates: Estimates) -> dict[str, NDArray[Any]]:
+    examples, shown = merged.examples, contents.train
+    flipped = examples.get("train_label_flipped")
+    none = np.full(len(shown), -1)
+    columns = {key: getattr(estimates.scores, key)[shown] for key in _SHOWN}
+    return columns | {
+        "index": examples["train_index"][shown],
+        "label": examples["train_label"][shown],
+        "truth": none if flipped is None else np.where(flipped, examples["train_label_original"], -1)[shown],
+    }
+
+
+def _test_columns(contents: Contents, merged: Merged) -> dict[str, NDArray[Any]]:
+    examples = merged.examples
+    return {"index": examples["test_index"][contents.test], "label": examples["test_label"][contents.test]}
+
+
+def _pair_columns(contents: Contents) -> dict[str, NDArray[Any]]:
+    """Pairs with places in the shown lists instead of indices, grouped by training example."""
+    pairs = contents.pairs
+    train, test = _places(contents.train)[pairs.train], _places(contents.test)[pairs.test]
+    order = np.argsort(train, kind="stable")
+    return {
+        "train": train[order],
+        "test": test[order],
+        **{key: getattr(pairs, key)[order] for key in _PAIR_SHOWN},
+    }
+
+
+def _places(shown: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Place of each index in ``shown``."""
+    places = np.full(1 + int(shown.max(initial=0)), -1, np.intp)
+    places[shown] = np.arange(len(shown))
+    return places
+
+
+def _packed(columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Columns as ["f4" or "i4", base64]."""
+    packed = {}
+    for name, values in columns.items():
+        kind = "f4" if values.dtype.kind == "f" else "i4"
+        packed[name] = [kind, base64.b64encode(values.astype(f"<{kind}").tobytes()).decode()]
+    return packed

@@ -1,0 +1,65 @@
+"""Pictures of examples on given Axes: the most memorized ones, and pairs of high influence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.analysis.estimates import Memorization
+from memexp.analysis.pairs import Pairs
+from memexp.report.explorer import Images, rank
+from memexp.report.figures import draw_images
+from memexp.report.thumbnails import shown
+
+AxesArray = NDArray[Any]
+
+
+def draw_memorized(axes: AxesArray, scores: Memorization, images: Images, names: Sequence[str]) -> AxesArray:
+    """The most memorized training examples, one to each of the Axes.
+
+    Parameters
+    ----------
+    names
+        Of each training example's class.
+    """
+    order = rank(scores)
+    order = order[~np.isnan(scores.memorization[order])][: axes.size]
+    titles = [f"{names[i]}: {scores.memorization[i]:.2f}" for i in order]
+    gaps = axes.size - len(order)
+    draw_images(axes, [*(shown(images.x_train[i]) for i in order), *[None] * gaps], titles + [""] * gaps)
+    return axes
+
+
+def pair_rows(pairs: Pairs, most: int) -> list[Pairs]:
+    """The pairs of the training examples with the strongest ones, each example's own strongest first."""
+    strongest = pairs.take(np.argsort(-pairs.influence, kind="stable"))
+    first = list(dict.fromkeys(strongest.train.tolist()))[:most]
+    return [strongest.take(strongest.train == train) for train in first]
+
+
+def draw_pairs(
+    axes: AxesArray, pairs: Pairs, scores: Memorization, images: Images, names: tuple[Sequence[str], Sequence[str]]
+) -> AxesArray:
+    """Training examples in the first column, the test examples that each one helps most beside it.
+
+    Parameters
+    ----------
+    axes : shape (rows, 1 + test examples of a row)
+    names
+        Of each training and of each test example's class.
+    """
+    rows = pair_rows(pairs, len(axes))
+    for line, row in zip(axes, [*rows, *[None] * (len(axes) - len(rows))], strict=True):
+        places: list[NDArray[Any] | None] = [None] * len(line)
+        titles = [""] * len(line)
+        if row is not None:
+            train = row.train[0]
+            places[0], titles[0] = shown(images.x_train[train]), f"{names[0][train]}: {scores.memorization[train]:.2f}"
+            for k, (test, influence) in enumerate(zip(row.test, row.influence, strict=True), 1):
+                if k < len(line):
+                    places[k], titles[k] = shown(images.x_test[test]), f"{names[1][test]}: {influence:.2f}"
+        draw_images(line, places, titles)
+    return axes

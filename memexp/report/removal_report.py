@@ -1,0 +1,56 @@
+"""Report of a `remove` run: one page with what leaving examples out costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from memexp.analysis.removal import Condition, difference
+from memexp.report.figures import draw_marginal_utility, svg_of
+from memexp.report.report import render, replace_report
+from memexp.spec.spec import Spec
+from memexp.store.manifest import Manifest
+
+
+def write_removal_report(
+    spec: Spec, manifest: Manifest, conditions: Sequence[Condition], missing: int, path: Path
+) -> Path:
+    """Write the report's folder, replacing an older one, and return ``path``, its index.html.
+
+    ``missing``: trials not trained yet.
+    """
+    warnings = [f"{missing:,} trials are missing; the numbers will still move."] if missing else []
+    page = render(
+        "removal_report.html.j2",
+        spec,
+        manifest,
+        warnings=warnings,
+        removal=removal_section(conditions, manifest.n_train),
+    )
+    return replace_report(path, lambda folder: (folder / path.name).write_text(page))
+
+
+def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, object]:
+    """Figure (None without thresholds on memorization) and rows of the section on removed examples."""
+    figure = None
+    if any(c.name.startswith("memorization") for c in conditions):
+        drawn = Figure(figsize=(5.2, 4.6), layout="constrained")
+        axes, removed = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        draw_marginal_utility(axes, removed, conditions, n_train, ())
+        figure = svg_of(drawn)
+    controls = {c.name: c for c in conditions if c.control}
+    return {"figure": figure, "rows": [_row(c, controls.get(c.name)) for c in conditions if not c.control]}
+
+
+def _row(condition: Condition, control: Condition | None) -> list[str]:
+    first = [condition.name, f"{condition.removed:,}", f"{len(condition.accuracy):,}", _accuracy(condition)]
+    if control is None:
+        return [*first, "", ""]
+    gap, error = difference(condition, control)
+    return [*first, _accuracy(control), f"{100 * gap:+.2f} ± {100 * error:.2f}"]
+
+
+def _accuracy(condition: Condition) -> str:
+    return f"{100 * condition.mean:.2f} ± {100 * condition.deviation:.2f} %"

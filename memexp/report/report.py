@@ -1,0 +1,313 @@
+"""Report: a folder that opens in any browser, without a network.
+
+index.html is whole by itself and can be sent alone; examples.html, beside it, shows every training example.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from memexp.analysis.compare import Comparison
+from memexp.analysis.estimates import Estimates
+from memexp.analysis.merged import Merged
+from memexp.analysis.pairs import Pairs
+from memexp.files import explain_full_disk, replace_folder
+from memexp.report.explorer import Images, rank, write_explorer
+from memexp.report.figures import (
+    COUNTED,
+    as_svg,
+    draw_accuracies,
+    draw_agreement,
+    draw_histogram,
+    draw_in_out,
+    draw_scatter,
+)
+from memexp.report.pictures import pair_rows
+from memexp.report.thumbnails import data_uri
+from memexp.spec.sampling_error import lemma_bound, worst_case_se
+from memexp.spec.spec import Spec
+from memexp.store.manifest import Manifest
+
+_GALLERY = 60
+_PAIR_ROWS = 12
+_TESTS_PER_ROW = 4
+
+
+class Card(NamedTuple):
+    """One image with its words."""
+
+    image: str
+    title: str
+    lines: Sequence[str]
+    flipped: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that a report shows.
+
+    ``comparison``: with another run. ``removal``: what leaving out memorized examples costs, from
+    :func:`memexp.report.removal_report.removal_section`.
+    """
+
+    spec: Spec
+    manifest: Manifest
+    merged: Merged
+    estimates: Estimates
+    images: Images
+    comparison: Comparison | None = None
+    removal: dict[str, object] | None = None
+
+
+def write_report(source: Source, path: Path) -> Path:
+    """Write the report's folder, replacing an older one, and return ``path``, its index.html."""
+
+    def write(folder: Path) -> None:
+        write_explorer(
+            folder, source.spec.name, source.manifest.classes, source.merged, source.estimates, source.images
+        )
+        (folder / "examples.html").write_text(render_examples(source.spec.name))
+        (folder / path.name).write_text(_overview(source))
+
+    return replace_report(path, write)
+
+
+def replace_report(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Let ``write`` fill a folder, put it in the place of the report's old one, and return ``path``."""
+    folder = path.parent
+    building = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    building.mkdir(parents=True)
+    try:
+        with explain_full_disk(folder, "The estimates are untouched."):
+            write(building)
+            replace_folder(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return path
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("memexp.report"), autoescape=True, undefined=jinja2.StrictUndefined
+)
+
+
+def render_examples(name: str) -> str:
+    """The page that shows data.js and the sprites of :func:`memexp.report.explorer.write_explorer`."""
+    return _TEMPLATES.get_template("examples.html.j2").render(name=name)
+
+
+def render_notebook(name: str, facts: Sequence[tuple[str, str]]) -> str:
+    """What a notebook shows of a run: names and values as a table, escaped."""
+    return _TEMPLATES.get_template("notebook.html.j2").render(name=name, facts=facts)
+
+
+def render(template: str, spec: Spec, manifest: Manifest, **values: Any) -> str:
+    """A page that says how it was made."""
+    page = _TEMPLATES.get_template(template)
+    return page.render(spec=spec, spec_yaml=spec.to_yaml(), data=_data_name(spec), manifest=manifest, **values)
+
+
+def _data_name(spec: Spec) -> str:
+    """The source, and what tells two of its data sets apart: digits, idx (fashion-mnist)."""
+    which = getattr(spec.dataset, "dataset", None) or Path(getattr(spec.dataset, "path", "")).name
+    return spec.dataset.source + (f" ({which})" if which else "")
+
+
+def _overview(source: Source) -> str:
+    return render(
+        "report.html.j2",
+        source.spec,
+        source.manifest,
+        facts=_facts(source),
+        warnings=_warnings(source),
+        figures=_figures(source),
+        classes=_class_rows(source),
+        gallery=[_memorized_card(source, int(i)) for i in _most_memorized(source)],
+        pair_rows=_pair_rows(source),
+        passing=source.estimates.pairs.passing(),
+        selection=source.estimates.selection,
+        cut=source.estimates.cut(),
+        flips=_flips(source),
+        comparison=_comparison(source),
+        removal=source.removal,
+    )
+
+
+def _comparison(source: Source) -> dict[str, object] | None:
+    found = source.comparison
+    if found is None:
+        return None
+    figures, ranks = [], []
+    for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
+        if curves is not None:
+            agreement = as_svg(partial(draw_agreement, curves=curves))
+            both = partial(draw_scatter, first=curves.first, second=curves.second, names=found.names)
+            scatter = as_svg(partial(both, what=COUNTED[name]), 4.4, 3.4)
+            values = (each.rank_correlation if each else np.nan for each in (curves.found, curves.by_chance))
+            ranks.append((name, *("–" if np.isnan(value) else f"{value:.3f}" for value in values)))
+            figures += [(f"{name}, agreement over the threshold", agreement), (f"{name}, both estimates", scatter)]
+    return {"name": found.names[1], "figures": figures, "selection": str(found.selection), "ranks": ranks}
+
+
+def _class_rows(source: Source) -> list[tuple[int, str, list[str]]]:
+    """Label, name and numbers of each class that has training examples."""
+    scores, labels = source.estimates.scores, source.merged.examples["train_label"]
+    rows = []
+    for label in np.unique(labels).tolist():
+        mine = labels == label
+        means = (_mean(values[mine]) for values in (scores.memorization, scores.in_accuracy, scores.out_accuracy))
+        high = int((scores.memorization[mine] >= 0.25).sum())
+        rows.append((label, _class(source, label), [f"{mine.sum():,}", f"{high:,}", *means]))
+    return rows
+
+
+def _mean(values: NDArray[np.float32]) -> str:
+    return _of_defined(np.mean, values)
+
+
+def _median(values: NDArray[np.float32]) -> str:
+    return _of_defined(np.median, values)
+
+
+def _of_defined(statistic: Callable[[NDArray[np.float32]], Any], values: NDArray[np.float32]) -> str:
+    defined = values[~np.isnan(values)]
+    return f"{statistic(defined):.3f}" if len(defined) else "–"
+
+
+def _facts(source: Source) -> list[tuple[str, str]]:
+    """Name and value of the numbers at the top."""
+    merged, scores, subsets = source.merged, source.estimates.scores, source.spec.subsets
+    facts = [
+        ("trials", f"{merged.n_trials:,} done, {merged.n_failed:,} failed, {merged.n_missing:,} missing"),
+        ("training examples", f"{source.manifest.n_train:,}"),
+        ("test examples", f"{source.manifest.n_test:,}"),
+        *((name, _mean_and_deviation(merged.per_trial(key))) for name, key in _ACCURACIES.items()),
+        ("memorization, mean", _mean(scores.memorization)),
+        ("examples with memorization ≥ 0.25", f"{int((scores.memorization >= 0.25).sum()):,}"),
+    ]
+    error = f"median {_median(scores.memorization_se)}"
+    if subsets.ratio is None:
+        return [*facts, ("standard error of memorization", error)]
+    worst, bound = (rule(subsets.ratio, merged.n_trials) for rule in (worst_case_se, lemma_bound))
+    return [
+        *facts,
+        ("standard error of memorization", f"{error}, at worst {worst:.3f}"),
+        ("the paper's bound of it (Lemma 2.1)", f"{bound:.3f}"),
+    ]
+
+
+_ACCURACIES = {"accuracy, in": "in_accuracy", "accuracy, out": "out_accuracy", "accuracy, test": "test_accuracy"}
+
+
+def _mean_and_deviation(values: NDArray[np.float32]) -> str:
+    return f"{values.mean():.4f}" + (f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else "")
+
+
+def _warnings(source: Source) -> list[str]:
+    merged, scores = source.merged, source.estimates.scores
+    undefined = int(np.isnan(scores.memorization).sum())
+    in_accuracy = float(np.mean(merged.per_trial("in_accuracy")))
+    warnings = []
+    if merged.n_missing:
+        warnings.append(f"{merged.n_missing:,} trials are missing; the numbers will still move.")
+    if merged.n_failed:
+        warnings.append(f"{merged.n_failed:,} trials failed and are left out; see memexp status for the reasons.")
+    if undefined:
+        warnings.append(f"{undefined:,} examples were never in or never out: more trials define their memorization.")
+    if in_accuracy < 0.98:
+        warnings.append(
+            f"The models get only {100 * in_accuracy:.1f} % of their own training examples right: what they did not "
+            "have time to fit does not count as memorized. More epochs, in a spec of another name, fit more."
+        )
+    return warnings
+
+
+def _figures(source: Source) -> dict[str, str]:
+    scores = source.estimates.scores
+    flipped = source.merged.examples.get("train_label_flipped")
+    accuracies = {name.split(", ")[1]: source.merged.per_trial(key) for name, key in _ACCURACIES.items()}
+    draw: dict[str, Callable[[Axes], Axes]] = {
+        "histogram": lambda axes: draw_histogram(axes, scores.memorization, flipped),
+        "in_out": lambda axes: draw_in_out(axes, scores.in_accuracy, scores.out_accuracy),
+        "accuracies": lambda axes: draw_accuracies(axes, accuracies),
+    }
+    return {name: as_svg(each, 4.0, 3.3) for name, each in draw.items()}
+
+
+def _most_memorized(source: Source) -> NDArray[np.intp]:
+    order = rank(source.estimates.scores)
+    return order[~np.isnan(source.estimates.scores.memorization[order])][:_GALLERY]
+
+
+def _memorized_card(source: Source, index: int) -> Card:
+    scores, examples = source.estimates.scores, source.merged.examples
+    flipped = "train_label_flipped" in examples and bool(examples["train_label_flipped"][index])
+    label = _class(source, examples["train_label"][index])
+    original = f", truly {_class(source, examples['train_label_original'][index])}" if flipped else ""
+    return Card(
+        data_uri(source.images.x_train[index]),
+        f"{label}{original}",
+        (
+            f"{scores.memorization[index]:.2f} [{scores.memorization_low[index]:.2f}, "
+            f"{scores.memorization_high[index]:.2f}]",
+            f"in {scores.in_accuracy[index]:.2f} (n = {scores.in_count[index]:,})",
+            f"out {scores.out_accuracy[index]:.2f} (n = {scores.out_count[index]:,})",
+            f"train #{examples['train_index'][index]}",
+        ),
+        flipped,
+    )
+
+
+def _pair_rows(source: Source) -> list[tuple[Card, list[Card]]]:
+    """Training examples with the strongest pairs, each with the test examples it helps most."""
+    rows = []
+    for mine in pair_rows(source.estimates.pairs.passing(), _PAIR_ROWS):
+        tests = [_pair_card(source, mine, k) for k in range(min(len(mine), _TESTS_PER_ROW))]
+        rows.append((_memorized_card(source, int(mine.train[0])), tests))
+    return rows
+
+
+def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
+    examples, test = source.merged.examples, pairs.test[k]
+    return Card(
+        data_uri(source.images.x_test[test]),
+        _class(source, examples["test_label"][test]),
+        (
+            f"{pairs.influence[k]:.2f} [{pairs.influence_low[k]:.2f}, {pairs.influence_high[k]:.2f}]",
+            f"test #{examples['test_index'][test]}",
+        ),
+    )
+
+
+def _flips(source: Source) -> dict[str, str] | None:
+    """How well memorization finds the labels that were flipped on purpose."""
+    flipped = source.merged.examples.get("train_label_flipped")
+    if flipped is None:
+        return None
+    from sklearn.metrics import roc_auc_score
+
+    scores = np.nan_to_num(source.estimates.scores.memorization, nan=-1.0)
+    count = int(flipped.sum())
+    top = np.argsort(-scores, kind="stable")[:count]
+    return {
+        "count": f"{count:,}",
+        "auroc": f"{roc_auc_score(flipped, scores):.4f}",
+        "found": f"{int(flipped[top].sum()):,}",
+        "mean_flipped": f"{scores[flipped].mean():.3f}",
+        "mean_other": f"{scores[~flipped].mean():.3f}",
+    }
+
+
+def _class(source: Source, label: int) -> str:
+    return source.manifest.classes[int(label)]

@@ -1,0 +1,1 @@
+"""A run as a whole: run, plan, pilot, worker, pool of workers, verification."""

@@ -1,0 +1,226 @@
+"""The plan: a spec whose data and model have been tried, with its size and cost. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from memexp.data import Data, load_data
+from memexp.errors import DataError, InputError
+from memexp.runs.run import default_block_size
+from memexp.spec.designs import subset_size, subset_sizes
+from memexp.spec.index_sets import unpack
+from memexp.spec.reading import SpecFile
+from memexp.spec.sampling_error import MAX_GROUP, balanced_group
+from memexp.spec.sections import UserTraining
+from memexp.spec.spec import Spec, Training
+from memexp.spec.yaml_file import Fault
+from memexp.store.trials import Layout
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What launching a spec means.
+
+    Attributes
+    ----------
+    spec, data
+        Checked against each other.
+    layout
+        Shape of the store: trials, blocks, examples.
+    subset
+        Training examples of a trial.
+    steps
+        Optimizer steps of a trial; None where a user's file trains it.
+    parameters
+        Weights of the model.
+    notes
+        Things that are allowed but worth knowing.
+    """
+
+    spec: Spec
+    data: Data
+    layout: Layout
+    subset: int
+    steps: int | None
+    parameters: int
+    notes: list[str]
+
+    @property
+    def megabytes(self) -> float:
+        """Disk space for the outcomes, at most."""
+        return self.layout.bytes_at_most() / 1e6
+
+
+def planner() -> Callable[[SpecFile], Plan]:
+    """:func:`make_plan` for one spec after another; a dataset is read anew only where the last spec had another."""
+    last: Plan | None = None
+
+    def plan(file: SpecFile) -> Plan:
+        nonlocal last
+        same = last is not None and last.spec.dataset == file.spec.dataset
+        last = make_plan(file, last.data if last is not None and same else None)
+        return last
+
+    return plan
+
+
+def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
+    """Check everything that can be checked without training.
+
+    Parameters
+    ----------
+    data
+        The spec's data, where they have been read already.
+
+    Raises
+    ------
+    SpecError
+        With all faults: data, architecture, and how they fit together.
+    """
+    spec, faults = file.spec, []
+    parameters = 0
+    try:
+        data = load_data(spec.dataset) if data is None else data
+    except DataError as error:
+        faults.append(Fault(("dataset",), str(error)))
+    try:
+        parameters = _count_parameters(spec, data)
+    except InputError as error:
+        faults.append(Fault(("model", "arch"), str(error)))
+    faults += _recipe_faults(spec)
+    if data is not None:
+        faults += _foreign_lists(spec, data) or _fit(spec, len(data.y_train))
+    faults += _group_faults(spec)
+    file.refuse(faults)
+    assert data is not None
+    layout = Layout(
+        spec.subsets.trials, len(data.y_train), len(data.y_test), default_block_size(data), "margin" in spec.record
+    )
+    subset, steps = subset_size(spec.subsets, layout.n_train), _steps(spec, layout.n_train)
+    return Plan(spec, data, layout, subset, steps, parameters, _notes(spec))
+
+
+def _steps(spec: Spec, n_train: int) -> int | None:
+    from memexp.training.block import count_steps
+
+    return None if isinstance(spec.training, UserTraining) else count_steps(spec, n_train)
+
+
+def _recipe_faults(spec: Spec) -> list[Fault]:
+    """What is wrong with the user's own training, before it trains."""
+    from memexp.training.recipes import find_recipe
+
+    try:
+        if isinstance(spec.training, UserTraining):
+            find_recipe(spec.training)
+    except InputError as error:
+        return [Fault(("training", "file"), str(error))]
+    return []
+
+
+def _count_parameters(spec: Spec, data: Data | None) -> int:
+    """Make the model once and try it; without data on images of 32x32."""
+    from memexp.training import models
+
+    height, width, channels = data.x_train.shape[1:] if data is not None else (32, 32, 3)
+    n_classes = len(data.classes) if data is not None else 10
+    block, image = spec.model, (height, width, channels)
+    model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
+    models.try_out(model, image, n_classes)
+    if isinstance(spec.training, Training):  # a user's own may train another part of it, or with other outputs
+        models.try_training(model, image, n_classes, spec.training.batch_size)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _foreign_lists(spec: Spec, data: Data) -> list[Fault]:
+    """Lists that were selected on other data, whose indices name other examples here."""
+    given = spec.subsets.removed_labels
+    if given is None or given == data.fingerprint()["y_train"]:
+        return []
+    text = (
+        "these lists were selected from a run on other training examples, or in another order, or with other flipped "
+        "labels; select them with `memexp select` from a run whose dataset block is this spec's"
+    )
+    return [Fault(("subsets", "removed"), text)]
+
+
+def _fit(spec: Spec, n_train: int) -> list[Fault]:
+    """What is wrong with this spec on a training set of this size."""
+    subsets, faults = spec.subsets, []
+    outside = {name: found[-1] for name in subsets.index_sets if len(found := unpack(subsets.index_sets[name]))}
+    faults += [
+        Fault(("subsets", "removed"), f"index {index} is outside the {n_train} training examples")
+        for index in outside.values()
+        if index >= n_train
+    ]
+    if faults:
+        return faults
+    size, most = subset_sizes(subsets, n_train)
+    if size < 1 or (subsets.design != "remove" and subset_size(subsets, n_train) >= n_train):
+        empty = "no example out" if size else "no example in"
+        faults.append(
+            Fault(("subsets", "ratio"), f"{subsets.ratio} of {n_train} training examples leaves {empty}; move it to .5")
+        )
+    elif isinstance(spec.training, Training):
+        faults += _length_faults(spec.training, size, most, _steps(spec, n_train) or 0)
+    return faults
+
+
+def _length_faults(recipe: Training, size: int, most: int, steps: int) -> list[Fault]:
+    """What is wrong with the steps of trials that train on ``size`` to ``most`` examples."""
+    from memexp.training.block import warmup_steps
+
+    if recipe.batch_size > size:
+        trial = "a trial" if size == most else "the smallest trial"
+        text = f"{recipe.batch_size} exceeds the {size} examples that {trial} trains on; make it at most that"
+        return [Fault(("training", "batch_size"), text)]
+    if recipe.epochs < 1 or steps * recipe.batch_size < most:
+        text = f"{recipe.epochs:g} passes leave examples of a trial's subset unseen; use 1 or more"
+        if recipe.epochs >= 1:
+            text = (
+                f"{steps} steps of {recipe.batch_size} leave some of a trial's up to {most} examples unseen; use more"
+            )
+        return [Fault(("training", "epochs"), text)]
+    if recipe.warmup_epochs and warmup_steps(recipe, steps) >= steps:
+        text = f"{recipe.warmup_epochs:g} of {recipe.epochs:g} epochs are all {steps} steps of a trial; use less"
+        return [Fault(("training", "warmup_epochs"), text)]
+    return []
+
+
+def _group_faults(spec: Spec) -> list[Fault]:
+    subsets = spec.subsets
+    if subsets.design != "balanced" or subsets.ratio is None:
+        return []
+    group = balanced_group(subsets.ratio)
+    if group is None:
+        return [
+            Fault(
+                ("subsets", "ratio"),
+                f"{subsets.ratio} is no fraction with a denominator up to {MAX_GROUP}, so no group of trials can be "
+                "balanced; use for example 0.7 or 0.75, or 'design: uniform'",
+            )
+        ]
+    if subsets.trials < group[0]:
+        return [
+            Fault(
+                ("subsets", "trials"),
+                f"{subsets.trials} are fewer than one balanced group of {group[0]} trials; "
+                f"use at least {group[0]}, or 'design: uniform'",
+            )
+        ]
+    return []
+
+
+def _notes(spec: Spec) -> list[str]:
+    notes, subsets = [], spec.subsets
+    rest = subsets.trials % max(1, len(subsets.conditions))
+    if rest:
+        notes.append(f"{len(subsets.conditions)} conditions take turns; the last {rest} trials are an incomplete round")
+    group = balanced_group(subsets.ratio) if subsets.design == "balanced" and subsets.ratio else None
+    if group and subsets.trials % group[0]:
+        rest = subsets.trials % group[0]
+        notes.append(f"the last {rest} trials are an incomplete group of {group[0]}: slightly less balanced")
+    if spec.training.min_in_accuracy == 0:
+        notes.append("min_in_accuracy is 0: a trial that never learned its own training set would count")
+    return notes

@@ -1,0 +1,260 @@
+"""The local executor: worker processes on this machine that draw blocks from one queue.
+
+A worker that dies (kill -9, out of memory) is replaced and its block tried again; a fault that memexp
+can explain (full disk, changed data) stops everything, since it would meet every block.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from memexp.errors import MemexpError
+from memexp.store.paths import RunPaths
+
+MAX_ATTEMPTS = 3
+_COMMIT_SECONDS = 3.0
+
+# glibc gives large buffers back to the system after every step and gets them again as fresh pages;
+# without that, and with huge pages, training the public demo's MLP was measured 1.2 times faster.
+_MALLOC = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+    "MALLOC_TOP_PAD_": str(256 << 20),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where a launch trains: never part of a run's identity."""
+
+    workers: int
+    threads: int = 1
+    device: str = "cpu"
+    gpus: int = 0
+
+    def device_of(self, place: int) -> str:
+        """The device of the worker at this place, 0 to ``workers`` - 1: places take the GPUs in turn."""
+        return f"cuda:{place % self.gpus}" if self.device == "cuda" and self.gpus > 1 else self.device
+
+
+@dataclass
+class Progress:
+    """How far a launch is.
+
+    Attributes
+    ----------
+    trained
+        Trials that this launch committed.
+    failed
+        Reason by trial number.
+    running
+        Share that each busy worker has done of its block, by block number.
+    """
+
+    trained: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+    running: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[str]
+    attempt: str
+    place: int  # a worker that replaces a dead one takes its place, and so its GPU
+    block: int | None = None
+    since: float = 0.0
+    error: str | None = None
+    exit_code: int | None = None
+
+    def end(self, grace_seconds: float = 0.0) -> int:
+        """End the process if it still runs after the grace, and give its exit code."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(grace_seconds)
+        self.process.kill()
+        assert self.process.stdin is not None
+        with suppress(OSError):  # what it was told and did not read
+            self.process.stdin.close()
+        return self.process.wait()
+
+
+class LocalPool:
+    """Worker processes of one launch.
+
+    Parameters
+    ----------
+    paths
+        The run.
+    launch_id
+        Names the attempts and logs.
+    resources
+        Number of workers, threads of each, device.
+    """
+
+    def __init__(self, paths: RunPaths, launch_id: str, resources: Resources) -> None:
+        self.paths, self.launch_id, self.resources = paths, launch_id, resources
+        self.progress = Progress()
+        self._workers: list[_Worker] = []
+        self._events: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = queue.Queue()
+        self._started = 0
+        self._attempts: Counter[int] = Counter()
+        self._deaths_at_start = 0
+        self.given_up: dict[int, str] = {}
+        self.unfinished: list[float] = []  # seconds that blocks would have taken which ended with a stop
+        self._until: float | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._until is not None
+
+    def stop(self, seconds: float) -> None:
+        """Begin no block any more, and end workers that would need longer than ``seconds`` for theirs.
+
+        Returns at once; may be called by a signal handler.
+        """
+        self._until = time.monotonic() + seconds
+
+    def train(self, blocks: Sequence[int], on_progress: Callable[[Progress], None]) -> dict[int, str]:
+        """Train the blocks; the causes of those given up, by block number.
+
+        Raises
+        ------
+        MemexpError
+            For a fault that concerns every block. All workers are ended; finished blocks are kept.
+        """
+        waiting = deque(blocks)
+        try:
+            for _ in range(min(self.resources.workers, len(waiting))):
+                self._start()
+            while self._workers:
+                if self._until is not None:
+                    self._wind_up(waiting, self._until)
+                try:
+                    worker, event = self._events.get(timeout=0.5)
+                except queue.Empty:
+                    on_progress(self.progress)
+                    continue
+                if event is None:
+                    self._ended(worker, waiting)
+                else:
+                    self._heard(worker, event)
+                    if worker.block is None and "error" not in event:
+                        self._give(worker, waiting)
+                on_progress(self.progress)
+        finally:
+            for worker in self._workers:
+                worker.process.kill()
+            for worker in self._workers:
+                worker.end()
+        return self.given_up
+
+    def _start(self) -> None:
+        attempt = f"{self.launch_id}-w{self._started}"
+        place = min(set(range(self.resources.workers)) - {worker.place for worker in self._workers})
+        device = self.resources.device_of(place)
+        self._started += 1
+        threads = str(self.resources.threads)
+        environment = _MALLOC | os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        with open(self.paths.logs / f"{attempt}.log", "w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "memexp.runs.worker", self.paths.root, attempt, device, threads],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
+            )  # fmt: skip
+        worker = _Worker(process, attempt, place)
+        self._workers.append(worker)
+        assert process.stdout is not None
+        threading.Thread(target=self._listen, args=(worker, process.stdout), daemon=True).start()
+
+    def _listen(self, worker: _Worker, answers: TextIO) -> None:
+        with answers:
+            for line in answers:
+                try:
+                    self._events.put((worker, json.loads(line)))
+                except ValueError:
+                    continue  # a line cut by the worker's death
+        self._events.put((worker, None))
+
+    def _wind_up(self, waiting: deque[int], until: float) -> None:
+        waiting.clear()
+        for worker in list(self._workers):
+            if worker.block is None or time.monotonic() + self._seconds_left(worker) > until:
+                self._note_unfinished(worker)
+                self._workers.remove(worker)
+                worker.end()
+
+    def _note_unfinished(self, worker: _Worker) -> None:
+        """Keep how long its block would have taken in all."""
+        share = self.progress.running.get(worker.block, 0.0) if worker.block is not None else 0.0
+        if share > 0:
+            self.unfinished.append((time.monotonic() - worker.since) / share)
+
+    def _seconds_left(self, worker: _Worker) -> float:
+        """Until the worker has trained and committed its block."""
+        assert worker.block is not None
+        share = self.progress.running.get(worker.block, 0.0)
+        spent = time.monotonic() - worker.since
+        return _COMMIT_SECONDS + (spent * (1 - share) / share if share > 0 else math.inf)
+
+    def _give(self, worker: _Worker, waiting: deque[int]) -> None:
+        """Hand the worker its next block, or let it go."""
+        assert worker.process.stdin is not None
+        if not waiting:
+            self._workers.remove(worker)
+            worker.end()
+            return
+        worker.block, worker.since = waiting.popleft(), time.monotonic()
+        self._attempts[worker.block] += 1
+        with suppress(OSError):  # it has just died; its end is the next event
+            worker.process.stdin.write(f"{worker.block}\n")
+            worker.process.stdin.flush()
+
+    def _heard(self, worker: _Worker, event: dict[str, Any]) -> None:
+        if "progress" in event and worker.block is not None:
+            self.progress.running[worker.block] = event["progress"]
+        elif "committed" in event:
+            self.progress.trained += event["trained"]
+            self.progress.failed |= {int(trial): reason for trial, reason in event["failed"].items()}
+            self.progress.running.pop(event["committed"], None)
+            worker.block = None
+        elif "error" in event:
+            worker.error, worker.exit_code = event["error"], event["exit_code"]
+
+    def _ended(self, worker: _Worker, waiting: deque[int]) -> None:
+        """A worker's output ended: it died, or gave up after a fault."""
+        if worker not in self._workers:
+            return  # we let it go
+        self._workers.remove(worker)
+        code = worker.end(grace_seconds=10.0)
+        cause = worker.error or (f"killed by signal {-code}" if code < 0 else f"ended with exit code {code}")
+        if worker.exit_code is not None:
+            error = MemexpError(cause)
+            error.exit_code = worker.exit_code
+            raise error
+        if worker.block is None:
+            self._deaths_at_start += 1
+            if self._deaths_at_start >= MAX_ATTEMPTS:
+                raise MemexpError(f"workers end before they start: {cause}. See {self._log(worker)}")
+        else:
+            self.progress.running.pop(worker.block, None)
+            if self._attempts[worker.block] < MAX_ATTEMPTS:
+                waiting.append(worker.block)
+            else:
+                self.given_up[worker.block] = f"{cause} ({MAX_ATTEMPTS} times); see {self._log(worker)}"
+        if len(self._workers) < len(waiting):
+            self._start()
+
+    def _log(self, worker: _Worker) -> str:
+        return str(self.paths.logs / f"{worker.attempt}.log")

@@ -1,0 +1,221 @@
+"""A run: the directory of one launched spec. Create it, open it, grow it; refuse what does not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.data import Data, load_data
+from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError
+from memexp.files import explain_full_disk, versions, write_atomic
+from memexp.spec.designs import draw_masks
+from memexp.spec.reading import check_spec, write_spec
+from memexp.spec.spec import Spec
+from memexp.store.manifest import Manifest, read_manifest
+from memexp.store.paths import RunPaths
+from memexp.store.trials import MISSING, Layout, TrialStore, create_store, extend_store
+
+
+@dataclass(frozen=True)
+class Run:
+    """An existing run directory."""
+
+    paths: RunPaths
+    spec: Spec
+    manifest: Manifest
+
+    def store(self, writable: bool = False) -> TrialStore:
+        """The run's trials.zarr."""
+        return TrialStore(self.paths.trials, writable)
+
+    def load_data(self) -> Data:
+        """The run's data set, checked against the fingerprint.
+
+        Raises
+        ------
+        DataError
+            If the files are not what they were when the run was created.
+        """
+        data = load_data(self.spec.dataset)
+        changed = [name for name, digest in data.fingerprint().items() if digest != self.manifest.data[name]]
+        if changed:
+            dataset = self.spec.dataset
+            again = "give the same arrays each time (seed what is random), " if dataset.source == "python" else ""
+            raise DataError(
+                f"the data of {self.paths.root} have changed since it was created ({', '.join(changed)} differ). "
+                f"Restore the files of dataset {dataset.model_dump(mode='json', exclude_none=True)}, {again}"
+                "or launch the spec under another name"
+            )
+        return data
+
+    def require_same_data(self, other: Run, names: Sequence[str] = ("x_train", "y_train", "x_test", "y_test")) -> None:
+        """Raise :class:`RunMismatch` if another run's data differ in ``names``, arrays of the data set."""
+        differ = [name for name in names if self.manifest.data[name] != other.manifest.data[name]]
+        if differ:
+            raise RunMismatch(
+                f"{self.paths.root} and {other.paths.root} are over different data ({', '.join(differ)} differ); "
+                "give runs whose specs have the same dataset block"
+            )
+
+    def require_random_subsets(self) -> None:
+        """Raise :class:`InputError` for a `remove` run: its subsets were chosen, so differences are no estimates."""
+        if self.spec.subsets.design == "remove":
+            raise InputError(
+                f"{self.paths.root} is a run of 'design: remove', which estimates nothing; "
+                "give a run on random subsets instead"
+            )
+
+    def require_complete(self, missing: int | None = None) -> None:
+        """Raise :class:`Incomplete` while trials are missing: what is selected from the others would change.
+
+        ``missing``: how many, where this run is merged with others that may have them; None counts its own.
+        """
+        if missing is None:
+            missing = int((self.store().status() == MISSING).sum())
+        if missing:
+            raise Incomplete(
+                f"{self.paths.root}: {missing:,} trials are missing, so its estimates will still change; train them "
+                f"with `memexp resume {self.paths.root}`, or accept that with --incomplete"
+            )
+
+
+def open_run(root: Path) -> Run:
+    """Open a run directory.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    StoreError
+        If its spec or manifest is damaged.
+    """
+    import yaml
+
+    paths = RunPaths.of_run(root)
+    manifest = read_manifest(paths)
+    try:
+        spec, faults = check_spec(yaml.safe_load(paths.spec.read_text()))
+    except (OSError, yaml.YAMLError) as error:
+        raise StoreError(f"{paths.spec} cannot be read ({error}); restore it from a backup") from error
+    if spec is None:
+        place = ".".join(map(str, faults[0].place))
+        raise StoreError(
+            f"{paths.spec} is not a spec this memexp reads: {place}: {faults[0].message}; restore it from a backup"
+        )
+    return Run(paths, spec, manifest)
+
+
+def prepare_run(spec: Spec, data: Data, runs: Path, block_size: int | None = None) -> Run:
+    """Create the run of a spec below ``runs``, or open it if it is there; more trials make it grow.
+
+    Raises
+    ------
+    RunMismatch
+        If the folder holds another experiment.
+    OutOfSpace
+        If the disk has not enough room for the outcomes.
+    """
+    root = runs / spec.name
+    wanted = describe(spec, data, block_size or default_block_size(data))
+    if not root.exists():
+        _create(root, spec, data, wanted)
+    run = open_run(root)
+    run.manifest.require_same(wanted, str(root))
+    if block_size not in (None, run.manifest.block_size):
+        raise InputError(f"{root} has blocks of {run.manifest.block_size} trials, which cannot change; omit the option")
+    if spec.subsets.trials > run.spec.subsets.trials:
+        _require_room(root, layout_of(spec, run.manifest))
+        extend_store(run.paths.trials, spec.subsets.trials)
+        write_atomic(run.paths.spec, write_spec(spec).encode())
+        return Run(run.paths, spec, run.manifest)
+    return run
+
+
+def describe(spec: Spec, data: Data, block_size: int) -> Manifest:
+    """The manifest that a run of this spec on these data has."""
+    first = draw_masks(spec.subsets, len(data.y_train), range(2))
+    return Manifest(
+        science=spec.science(),
+        data=data.fingerprint(),
+        masks=hashlib.sha256(np.packbits(first).tobytes()).hexdigest(),
+        block_size=block_size,
+        n_train=len(data.y_train),
+        n_test=len(data.y_test),
+        classes=list(data.classes),
+        versions=versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def default_block_size(data: Data) -> int:
+    """Trials per block: 10, fewer where a trial is long because it sees more than 100,000 examples."""
+    return max(1, min(10, 1_000_000 // len(data.y_train)))
+
+
+def layout_of(spec: Spec, manifest: Manifest) -> Layout:
+    """Shape of the run's store."""
+    return Layout(spec.subsets.trials, manifest.n_train, manifest.n_test, manifest.block_size, "margin" in spec.record)
+
+
+def available_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _create(root: Path, spec: Spec, data: Data, manifest: Manifest) -> None:
+    """Build the directory under a temporary name and move it into place, so that it is whole or absent."""
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create {root.parent}: {error.strerror}; choose another place with --runs") from error
+    if not os.access(root.parent, os.W_OK):
+        raise InputError(f"{root.parent} is not writable for you; choose another place with --runs")
+    layout = layout_of(spec, manifest)
+    _require_room(root.parent, layout)
+    building = RunPaths(root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.new"))
+    try:
+        with explain_full_disk(root, "No trial was lost."):
+            building.make_folders()
+            create_store(building.trials, layout, _example_arrays(data))
+            write_atomic(building.spec, write_spec(spec).encode())
+            manifest.write(building)
+        building.root.rename(root)
+    except OSError:
+        if not root.exists():
+            raise
+        # two launches at the same moment: the other one was first, and its directory is as good
+    finally:
+        shutil.rmtree(building.root, ignore_errors=True)
+
+
+def _require_room(folder: Path, layout: Layout) -> None:
+    needed = layout.bytes_at_most()
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OutOfSpace(
+            f"{folder} has {free / 1e6:,.0f} MB free, but {layout.n_trials} trials need up to {needed / 1e6:,.0f} MB. "
+            "Free some space, or choose another place with --runs"
+        )
+
+
+def _example_arrays(data: Data) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {
+        "train_label": data.y_train,
+        "test_label": data.y_test,
+        "train_index": data.train_index,
+        "test_index": data.test_index,
+    }
+    if data.y_original is not None and data.flipped is not None:
+        arrays |= {"train_label_flipped": data.flipped, "train_label_original": data.y_original}
+    return arrays

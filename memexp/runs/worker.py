@@ -1,0 +1,229 @@
+"""The worker: trains blocks and commits them. One process trains many blocks.
+
+``Trainer`` is what every executor uses. Run as ``python -m memexp.runs.worker RUN ATTEMPT DEVICE THREADS`` it
+reads block numbers from standard input, one a line, and answers on standard output with one JSON object
+a line: ``{"ready": true}``, ``{"progress": share}``, ``{"committed": block, ...}`` or, as its last,
+``{"error": text, "exit_code": n}`` (null where memexp has no explanation). It ends when its input ends,
+so that it never outlives the process that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+
+from memexp.errors import MemexpError, StoreError
+from memexp.files import KEPT, explain_full_disk, here, to_json, versions, write_atomic
+from memexp.runs.run import Run, open_run
+from memexp.spec.designs import draw_masks
+from memexp.spec.python_files import blamed
+from memexp.store.commit import commit
+from memexp.store.paths import RunPaths
+from memexp.store.trials import DONE, FAILED, MISSING
+from memexp.training.batches import prepare
+from memexp.training.block import Outcome, train_block
+from memexp.training.devices import set_up_torch
+
+_TELL_EVERY_SECONDS = 0.5
+
+
+class Trainer:
+    """Trains blocks of one run in this process; loads data and compiles once.
+
+    Parameters
+    ----------
+    run
+        The run.
+    device
+        ``cpu``, ``cuda``, ``cuda:1``, or ``auto``: a GPU where there is one.
+    threads
+        Processor threads of this process.
+    """
+
+    def __init__(self, run: Run, device: str = "auto", threads: int = 1) -> None:
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        set_up_torch(device, threads)
+        name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu ({_processor()})"
+        self.run = run
+        self.store = run.store(writable=True)
+        self.work = prepare(run.spec, run.load_data(), device)
+        self.made_by = here() | {"device": name, "threads": threads, "versions": versions()}
+
+    def train(self, block: int, tell: Callable[[float], None] = lambda _: None) -> dict[str, Any]:
+        """Train what is missing of a block and commit it.
+
+        Returns
+        -------
+        summary
+            trials trained, failed trials with reasons, seconds, and whether this attempt counts.
+        """
+        start = time.time()
+        trials = self.store.layout.block(block)
+        missing = [trial for trial, state in zip(trials, self.store.status(trials), strict=True) if state == MISSING]
+        if not missing:
+            return {"trained": 0, "failed": {}, "seconds": 0.0, "counts": False}
+        outcomes = self.retrain(missing, tell)
+        content = self._empty_block(len(trials)) if len(missing) == len(trials) else self.store.read_block(block)
+        failures: dict[int, str] = {}
+        for trial, outcome in zip(missing, outcomes, strict=True):
+            row = trial - trials.start
+            if outcome.failure is not None:
+                failures[trial] = outcome.failure
+            for name, array in content.items():
+                if name != "status":
+                    array[row] = _recorded(name, outcome)
+            content["status"][row] = DONE if outcome.failure is None else FAILED
+        seconds = time.time() - start
+        counts = commit(
+            self.run.paths, self.store, block, content,
+            trained=missing, failures=failures, seconds=seconds, made_by=self.made_by,
+        )  # fmt: skip
+        return {"trained": len(missing), "failed": failures, "seconds": seconds, "counts": counts}
+
+    def retrain(self, trials: list[int], tell: Callable[[float], None] = lambda _: None) -> list[Outcome]:
+        """Train some trials together and give their outcomes, without recording them.
+
+        Raises
+        ------
+        StoreError
+            If a trial was not fed exactly its mask: a fault of memexp that must never be recorded.
+        InputError
+            If the user's model or recipe fails.
+        """
+        masks = draw_masks(self.run.spec.subsets, self.store.layout.n_train, trials)
+        with blamed():
+            outcomes = train_block(self.work, masks, trials, tell)
+        for trial, mask, outcome in zip(trials, masks, outcomes, strict=True):
+            if outcome.failure is None and not np.array_equal(mask, outcome.arrays["mask"]):
+                raise StoreError(f"trial {trial} was not fed exactly its mask; nothing of it was recorded. Report this")
+        return outcomes
+
+    def _empty_block(self, rows: int) -> dict[str, np.ndarray[Any, Any]]:
+        layout = self.store.layout
+        width = {"train": (layout.n_train,), "test": (layout.n_test,), "": ()}
+        return {name: np.zeros((rows, *width[axis]), dtype) for name, (axis, dtype) in layout.outcome_arrays().items()}
+
+
+def _recorded(name: str, outcome: Outcome) -> Any:
+    """A failed trial keeps its mask and its numbers (to find out why), but leaves no outcome."""
+    if outcome.failure is not None and name.endswith(("_correct", "_margin")):
+        return 0
+    return outcome.arrays[name]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return "unknown"
+
+
+class _Attempt:
+    """attempts/ID.json: what this worker met, rewritten as it goes on."""
+
+    def __init__(self, root: Path, attempt: str) -> None:
+        self.path = RunPaths(root).attempts / f"{attempt}.json"
+        self.record: dict[str, Any] = here() | {"start": _now(), "end": None, "blocks": [], "error": None}
+        write_atomic(self.path, to_json(self.record))
+
+    def update(self, block: int | None = None, error: str | None = None) -> None:
+        if block is not None:
+            self.record["blocks"].append(block)
+        self.record |= {"end": _now(), "error": error}
+        write_atomic(self.path, to_json(self.record))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _read_commands(lines: TextIO, blocks: queue.Queue[int]) -> None:
+    """Pass block numbers on; when the input ends, the launching process is gone and so are we."""
+    for line in lines:
+        blocks.put(int(line))
+    os._exit(0)
+
+
+def serve(root: Path, attempt_id: str, device: str, threads: int, commands: TextIO, answers: TextIO) -> None:
+    """Train the blocks that arrive on ``commands`` until it ends."""
+
+    def say(**event: Any) -> None:
+        answers.write(json.dumps(event) + "\n")
+        answers.flush()
+
+    blocks: queue.Queue[int] = queue.Queue()
+    threading.Thread(target=_read_commands, args=(commands, blocks), daemon=True).start()
+    attempt = None
+    try:
+        with explain_full_disk(root, KEPT):
+            attempt = _Attempt(root, attempt_id)
+            trainer = Trainer(open_run(root), device, threads)
+            say(ready=True)
+            while True:
+                _train_and_tell(trainer, blocks.get(), attempt, say)
+    except Exception as error:  # the launcher decides whether to try again
+        explained = isinstance(error, MemexpError)
+        message = str(error) if explained else _in_words(error)
+        with suppress(OSError):  # a full disk must not hide the reason
+            sys.stderr.write(f"{message if explained else traceback.format_exc()}\n")
+            sys.stderr.flush()
+            if attempt is not None:
+                attempt.update(error=message)
+        say(error=message, exit_code=error.exit_code if isinstance(error, MemexpError) else None)
+
+
+def _in_words(error: Exception) -> str:
+    """A fault that memexp did not expect, in one text; running out of memory with the next step."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, torch.OutOfMemoryError):
+        return (
+            f"{text}. The GPU's memory is full: use fewer workers for each GPU (--workers, or workers in the profile), "
+            "or a GPU with more memory. A smaller batch_size needs less, but is another experiment"
+        )
+    if isinstance(error, MemoryError):
+        return f"{text}. The memory is full: use fewer --workers, or ask for more (--mem-gb, or mem_gb in the profile)"
+    return text
+
+
+def _train_and_tell(trainer: Trainer, block: int, attempt: _Attempt, say: Callable[..., None]) -> None:
+    told = 0.0
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told > _TELL_EVERY_SECONDS:
+            told = time.monotonic()
+            say(progress=share)
+
+    summary = trainer.train(block, tell)
+    attempt.update(block)
+    say(committed=block, **summary)
+
+
+def main() -> None:
+    """Entry point of a local worker process; see the module's docstring."""
+    root, attempt, device, threads = sys.argv[1:]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher, which ends us
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever libraries print goes to the log, not between our answers
+    serve(Path(root), attempt, device, int(threads), sys.stdin, answers)
+    answers.close()
+    os._exit(1)  # serve only returns after a fault
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The parts of a spec that may name a Python file of the user's: the model, and how it is trained.
+
+The file's text is part of the spec: reading a spec replaces the file's name by its content, so that a
+run carries the code that it trains with, and its identity has the digest. What runs such a file is in
+:mod:`memexp.spec.python_files`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+# What training passes to a user's recipe, beside the keys of its block.
+PASSED = ("model", "images", "labels", "seed")
+
+Standardize = Annotated[
+    bool, Field(description="subtract the training set's mean and divide by its deviation, per channel")
+]
+MinInAccuracy = Annotated[
+    float,
+    Field(ge=0, le=1, description="a trial that ends below this accuracy on its own training set has failed"),
+]
+
+
+class Block(BaseModel):
+    """A block of the spec: unknown keys are faults, and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PythonFile(Block):
+    """A Python file as it was when the spec was read."""
+
+    name: str = Field(description="for messages")
+    source: str = Field(description="the whole text")
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the text: what a run's identity knows of the file."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+
+def _named(value: Any) -> Any:
+    if not isinstance(value, str | dict | PythonFile | None):
+        raise ValueError("must be the name of a Python file, relative to the spec's folder")
+    return value
+
+
+FileName = Annotated[PythonFile | str, BeforeValidator(_named, json_schema_input_type=str)]
+MaybeFileName = Annotated[PythonFile | str | None, BeforeValidator(_named, json_schema_input_type=str | None)]
+
+
+class Model(BaseModel):
+    """Any architecture that timm.create_model knows, or one of your own; further keys are its arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    arch: str = Field(
+        description="a name that timm knows (`memexp doctor --models`), or that of a function or class in file"
+    )
+    file: MaybeFileName = Field(None, description="a Python file that defines arch; the run keeps a copy")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the user wrote beside ``arch`` and ``file``."""
+        return dict(self.model_extra or {})
+
+    @property
+    def code(self) -> PythonFile | None:
+        """The user's file, if the spec names one."""
+        assert not isinstance(self.file, str), "reading the spec replaces the file's name by its content"
+        return self.file
+
+
+class UserTraining(Block):
+    """A trial is trained by the function train() of a Python file; further keys are its arguments."""
+
+    model_config = ConfigDict(extra="allow")
+    file: FileName = Field(description="a Python file that defines train(); the run keeps a copy")
+    standardize: Standardize = False
+    min_in_accuracy: MinInAccuracy = 0.0
+
+    @model_validator(mode="after")
+    def _free_names(self) -> UserTraining:
+        taken = sorted(set(PASSED) & set(self.arguments))
+        if taken:
+            raise ValueError(f"{', '.join(taken)}: memexp passes that itself; give the argument another name")
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the user wrote beside memexp's own keys."""
+        return dict(self.model_extra or {})
+
+    @property
+    def code(self) -> PythonFile:
+        """The user's file."""
+        assert isinstance(self.file, PythonFile), "reading the spec replaces the file's name by its content"
+        return self.file
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as blocks, so that code in a resolved spec can be read."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def as_yaml(value: Any) -> str:
+    """YAML for people, keys in their order."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text

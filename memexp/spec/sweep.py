@@ -1,0 +1,158 @@
+"""A sweep: one YAML file that expands to the specs of several runs.
+
+    name: architectures
+    base: fashion.yaml             # a spec; the path is relative to this file
+    vary:
+      subsets.seed: [0, 1]         # a key of the spec, and its values
+      network:                     # a name of one's own, and named changes of the spec
+        mlp: {}
+        cnn: {model: {arch: memexp_cnn}, training: {lr: 0.05}}
+
+makes four runs, seed0-mlp, seed0-cnn, seed1-mlp and seed1-cnn, below the folder ``architectures``. A key
+with one value does not show in their names.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from memexp.errors import InputError, SpecError
+from memexp.files import write_atomic
+from memexp.spec.reading import SpecFile, check_spec, resolve
+from memexp.spec.spec import NAME
+from memexp.spec.yaml_file import Fault, describe_faults, load_yaml, read_yaml
+from memexp.store.paths import SWEEP_FILE, RunPaths
+
+Change = dict[str, Any]
+
+
+class Sweep(BaseModel):
+    """What a sweep file says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Annotated[str, Field(pattern=NAME)] = Field(description="the folder of its runs, below --runs")
+    base: str | dict[str, Any] = Field(description="a spec, or the path of one")
+    vary: Annotated[dict[str, Annotated[list[Any] | dict[str, Change], Field(min_length=1)]], Field(min_length=1)] = (
+        Field(description="a key of the spec with its values; or a name of one's own with named changes of the spec")
+    )
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a YAML file varies a spec."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False  # whoever reads it as a spec explains that
+    return isinstance(content, dict) and "vary" in content
+
+
+def read_sweep(path: Path) -> tuple[Sweep, list[SpecFile]]:
+    """Read a sweep and the spec of each of its runs, in the order of the file, the last key varying fastest.
+
+    Raises
+    ------
+    SpecError
+        With every fault of the file, or of all runs' specs.
+    """
+    sweep, _ = read_yaml(path, Sweep, "sweep")
+    folder, base = path.parent, sweep.base
+    if isinstance(base, str):
+        source = path.parent / Path(base).expanduser()
+        folder, base = source.parent, load_yaml(source, "spec")
+    axes = [_changes(key, values) for key, values in sweep.vary.items()]
+    files, faults, seen = [], [], set()
+    for chosen in itertools.product(*axes):
+        name = "-".join(label for (label, _), axis in zip(chosen, axes, strict=True) if len(axis) > 1) or chosen[0][0]
+        value = copy.deepcopy(base) | {"name": name}
+        for _, change in chosen:
+            _apply(value, change)
+        spec, found = check_spec(value)
+        if value["name"] != name:
+            found = [*found, Fault(("name",), f"a run of a sweep is named after its values, here {name}; omit the key")]
+        if name in seen:
+            found = [*found, Fault(("name",), f"{name!r} is the name of two runs; name the values, {{name: ...}}")]
+        seen.add(name)
+        faults += [f"  run {name}: {text.strip()}" for text in describe_faults(path, found, {}).splitlines()[1:]]
+        if spec is not None and not faults:
+            files.append(resolve(SpecFile(path, spec, {}), folder))
+    if faults:
+        raise SpecError("\n".join([f"{path}: {len(faults)} fault{'s' * (len(faults) > 1)}", *faults]))
+    return sweep, files
+
+
+def write_order(folder: Path, files: list[SpecFile]) -> list[str]:
+    """Note in the sweep's folder which runs are its own, in which order.
+
+    Returns
+    -------
+    left
+        Names of runs in the folder that an earlier note named and these files do not.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, or is a run.
+    """
+    if RunPaths(folder).manifest.exists():
+        raise InputError(f"{folder} is a run; give the sweep another name")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create {folder}: {error.strerror}; choose another place with --runs") from error
+    names = [file.spec.name for file in files]
+    before = [root for root in _noted(folder) if RunPaths(root).manifest.is_file()]
+    write_atomic(folder / SWEEP_FILE, yaml.safe_dump({"runs": names}, sort_keys=False).encode())
+    return [root.name for root in before if root.name not in names]
+
+
+def runs_of(folder: Path) -> tuple[list[Path], list[str]] | None:
+    """Folders of a sweep's runs that exist, in order, and the names of the others; None if it is not one of a sweep.
+
+    Raises
+    ------
+    InputError
+        If none of its runs was created yet.
+    """
+    runs = _noted(folder)
+    if not runs:
+        return None
+    created = [root for root in runs if RunPaths(root).manifest.is_file()]
+    if not created:
+        raise InputError(f"{folder}: none of the sweep's {len(runs)} runs was created yet; launch its file again")
+    return created, [root.name for root in runs if root not in created]
+
+
+def _noted(folder: Path) -> list[Path]:
+    note = folder / SWEEP_FILE
+    return [folder / name for name in yaml.safe_load(note.read_text())["runs"]] if note.is_file() else []
+
+
+def _changes(key: str, values: list[Any] | dict[str, Change]) -> list[tuple[str, Change]]:
+    """Each value of an axis as its part of the run's name and the change that it makes."""
+    if isinstance(values, dict):
+        return list(values.items())
+    short = key.rsplit(".", 1)[-1]
+    return [(re.sub(r"[^A-Za-z0-9._-]+", "_", f"{short}{value}"), _nested(key.split("."), value)) for value in values]
+
+
+def _nested(keys: list[str], value: Any) -> Change:
+    for key in reversed(keys):
+        value = {key: value}
+    return dict(value)
+
+
+def _apply(value: dict[str, Any], change: Change) -> None:
+    """Put a change into a spec: key by key within blocks; a block that names its arch or source is replaced."""
+    for key, new in change.items():
+        old = value.get(key)
+        if isinstance(old, dict) and isinstance(new, dict) and not {"arch", "source"} & new.keys():
+            _apply(old, new)
+        else:
+            value[key] = copy.deepcopy(new)

@@ -1,0 +1,1 @@
+"""One block of trials: recipes, batches, models, architectures, features."""

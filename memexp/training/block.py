@@ -1,0 +1,325 @@
+"""Train the trials of one block and evaluate them on every example: the whole recipe, read downwards.
+
+The data live on the device as tensors. Trials that can be stacked train together, others one after
+the other, by the same code: a batch is always (S, B, C, H, W) for S trials. Stacked trials take the
+same number of steps; its examples come from its own endless stream of permutations of its subset,
+cut into full batches, so that a batch may cross the end of an epoch and none is ever partial.
+
+Axes: S trials in a stack, B batch, N train, M test, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.scheduler.multistep_lr import MultiStepLRScheduler
+from timm.scheduler.poly_lr import PolyLRScheduler
+from timm.scheduler.scheduler import Scheduler
+from torch import Tensor, nn
+
+from memexp.seeds import torch_seed
+from memexp.spec.designs import Mask, subset_size
+from memexp.spec.sections import UserTraining
+from memexp.spec.spec import Spec, Training
+from memexp.training import models
+from memexp.training.architectures import MLP
+from memexp.training.batches import Work, epochs, inputs, normalized, on_device
+from memexp.training.recipes import train_one
+
+Progress = Callable[[float], None]
+
+_EVALUATED = 2048  # examples of one evaluation pass of all its trials, at most
+_EVALUATED_PIXELS = _EVALUATED * 64 * 64  # and their pixels: larger images come in smaller numbers
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is recorded of one trial.
+
+    ``arrays``: mask (N,), train_correct (N,), test_correct (M,) bool; train_margin, test_margin
+    float16 where recorded; seconds, in_accuracy, out_accuracy, test_accuracy, train_loss scalars.
+    ``failure``: why the trial must not be used, or None.
+    """
+
+    arrays: dict[str, Any]
+    failure: str | None = None
+
+
+class Evaluation(NamedTuple):
+    """correct (bool), cross-entropy and margin (float32) of S trials on each example, each (S, examples)."""
+
+    correct: NDArray[np.bool_]
+    loss: NDArray[np.float32]
+    margin: NDArray[np.float32] | None  # None where the spec does not record it
+
+
+# ------------------------------------------------------------------------------------------ training
+
+
+def count_steps(spec: Spec, n_train: int, trial: int = 0) -> int:
+    """Optimizer steps of a trial by memexp's recipe: epochs * m / batch size, rounded up."""
+    recipe = spec.sgd
+    return math.ceil(recipe.epochs * subset_size(spec.subsets, n_train, trial) / recipe.batch_size)
+
+
+def warmup_steps(recipe: Training, steps: int) -> int:
+    """Of a trial's steps, those in which the learning rate rises."""
+    return round(recipe.warmup_epochs * steps / recipe.epochs)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, recipe: Training, steps: int) -> Callable[[int], None]:
+    """A function that sets the learning rate of step 0, 1, 2, ...; the curves are timm's."""
+    per_epoch, warm = steps / recipe.epochs, warmup_steps(recipe, steps)
+    common: dict[str, Any] = {"warmup_t": warm, "warmup_prefix": True, "t_in_epochs": False}
+    scheduler: Scheduler
+    if recipe.schedule == "linear":
+        scheduler = PolyLRScheduler(optimizer, t_initial=max(1, steps - warm), power=1.0, **common)
+    elif recipe.schedule == "cosine":
+        scheduler = CosineLRScheduler(optimizer, t_initial=max(1, steps - warm), **common)
+    else:  # constant is a step schedule without milestones
+        # Ours count from the start of training; timm's from the end of the warm-up, and come one step early.
+        at = [round(epoch * per_epoch) - warm + 1 for epoch in recipe.milestones]
+        scheduler = MultiStepLRScheduler(optimizer, decay_t=at, decay_rate=recipe.decay, **common)
+    # During the warm-up step t has rate lr * (t + 1) / warm: no step is wasted at rate 0.
+    return lambda step: scheduler.step_update(step + 1 if step < warm else step)
+
+
+@contextmanager
+def _precision(
+    precision: str, device: torch.device, dense: bool
+) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """What ``fp32`` and ``bf16`` mean on this device; yields the context for forward passes.
+
+    On a GPU bf16 is autocast. So it is on a CPU that has such units (AMX, AVX512-BF16), but for stacks
+    of dense layers: for these, bound by memory, only the products are rounded, by oneDNN. Measured on one
+    core with AMX against bf16 products: ``memexp_resnet9`` 2.2 and ``memexp_cnn`` 1.5 times faster. Where
+    a CPU has no such units the wish is ignored, so that bf16 is never slower.
+    """
+    bf16 = precision == "bf16"
+    if device.type == "cuda" or (bf16 and not dense and _has_bf16_units()):
+        yield lambda: torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+        return
+    units: list[Any] = [getattr(torch.backends.mkldnn, name) for name in ("matmul", "conv")]
+    before = [unit.fp32_precision for unit in units]
+    for unit in units:
+        unit.fp32_precision = "bf16" if bf16 else "ieee"
+    try:
+        yield nullcontext
+    finally:
+        for unit, value in zip(units, before, strict=True):
+            unit.fp32_precision = value
+
+
+def _units(spec: Spec) -> str:
+    """The spec's precision; a user's recipe sets its own, and is evaluated in fp32."""
+    return "fp32" if isinstance(spec.training, UserTraining) else spec.training.precision
+
+
+def _has_bf16_units() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _sgd(stack: nn.Module, recipe: Training) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
+    """The optimizer, and what to do with the gradients before the next backward pass.
+
+    Stacks of dense layers on a CPU are bound by memory: there the momentum is accumulated by the
+    gradient's own product, which spares writing the gradient and reading it again (measured 1.1
+    times faster for 784-512-256-10). It is the same rule, v = momentum * v + gradient.
+    """
+    dense = [layer for layer in stack.modules() if isinstance(layer, models.StackedLinear)]
+    if not dense or dense[0].weight.is_cuda or recipe.nesterov or recipe.weight_decay:
+        sgd = torch.optim.SGD(
+            stack.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay, fused=True,
+        )  # fmt: skip
+        return sgd, sgd.zero_grad
+    biases: list[Tensor] = []
+    for layer in dense:
+        layer.kept, layer.weight.grad = recipe.momentum, torch.zeros_like(layer.weight)
+        layer.bias.grad = torch.zeros_like(layer.bias)
+        biases.append(layer.bias.grad)
+
+    def fade() -> None:
+        torch._foreach_mul_(biases, recipe.momentum)
+
+    return torch.optim.SGD(stack.parameters(), lr=recipe.lr, fused=True), fade
+
+
+def _trained(
+    work: Work, masks: Mask, trials: Sequence[int], forward: Callable[[], AbstractContextManager[None]], tell: Progress
+) -> tuple[nn.Module, Mask]:
+    """Train S trials together from fresh weights; the stack and the examples it was fed, (S, N)."""
+    if isinstance(work.spec.training, UserTraining):  # which is handed the subset and nothing else
+        (trial,) = trials
+        stack = train_one(work, work.spec.training, _fresh(work, trial), masks[0], trial)
+        tell(1.0)
+        return stack, masks
+    recipe, seed = work.spec.sgd, work.spec.subsets.seed
+    stack = models.stack([_fresh(work, trial) for trial in trials]).to(work.device).train()
+    optimizer, forget_gradients = _sgd(stack, recipe)
+    steps = count_steps(work.spec, len(work.y_train), trials[0])
+    set_rate = _schedule(optimizer, recipe, steps)
+    draws = [torch.Generator(work.device).manual_seed(torch_seed(seed, "augment", trial)) for trial in trials]
+    torch.manual_seed(torch_seed(seed, "layers", trials[0]))  # for dropout and the like
+    fed, step = np.zeros_like(masks), 0
+    for epoch, fed in epochs(work, masks, trials, steps):  # noqa: B007
+        for batch in epoch:
+            x, y = inputs(work, batch, draws)
+            set_rate(step)
+            forget_gradients()
+            with forward():
+                logits = stack(x.unflatten(0, (len(trials), -1))).flatten(0, 1)
+            # the sum over trials of each trial's mean: trials do not see each other's gradient
+            loss = F.cross_entropy(logits.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
+            (loss / recipe.batch_size).backward()
+            optimizer.step()
+            step += 1
+        tell(step / steps)
+        if not loss.isfinite() and len(trials) == 1:
+            break  # nothing can bring this trial back; the evaluation records why it failed
+    return stack, fed
+
+
+def _fresh(work: Work, trial: int) -> nn.Module:
+    block = work.spec.model
+    _, channels, height, width = work.x_train.shape
+    init = torch_seed(work.spec.subsets.seed, "weights", trial)
+    return models.create(block.arch, block.arguments, (height, width, channels), work.n_classes, init, block.code)
+
+
+# ---------------------------------------------------------------------------------------- evaluation
+
+
+@torch.no_grad()
+def _evaluated(
+    work: Work,
+    stack: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    n_trials: int,
+    forward: Callable[[], AbstractContextManager[None]],
+) -> Evaluation:
+    """Every example as the S trials see it after training, without augmentation."""
+    stack.eval()
+    size = min(max(64, _EVALUATED // n_trials), max(16, _EVALUATED_PIXELS // x[0, 0].numel()))
+    correct, margin, loss = [], [], []
+    for images, labels in zip(x.split(size), y.split(size), strict=True):
+        with forward():
+            logits = stack(
+                normalized(work, on_device(work, images)).expand(n_trials, *images.shape)
+            ).float()  # (S, B, K)
+        index = labels.expand(n_trials, -1)[..., None]
+        true = logits.gather(2, index)[..., 0]
+        correct.append(logits.argmax(2) == labels)
+        loss.append(logits.logsumexp(2) - true)
+        if "margin" in work.spec.record:
+            margin.append(true - logits.scatter(2, index, -math.inf).logsumexp(2))
+
+    def rows(parts: list[Tensor]) -> NDArray[Any]:
+        return torch.cat(parts, 1).cpu().numpy()
+
+    return Evaluation(rows(correct), rows(loss), rows(margin) if margin else None)
+
+
+def _outcome(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int, seconds: float) -> Outcome:
+    """The record of trial ``s`` of a stack."""
+    correct, loss = train.correct[s], train.loss[s]
+    arrays: dict[str, Any] = {
+        "mask": mask,
+        "train_correct": correct,
+        "test_correct": test.correct[s],
+        "seconds": seconds,
+    }
+    for name, margin in (("train_margin", train.margin), ("test_margin", test.margin)):
+        if margin is not None:
+            largest = float(np.finfo(np.float16).max)
+            arrays[name] = np.clip(margin[s], -largest, largest).astype(np.float16)
+    arrays["in_accuracy"] = correct[mask].mean()
+    arrays["out_accuracy"] = correct[~mask].mean() if not mask.all() else math.nan
+    arrays["test_accuracy"] = test.correct[s].mean()
+    arrays["train_loss"] = loss[mask].mean()
+    least = work.spec.training.min_in_accuracy
+    failure = None
+    if not (np.isfinite(loss).all() and np.isfinite(test.loss[s]).all()):
+        failure = "the loss is not finite (NaN or infinity): the learning rate may be too high"
+    elif arrays["in_accuracy"] < least:
+        failure = f"in_accuracy {arrays['in_accuracy']:.4f} is below min_in_accuracy {least:g}"
+    return Outcome(arrays, failure)
+
+
+def train(work: Work, masks: Mask, trials: Sequence[int], tell: Progress = lambda _: None) -> nn.Module:
+    """Only train some trials together, (S, B, C, H, W) -> (S, B, K); in evaluation mode."""
+    torch.set_flush_denormal(True)
+    dense = isinstance(_fresh(work, trials[0]), MLP)
+    with _precision(_units(work.spec), work.device, dense) as forward:
+        stack, _ = _trained(work, masks, trials, forward, tell)
+    return stack.eval()
+
+
+def evaluate(work: Work, stack: nn.Module) -> tuple[float, bool]:
+    """Test accuracy of a single trial, and whether all its losses are finite."""
+    with _precision(_units(work.spec), work.device, isinstance(stack, MLP)) as forward:
+        found = _evaluated(work, stack, work.x_test, work.y_test, 1, forward)
+    return float(found.correct.mean()), bool(np.isfinite(found.loss).all())
+
+
+# --------------------------------------------------------------------------------------------- block
+
+
+def train_block(work: Work, masks: Mask, trials: Sequence[int], tell: Progress = lambda _: None) -> list[Outcome]:
+    """Train and evaluate some trials.
+
+    Parameters
+    ----------
+    work
+        Data and spec, from :func:`prepare`.
+    masks : bool, shape (len(trials), N)
+        Training examples of each trial.
+    trials
+        Their numbers: they decide initial weights, data order and augmentation.
+    tell
+        Called now and then with the share of the block that is done.
+
+    Returns
+    -------
+    outcomes
+        One for each trial. On a CPU with one thread they are the same bits every time.
+    """
+    # Momenta of pixels that are always 0 decay to denormal numbers, on which the optimizer was
+    # measured five times slower. Zero is what they stand for.
+    torch.set_flush_denormal(True)
+    model = _fresh(work, trials[0])
+    outcomes: dict[int, Outcome] = {}
+    with _precision(_units(work.spec), work.device, isinstance(model, MLP)) as forward:
+        for part in _stacks(work, trials, models.stack_size(model, work.device.type)):
+            start, done = time.perf_counter(), len(outcomes)
+            mine = [trials[k] for k in part]
+
+            def tell_part(share: float, done: int = done, count: int = len(mine)) -> None:
+                tell((done + share * count) / len(trials))
+
+            stack, fed = _trained(work, masks[part], mine, forward, tell_part)
+            train = _evaluated(work, stack, work.x_train, work.y_train, len(mine), forward)
+            test = _evaluated(work, stack, work.x_test, work.y_test, len(mine), forward)
+            seconds = (time.perf_counter() - start) / len(mine)
+            outcomes |= {int(k): _outcome(work, fed[s], train, test, s, seconds) for s, k in enumerate(part)}
+    return [outcomes[k] for k in range(len(trials))]
+
+
+def _stacks(work: Work, trials: Sequence[int], size: int) -> list[NDArray[np.intp]]:
+    """Places of the trials that train together: at most ``size``, of equally many steps."""
+    if isinstance(work.spec.training, UserTraining):
+        return [np.array([place]) for place in range(len(trials))]
+    steps = np.array([count_steps(work.spec, len(work.y_train), trial) for trial in trials])
+    alike = [np.flatnonzero(steps == count) for count in np.unique(steps)]
+    return [part for same in alike for part in np.array_split(same, -(-len(same) // size))]

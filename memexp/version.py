@@ -1,0 +1,3 @@
+"""The version of memexp."""
+
+__version__ = "0.1.0"

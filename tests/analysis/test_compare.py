@@ -1,0 +1,354 @@
+"""Comparisons: agreement against a loop, chance that is chance, published values, examples in another order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from memexp.analysis.agreement import Accuracies, agree, agree_by_binomials
+from memexp.analysis.compare import MEMORIZATION_THRESHOLDS, Comparison, compare, table
+from memexp.analysis.merged import merge
+from memexp.analysis.pairs import Selection
+from memexp.analysis.paper import pair_facts
+from memexp.analysis.sides import Outcomes, Side, deal, halves_of_run, side_of_file, side_of_outcomes, side_of_run
+from memexp.errors import InputError
+from memexp.report.figures import save_comparison
+from memexp.runs.run import Run
+from memexp.store.trials import DONE
+from tests.analysis.test_estimates import brute_force, make_store, random_trials
+from tests.conftest import SHARED
+
+PUBLISHED = SHARED / "reference/feldman_zhang"
+beside = pytest.mark.skipif(not PUBLISHED.exists(), reason="the published values are not beside the project")
+LOOSE = Selection(memorization=0.2, influence=0.1)
+
+
+def outcomes(mask: Any, train_correct: Any, test_correct: Any) -> Outcomes:
+    """bool (N, T), (N, T), (M, T) -> packed."""
+    return Outcomes(*(np.packbits(bits, axis=1) for bits in (mask, train_correct, test_correct)), mask.shape[1])
+
+
+def unpacked(packed: Outcomes) -> list[np.ndarray[Any, Any]]:
+    bits = (packed.mask, packed.train_correct, packed.test_correct)
+    return [np.unpackbits(each, axis=1, count=packed.n_trials).astype(bool) for each in bits]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_runs_agree_as_a_loop_over_the_trials_says(seed: int, tmp_path: Path) -> None:
+    labels = np.arange(17) % 3, np.arange(8) % 3
+    trials = [random_trials(n_trials, 17, 8, 2 * seed + k) for k, n_trials in enumerate((33, 20))]
+    stores = [
+        make_store(tmp_path / name, each, np.full(len(each["mask"]), DONE, np.uint8), 7, labels)
+        for name, each in zip("ab", trials, strict=True)
+    ]
+    sides = [side_of_run(merge(paths), LOOSE) for paths in stores]
+    found = compare(*sides, deals=0)
+    mem = [
+        [brute_force(each["mask"][:, [i]], each["train_correct"][:, [i]])[0, 0] for i in range(17)] for each in trials
+    ]
+    infl = [brute_force(each["mask"], each["test_correct"]) for each in trials]
+    assert found.memorization is not None
+    expected = loop([(a, b) for a, b in zip(*mem, strict=True) if not np.isnan(a + b)], MEMORIZATION_THRESHOLDS)
+    np.testing.assert_allclose(rows(found.memorization.found), expected, rtol=1e-6)
+    pairs = [
+        [(v[j, i], m[i] >= 0.2 and v[j, i] >= np.float32(0.1)) for m, v in zip(mem, infl, strict=True)]
+        for i in range(17)
+        for j in range(8)
+        if labels[0][i] == labels[1][j] and not np.isnan(infl[0][j, i] + infl[1][j, i])
+    ]
+    pairs = [(a, b) for a, b in pairs if a[1] or b[1]]
+    values, able = ([tuple(each[k] for each in pair) for pair in pairs] for k in (0, 1))
+    assert found.influence is not None
+    assert found.influence.found.threshold[0] == 0.1
+    expected = loop(values, found.influence.found.threshold, able)
+    np.testing.assert_allclose(rows(found.influence.found), expected, rtol=1e-6)
+    for side, count in zip(sides, (found.influence.found.first, found.influence.found.second), strict=True):
+        assert len(side.pairs[0]) >= count[0]  # fewer only by pairs that are NaN on the other side
+
+
+def rows(found: Any) -> list[tuple[float, ...]]:
+    return list(zip(found.jaccard, found.mean_difference, found.first, found.second, strict=True))
+
+
+def loop(values: list[Any], thresholds: Any, able: Any = None) -> list[tuple[float, ...]]:
+    """``able``: whether each side may select each, by its place."""
+    result = []
+    able = able or [(True, True)] * len(values)
+    for t in np.float32(thresholds):
+        a, b = ({k for k, v in enumerate(values) if able[k][side] and np.float32(v[side]) >= t} for side in (0, 1))
+        apart = [abs(values[k][0] - values[k][1]) for k in a | b]
+        result.append(
+            (len(a & b) / len(a | b), sum(apart) / len(apart), len(a), len(b)) if apart else (np.nan, np.nan, 0, 0)
+        )
+    return result
+
+
+def test_what_is_only_known_to_be_below_counts_for_the_sets_and_not_for_the_difference() -> None:
+    found = agree(np.array([0.5, 0.5, 0.3, np.nan]), np.array([0.4, -np.inf, 0.3, 1.0]), np.array([0.3, 0.45]))
+    np.testing.assert_allclose(found.jaccard, [2 / 3, 0])
+    np.testing.assert_allclose(found.mean_difference, [0.05, 0.1], atol=1e-7)
+    assert found.first.tolist() == [3, 2]
+    assert found.known == 2
+    ranks = agree(np.array([1.0, 2, 9, np.nan]), np.array([5.0, 7, -np.inf, 0]), np.array([0.5]))
+    assert ranks.rank_correlation == pytest.approx(1)
+    assert np.isnan(agree(np.ones(3), np.arange(3.0), np.array([0.5])).rank_correlation)
+    tied = agree(np.array([0.9 - 0.6, 0.6 - 0.3, 0.1]), np.array([0.3, 0.3, 0.5]), np.array([0.5]))
+    assert tied.rank_correlation == pytest.approx(-1)  # both are 3 of 10 more
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32))
+def test_dealing_loses_no_trial_and_tears_none_apart(first: int, second: int, seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    pool = [outcomes(*(draws.random((n, t)) < 0.5 for n in (9, 9, 5))) for t in (first, second)]
+    dealt = deal(pool, (second, first), draws)
+    assert [each.n_trials for each in dealt] == [second, first]
+
+    def columns(parts: list[Outcomes]) -> list[bytes]:
+        return sorted(column.tobytes() for part in parts for column in np.concatenate(unpacked(part)).T)
+
+    assert columns(list(dealt)) == columns(pool)
+
+
+def simulated(p_in: Any, p_out: Any, n_trials: int, draws: Any) -> Side:
+    """A side whose examples have these true accuracies, 400 of them in 4 classes; tests are the same examples."""
+    mask = draws.random((len(p_in), n_trials)) < 0.7
+    correct = draws.random(mask.shape) < np.where(mask, p_in[:, None], p_out[:, None])
+    labels = np.arange(len(p_in)) % 4
+    return side_of_outcomes("simulated", outcomes(mask, correct, correct), (labels, labels), Selection())
+
+
+def test_chance_is_what_equal_runs_show_on_average() -> None:
+    gaps: dict[str, list[Any]] = {"difference": [], "jaccard": [], "binomials": [], "influence": []}
+    for seed in range(6):
+        draws = np.random.default_rng(seed)
+        p_out = draws.beta(0.7, 0.4, 400)
+        one, equal = (simulated(np.full(400, 0.98), p_out, 200, draws) for _ in range(2))
+        found = compare(one, equal)
+        mem, infl = found.memorization, found.influence
+        assert mem is not None
+        assert infl is not None
+        assert mem.by_chance is not None
+        assert mem.by_binomials is not None
+        assert infl.by_chance is not None
+        gaps["difference"].append(mem.found.mean_difference - mem.by_chance.mean_difference)
+        gaps["jaccard"].append((mem.found.jaccard - mem.by_chance.jaccard)[:6])
+        gaps["binomials"].append(mem.by_binomials.mean_difference - mem.by_chance.mean_difference)
+        gaps["influence"].append((infl.found.jaccard - infl.by_chance.jaccard)[:3])
+    mean = {name: np.abs(np.mean(each, axis=0)).max() for name, each in gaps.items()}
+    assert mean["difference"] < 0.006
+    assert mean["jaccard"] < 0.03
+    assert mean["binomials"] < 0.003
+    assert mean["influence"] < 0.05
+
+
+def test_another_learner_falls_short_of_chance() -> None:
+    draws = np.random.default_rng(0)
+    p_in, p_out = np.full(400, 0.98), draws.beta(0.7, 0.4, 400)
+    one = simulated(p_in, p_out, 200, draws)
+    other = simulated(p_in, np.clip(p_out + draws.normal(0, 0.2, 400), 0, 1), 200, draws)
+    found = compare(one, other).memorization
+    assert found is not None
+    assert found.by_chance is not None
+    assert (found.found.mean_difference > 1.5 * found.by_chance.mean_difference).all()
+    assert (found.found.jaccard < found.by_chance.jaccard - 0.05).all()
+
+
+def test_binomial_noise_has_the_expectation_that_sums_of_probabilities_give() -> None:
+    """One accuracy for all, a threshold below everything: the mean distance of two binomial shares."""
+    n_in, n_out = np.full(20_000, 7), np.full(20_000, 3)
+    side = Accuracies(np.full(20_000, 7), n_in, np.where(np.arange(20_000) % 5 < 2, 1, 2), n_out)
+    found = agree_by_binomials(side, side, np.array([-2.0]), draws=4)
+    expected = 0.0
+    for k, share in ((1, 0.4), (2, 0.6)):
+        p = binom.pmf(np.arange(4), 3, k / 3)
+        expected += share * sum(p[a] * p[b] * abs(a - b) / 3 for a in range(4) for b in range(4))
+    assert found.mean_difference[0] == pytest.approx(expected, rel=0.02)
+    assert found.jaccard[0] == 1
+
+
+def test_halves_are_compared_and_too_few_trials_refused(run_copy: Run, tmp_path: Path) -> None:
+    first, second = halves_of_run(merge(run_copy.paths), Selection())
+    assert first.outcomes is not None
+    assert second.outcomes is not None
+    assert (first.outcomes.n_trials, second.outcomes.n_trials) == (20, 20)
+    whole = merge(run_copy.paths)
+    np.testing.assert_array_equal(
+        first.outcomes.accuracies().in_count + second.outcomes.accuracies().in_count,
+        np.unpackbits(whole.packed("mask"), axis=1).sum(1),
+    )
+    found = compare(first, second)
+    assert found.memorization is not None
+    assert found.memorization.found.rank_correlation > 0.2
+    lines: list[str] = []
+    table(found.memorization, lines.append)
+    assert len(lines) == 2 + len(MEMORIZATION_THRESHOLDS) + 1
+    few = make_store(tmp_path / "few", random_trials(3, 4, 2, 0), np.full(3, DONE, np.uint8), 3)
+    with pytest.raises(InputError, match="has 3 finished trials, and its halves need 2 each; run `memexp resume"):
+        halves_of_run(merge(few), Selection())
+
+
+def published(run: Run, path: Path, **changes: Any) -> Path:
+    """Values of the run's estimates in a file, as others would publish them."""
+    from memexp.analysis.estimates import open_estimates
+    from memexp.analysis.export import released_format
+
+    merged = merge(run.paths)
+    np.savez(path, **released_format(merged, open_estimates(run.paths)) | changes)
+    return path
+
+
+def test_a_run_agrees_with_its_own_published_values(run_copy: Run, tmp_path: Path) -> None:
+    side = side_of_run(merge(run_copy.paths), Selection())
+    whole = published(run_copy, tmp_path / "whole.npz")
+    with np.load(whole) as file:
+        np.savez(tmp_path / "pairs.npz", **{key: file[key] for key in ("tr_idx", "tt_idx", "infl", "mem")})
+        np.savez(
+            tmp_path / "matrices.npz",
+            **{key: file[key] for key in file.files if key not in ("tr_idx", "tt_idx", "infl", "mem")},
+        )
+    for name in ("whole", "pairs", "matrices"):
+        found = compare(side, side_of_file(tmp_path / f"{name}.npz", Selection()))
+        assert (found.memorization is None) == (name == "pairs")
+        assert found.influence is not None
+        for curves in (found.memorization, found.influence):
+            if curves is not None:
+                selected = curves.found.first > 0
+                assert selected[:2].all()
+                assert (curves.found.jaccard[selected] == 1).all()
+                assert (curves.found.mean_difference[selected] == 0).all()
+                assert curves.by_chance is None
+    assert save_comparison(found, tmp_path / "figure.svg").read_text().count("Jaccard") >= 2
+    with pytest.raises(InputError, match="give --figure a path that ends in .svg"):
+        save_comparison(found, tmp_path / "figure.nonsense")
+    with pytest.raises(InputError, match="nothing in common to draw"):
+        save_comparison(Comparison(("a", "b"), None, None, Selection()), tmp_path / "figure.svg")
+
+
+def test_pairs_that_a_list_does_not_reach_are_not_compared(
+    memexp: Callable[..., Any], run_copy: Run, tmp_path: Path
+) -> None:
+    """The run's own pairs, cut to the 10 strongest or selected by stricter thresholds: it agrees with itself."""
+    loose = Selection(memorization=0.1, influence=0.1)
+    side = side_of_run(merge(run_copy.paths), loose)
+    with np.load(published(run_copy, tmp_path / "whole.npz")) as file:
+        columns = {key: file[key] for key in ("tr_idx", "tt_idx", "infl", "mem")}
+    assert (np.diff(columns["infl"]) <= 0).all()
+    for name, rows in (("cut", slice(10)), ("strict", (columns["infl"] >= 0.3) & (columns["mem"] >= 0.5))):
+        np.savez(tmp_path / f"{name}.npz", **{key: values[rows] for key, values in columns.items()})
+        other = side_of_file(tmp_path / f"{name}.npz", loose)
+        found = compare(side, other)
+        assert found.selection.influence == columns["infl"][rows].min()
+        assert found.selection.memorization == columns["mem"][rows].min()
+        assert found.influence is not None
+        assert found.influence.found.jaccard[0] == 1
+        assert found.influence.found.first[0] == found.influence.found.second[0] == len(other.pairs[0])
+        assert len(other.pairs[0]) >= 5
+    done = memexp("compare", run_copy.paths.root, "cut.npz")
+    assert "influence (one class, memorization >= 0." in done.stdout
+    assert "the pairs in cut.npz go down to memorization" in done.stderr
+
+
+def test_examples_in_another_order_are_refused(run_copy: Run, tmp_path: Path) -> None:
+    merged = merge(run_copy.paths)
+    side = side_of_run(merged, Selection())
+    labels = merged.examples["train_label"]
+    swapped = published(run_copy, tmp_path / "swapped.npz", tr_labels=np.roll(labels, 1))
+    with pytest.raises(InputError, match="training labels of .* differ in .* places, first at index .* another order"):
+        compare(side, side_of_file(swapped, Selection()))
+    shorter = published(run_copy, tmp_path / "shorter.npz", tt_labels=np.zeros(99, int))
+    with pytest.raises(InputError, match="has 100 test examples, .*shorter.npz 99"):
+        compare(side, side_of_file(shorter, Selection()))
+    bare = {"tr_mem": np.zeros(299)}
+    np.savez(tmp_path / "bare.npz", **bare)
+    with pytest.raises(InputError, match="has 300 training examples, .*bare.npz 299"):
+        compare(side, side_of_file(tmp_path / "bare.npz", Selection()))
+    pair = {"tr_idx": [int(np.flatnonzero(labels == 3)[0])], "infl": [0.4], "mem": [0.9]}
+    tests = np.flatnonzero(merged.examples["test_label"] == 4)
+    np.savez(tmp_path / "pairs.npz", **pair, tt_idx=tests[:1])
+    with pytest.raises(InputError, match="1 of the 1 pairs .* different labels .*\\(3\\) and test example .* \\(4\\)"):
+        compare(side, side_of_file(tmp_path / "pairs.npz", Selection()))
+    np.savez(tmp_path / "pairs.npz", **pair, tt_idx=[100])
+    with pytest.raises(InputError, match="names test example 100, but .* has only 100"):
+        compare(side, side_of_file(tmp_path / "pairs.npz", Selection()))
+
+
+def test_what_is_no_file_of_published_values_is_said(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("no")
+    with pytest.raises(InputError, match="neither a run's folder nor a .npz file"):
+        side_of_file(tmp_path / "text.npz", Selection())
+    np.savez(tmp_path / "other.npz", x_train=np.zeros(3))
+    with pytest.raises(InputError, match="has the keys x_train; published values need tr_mem"):
+        side_of_file(tmp_path / "other.npz", Selection())
+    np.savez(tmp_path / "cut.npz", tr_mem=np.zeros(3), infl_matrix_class0=np.zeros((2, 2)))
+    with pytest.raises(InputError, match="no file of published values, or damaged"):
+        side_of_file(tmp_path / "cut.npz", Selection())
+
+
+def test_the_command_prints_both_tables(memexp: Callable[..., Any], run_copy: Run, tmp_path: Path) -> None:
+    done = memexp("compare", run_copy.paths.root, "--figure", "figure.png", "--deals", 1)
+    assert done.returncode == 0, done.stderr
+    assert "memorization\n" in done.stdout
+    assert "influence (one class, memorization >= 0.25, influence >= 0.15)\n" in done.stdout
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    refused = memexp("compare", run_copy.paths.root, "absent.npz")
+    assert refused.returncode == 2
+    assert "absent.npz is neither a run's folder" in refused.stderr
+    for command in (["compare", "copy", "copy/"], ["report", "copy", "--compare", run_copy.paths.root]):
+        refused = memexp(*command)
+        assert refused.returncode == 2
+        assert "copy agrees with itself; name another run, or see its halves" in refused.stderr
+
+
+@beside
+@pytest.mark.parametrize(
+    ("name", "tests", "single", "trains"), [("cifar100", 888, 774, 964), ("imagenet", 1462, 1298, 1605)]
+)
+def test_the_rule_gives_the_papers_numbers_on_the_released_pairs(
+    name: str, tests: int, single: int, trains: int
+) -> None:
+    side = side_of_file(PUBLISHED / f"{name}_high_infl_pairs_infl0.15_mem0.25.npz", Selection())
+    facts = pair_facts(*side.pairs)
+    assert (facts.unique_tests, facts.single_influencers, facts.unique_trains) == (tests, single, trains)
+    stricter = side_of_file(PUBLISHED / f"{name}_high_infl_pairs_infl0.15_mem0.25.npz", Selection(0.5, 0.4))
+    assert 0 < len(stricter.pairs[0]) < facts.pairs
+
+
+@beside
+def test_trials_drawn_from_the_published_histogram_agree_like_the_papers_two_runs() -> None:
+    """Figure 7: two runs of ResNet50 differ by sampling noise alone; 2,000 against 2,000 trials.
+
+    Right whenever in; wrong when out with a probability that the published histogram gives.
+    """
+    histogram = json.loads((PUBLISHED / "histograms.json").read_text())["memorization-hist-cifar100-18bins"]
+    draws = np.random.default_rng(0)
+    truth = np.concatenate([draws.uniform(low, high, count) for low, high, count in histogram])
+    mask, right = [], []
+    for band in np.array_split(truth, 50):
+        inside = draws.random((len(band), 4000), np.float32) < 0.7
+        wrong = draws.random(inside.shape, np.float32) < band[:, None].astype(np.float32)
+        mask.append(np.packbits(inside, axis=1))
+        right.append(np.packbits(inside | ~wrong, axis=1))
+    whole = Outcomes(np.concatenate(mask), np.concatenate(right), right[0], 4000)
+    halves = [half.accuracies() for half in deal([whole], (2000, 2000), draws)]
+    found = agree(*(half.difference() for half in halves), MEMORIZATION_THRESHOLDS)
+    noise = agree_by_binomials(*halves, MEMORIZATION_THRESHOLDS, draws=2)
+    figure = json.loads((PUBLISHED / "figures.json").read_text())["fig7_memorization"]
+    seen = figure["jaccard"]["ResNet50"]
+    for k, threshold in enumerate(MEMORIZATION_THRESHOLDS):
+        print(
+            f"{threshold:.2f}: Jaccard {found.jaccard[k]:.4f} (binomial {noise.jaccard[k]:.4f}, figure {seen[k]}), "
+            f"mean difference {found.mean_difference[k]:.4f} ({noise.mean_difference[k]:.4f})"
+        )
+    at = list(MEMORIZATION_THRESHOLDS).index(0.25)
+    assert found.mean_difference[at] == pytest.approx(0.0168, abs=0.0004)
+    assert found.jaccard[at] == pytest.approx(0.972, abs=0.003)
+    np.testing.assert_allclose(noise.mean_difference, found.mean_difference, atol=0.0006)
+    np.testing.assert_allclose(found.jaccard, seen, atol=0.015)  # theirs had 4,000 trials on one side

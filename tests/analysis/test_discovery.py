@@ -1,0 +1,149 @@
+"""False discoveries: exact p-values, their adjustment in a stream, and what a selection with both keeps."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control, hypergeom, norm
+
+from memexp.analysis import products
+from memexp.analysis.discovery import SCREEN, Discoveries, permutation_p_values
+from memexp.analysis.pairs import Pairs, Selection, select_pairs
+from tests.analysis.test_estimates import brute_force, packed
+
+
+def p_value(in_correct: int, in_count: int, correct: int, n_trials: int) -> float:
+    found = permutation_p_values(*(np.array([each]) for each in (in_correct, in_count, correct)), n_trials)
+    return float(found[0])
+
+
+def test_p_values_are_shares_of_all_reassignments_of_the_trials() -> None:
+    right = [1, 1, 1, 1, 0, 0, 0, 1]
+    for in_correct in range(1, 6):
+        counts = [sum(right[trial] for trial in chosen) for chosen in itertools.combinations(range(8), 5)]
+        above = in_correct * 8 >= 5 * sum(right)
+        as_far = [count >= in_correct if above else count <= in_correct for count in counts]
+        if in_correct in counts:
+            assert p_value(in_correct, 5, sum(right), 8) == pytest.approx(min(1, 2 * np.mean(as_far)))
+
+
+@given(st.integers(2, 4000), st.data())
+def test_p_values_are_tails_of_the_hypergeometric_distribution(n_trials: int, data: Any) -> None:
+    in_count, correct = (data.draw(st.integers(1, n_trials - 1)) for _ in range(2))
+    least, most = max(0, in_count + correct - n_trials), min(in_count, correct)
+    k = data.draw(st.integers(least, most))
+    tails = hypergeom(n_trials, correct, in_count)
+    expected = tails.sf(k - 1) if k * n_trials >= in_count * correct else tails.cdf(k)
+    assert p_value(k, in_count, correct, n_trials) == pytest.approx(min(1, 2 * expected), rel=1e-6, abs=1e-300)
+
+
+@given(
+    st.lists(st.tuples(st.floats(1e-30, 1), st.booleans()), min_size=1, max_size=60),
+    st.integers(0, 1000),
+    st.integers(1, 5),
+)
+def test_the_stream_adjusts_like_the_whole_list_of_each_sign(
+    found_pairs: list[tuple[float, bool]], others: int, parts: int
+) -> None:
+    """Within the width of a bin, and never too small; hypotheses that were not worth a p-value count as 1."""
+    values, positive = np.array([p for p, _ in found_pairs]), np.array([sign for _, sign in found_pairs])
+    stream = Discoveries()
+    for part in np.array_split(np.arange(len(values)), parts):
+        stream.add(len(part), values[part], positive[part])
+    stream.add(others, np.empty(0), np.empty(0, bool))
+    found = stream.adjusted(values, positive)
+    for sign in (True, False):
+        one_sided = np.where((values < 1) & (positive == sign), values / 2, 1.0)
+        whole = false_discovery_control(np.concatenate([one_sided, np.ones(others)]))[: len(values)][positive == sign]
+        assert (found[positive == sign] >= whole * (1 - 1e-9)).all()
+        assert (found[positive == sign] <= np.minimum(1, whole * 1.0024) + 1e-9).all()
+
+
+def planted(draws: Any, effect: float, n_trials: int = 200) -> tuple[Any, Any]:
+    """Masks (N, T) and outcomes (M, T); training example i < 5 moves test example i by ``effect``."""
+    mask = draws.random((40, n_trials)) < 0.7
+    level = np.full((30, n_trials), 0.5)
+    level[:5] += effect * (mask[:5] - 0.5)
+    return mask, draws.random(level.shape) < level
+
+
+def select(mask: Any, right: Any, selection: Selection) -> Pairs:
+    labels = np.zeros(len(right), int), np.zeros(len(mask), int)
+    return select_pairs(packed(right, mask), labels, np.ones(len(mask), np.float32), selection).pairs
+
+
+def test_noise_alone_is_seldom_discovered_and_what_was_planted_is_found() -> None:
+    selection = Selection(influence=-1, fdr=0.1)
+    draws = np.random.default_rng(0)
+    with_any = sum(len(select(*planted(draws, 0.0), selection)) > 0 for _ in range(100))
+    assert with_any <= 27  # 19 expected at most, 10 of each sign; 28 or more would happen once in 50
+    found = [select(*planted(draws, 0.7), selection) for _ in range(20)]
+    true = [int(((pairs.train == pairs.test) & (pairs.train < 5)).sum()) for pairs in found]
+    assert np.mean(true) > 4.9
+    assert sum(len(pairs) for pairs in found) - sum(true) < 0.2 * sum(true)
+
+
+def test_the_rate_holds_for_helpful_and_for_harmful_influences_apart() -> None:
+    """Five strong helpers of each test example and few weak harmers: in one list a third of the harmers were noise."""
+    draws = np.random.default_rng(0)
+    truth = np.zeros((60, 300))
+    for test in range(60):
+        truth[test, (5 * test + np.arange(5)) % 300] = 0.18
+        if test % 6 == 0:
+            truth[test, (5 * test + 7) % 300] = -0.3
+    shares: dict[int, list[float]] = {1: [], -1: []}
+    true = {1: 0, -1: 0}
+    for _ in range(40):
+        mask = draws.random((300, 400)) < 0.7
+        right = draws.random((60, 400)) < np.clip(0.5 + truth @ (mask - 0.7), 0, 1)
+        pairs = select(mask, right, Selection(influence=-1, fdr=0.1))
+        for sign, rates in shares.items():
+            mine = pairs.take(np.sign(pairs.influence) == sign)
+            hits = int((truth[mine.test, mine.train] * sign > 0).sum())
+            true[sign] += hits
+            rates.append(1 - hits / len(mine) if len(mine) else 0.0)
+    print({sign: (np.mean(rates), true[sign] / 40) for sign, rates in shares.items()})
+    assert all(np.mean(rates) < 0.125 for rates in shares.values())  # 0.1 and twice the error of such a mean
+    assert true[1] > 40 * 100
+    assert true[-1] > 40 * 5
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 4), st.integers(2, 9))
+def test_the_strongest_of_each_example_are_those_of_a_loop(seed: int, k: int, tile: int) -> None:
+    draws = np.random.default_rng(seed)
+    mask, right = planted(draws, 0.5, n_trials=30)
+    influence = brute_force(mask.T, right.T).astype(np.float32)
+    wanted = set()
+    for matrix, flip in ((influence, False), (influence.T, True)):
+        for row, values in enumerate(matrix):
+            for sign in (1, -1):
+                ranked = sorted((-sign * value, place) for place, value in enumerate(values) if sign * value > 0)
+                wanted |= {(row, place)[:: -1 if flip else 1] for _, place in ranked[:k]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "_WIDEST", tile)
+        pairs = select(mask, right, Selection(influence=2, strongest=k))
+    assert set(zip(pairs.test.tolist(), pairs.train.tolist(), strict=True)) == wanted
+    assert not pairs.selected.any()
+    np.testing.assert_array_equal(pairs.influence, influence[pairs.test, pairs.train])
+    assert (np.diff(pairs.influence) <= 0).all()
+
+
+def test_what_the_screen_leaves_out_makes_no_discovery_appear() -> None:
+    """Rates of pairs beyond the screen are those of all p-values; of the others never smaller."""
+    draws = np.random.default_rng(3)
+    mask, right = planted(draws, 0.6)
+    pairs = select(mask, right, Selection(influence=-1, most=10_000))
+    assert len(pairs) == 1200
+    far = pairs.p_value < norm.sf(SCREEN)  # half the p-value at the screen: well beyond it
+    assert 5 <= far.sum() < 30
+    for sign in (True, False):
+        mine = (pairs.influence > 0) == sign
+        whole = false_discovery_control(np.where(mine & (pairs.p_value < 1), pairs.p_value / 2, 1.0))
+        np.testing.assert_allclose(pairs.fdr[far & mine], whole[far & mine], rtol=0.0024)
+        assert (pairs.fdr[mine] >= whole[mine] * (1 - 1e-9)).all()

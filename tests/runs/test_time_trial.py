@@ -1,0 +1,76 @@
+"""Where a trial's time goes: the parts are measured, the arithmetic is counted as by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from memexp.data import load_data
+from memexp.runs.plan import make_plan
+from memexp.runs.time_trial import multiply_adds, peak_multiply_adds, time_trial
+from memexp.spec.reading import read_spec
+from memexp.training.batches import _moments, inputs, normalized, prepare
+from tests.conftest import make_spec
+
+
+def test_the_multiply_adds_of_an_mlp_are_those_counted_by_hand(write_spec: Callable[..., Path]) -> None:
+    plan = make_plan(read_spec(write_spec(model={"arch": "memexp_mlp", "hidden": [32, 16]})))
+    weights = [64 * 32, 32 * 16, 16 * 10]
+    # forward, gradient of the weights, gradient of the activations but for the images'
+    step = 32 * (3 * sum(weights) - weights[0])
+    assert multiply_adds(plan) == plan.steps * step + (200 + 60) * sum(weights)
+
+
+def test_longer_trials_take_longer_and_their_parts_are_all_there(write_spec: Callable[..., Path]) -> None:
+    plan = make_plan(read_spec(write_spec(training={"epochs": 20, "augment": {"flip": True, "crop": 1}})))
+    times = time_trial(plan)
+    parts = [times.batches, times.network, times.evaluation, times.writing]
+    assert min(parts) >= 0
+    assert times.total == pytest.approx(sum(parts))
+    assert 0 < times.limit < times.total
+    assert times.batches > 0
+    assert times.multiply_adds > multiply_adds(replace(plan, steps=plan.steps // 2))
+
+
+def test_the_peak_is_what_a_product_takes() -> None:
+    torch.set_num_threads(1)
+    assert 1e8 < peak_multiply_adds("cpu", "fp32") < 1e13
+
+
+def test_the_option_prints_and_writes_nothing(memexp: Callable[..., Any], write_spec: Any, tmp_path: Path) -> None:
+    done = memexp("launch", write_spec(), "--time-trial", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    names = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    assert names == ["making batches", "network", "evaluation", "writing", "one trial", "arithmetic", "limit",
+                     "share of limit"]  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.yaml"]
+
+
+def test_a_batch_holds_the_images_and_labels_of_its_numbers_channels_last() -> None:
+    spec = make_spec(dataset={"source": "digits", "limit": {"train": 50, "test": 10}})
+    data = load_data(spec.dataset)
+    work = prepare(spec, data, "cpu")
+    chosen = torch.tensor([[4, 9, 4], [0, 49, 7]])
+    x, y = inputs(work, chosen, [])
+    np.testing.assert_array_equal(y, data.y_train[[4, 9, 4, 0, 49, 7]])
+    torch.testing.assert_close(x, normalized(work, work.x_train[chosen.flatten()]))
+    assert x.permute(0, 2, 3, 1).is_contiguous()
+
+
+def test_images_are_standardized_by_the_training_sets_moments_however_they_are_added(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    x = draws.integers(0, 256, (2500, 4, 4, 3), dtype=np.uint8)
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=np.arange(2500) % 5, x_test=x[:5], y_test=np.arange(5))
+    spec = make_spec(dataset={"source": "npz", "path": str(tmp_path / "d.npz")})
+    work = prepare(spec, load_data(spec.dataset), "cpu")
+    for whole, parts in zip(_moments(x), _moments(x, part_values=1000), strict=True):
+        np.testing.assert_allclose(whole, parts, rtol=1e-12)
+    seen = normalized(work, work.x_train).double()
+    torch.testing.assert_close(seen.mean((0, 2, 3)), torch.zeros(3).double(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen.std((0, 2, 3), correction=0), torch.ones(3).double(), atol=1e-5, rtol=0)

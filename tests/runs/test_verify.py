@@ -1,0 +1,85 @@
+"""Verify finds damage, wrong masks, wrong labels and trials that do not come out the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from memexp.errors import StoreError
+from memexp.launch.launch import launch_local
+from memexp.runs.pool import Resources
+from memexp.runs.run import Run
+from memexp.runs.verify import repair, verify
+from memexp.store.commit import commit
+from tests.conftest import outcomes
+
+
+def rewrite(run: Run, block: int, **changes: Any) -> None:
+    """Commit a block again with other content, receipt and all, as a faulty program would have."""
+    store = run.store(writable=True)
+    content = store.read_block(block) | changes
+    store.forget_block(block)
+    for path in run.paths.blocks.glob(f"{block * 10:06d}-*.json"):
+        path.unlink()
+    trained = list(store.layout.block(block))
+    made_by = {"device": "cpu (?)", "threads": 1, "versions": {}}
+    commit(run.paths, store, block, content, trained=trained, failures={}, seconds=1, made_by=made_by)
+
+
+def test_a_sound_run_is_sound_and_retrains_to_the_same_bits(run_copy: Run) -> None:
+    verdict = verify(run_copy, retrain=11)
+    assert verdict.blocks == 4
+    assert not verdict.faults
+    assert len(verdict.retrained) == 20  # whole stacks
+    assert not verdict.differing
+    assert verdict.same_machine
+
+
+def test_damage_is_repaired_without_losing_anything_else(run_copy: Run) -> None:
+    before = outcomes(run_copy)
+    chunk = run_copy.paths.trials / "test_correct/c/2/0"
+    chunk.write_bytes(b"")
+    (run_copy.paths.trials / "status/c/1").write_bytes(b"x")
+    with pytest.raises(StoreError, match="status.* is damaged"):
+        verify(run_copy, retrain=0)
+    (run_copy.paths.trials / "status/c/1").unlink()
+    verdict = verify(run_copy, retrain=0)
+    assert list(verdict.faults) == [2]
+    assert "test_correct" in verdict.faults[2]
+    assert repair(run_copy, verdict) == list(range(20, 30))
+    launch_local(run_copy, Resources(workers=1), lambda _: None)
+    after = outcomes(run_copy)
+    for name, values in before.items():
+        np.testing.assert_array_equal(values, after[name])
+    assert not verify(run_copy, retrain=0).faults
+
+
+def test_masks_that_the_seed_does_not_give_are_found(run_copy: Run) -> None:
+    mask = run_copy.store().read_block(1)["mask"]
+    mask[3, 7] ^= True
+    rewrite(run_copy, 1, mask=mask)
+    verdict = verify(run_copy, retrain=0)
+    assert list(verdict.faults) == [1]
+    assert "trial 13: the stored mask is not the one" in verdict.faults[1]
+
+
+def test_outcomes_that_do_not_come_out_again_are_found(run_copy: Run) -> None:
+    correct = run_copy.store().read_block(0)["test_correct"]
+    correct[4, 50] ^= True
+    rewrite(run_copy, 0, test_correct=correct)
+    verdict = verify(run_copy, retrain=40)
+    assert not verdict.faults
+    assert verdict.differing == {4: "test_correct differs in 1 of 100 values"}
+    assert not verdict.same_machine
+
+
+def test_labels_of_other_data_are_found(run_copy: Run) -> None:
+    import zarr
+
+    labels = zarr.open_group(run_copy.paths.trials, mode="r+")["train_label"]
+    assert isinstance(labels, zarr.Array)
+    labels[5] = (int(np.asarray(labels[5])) + 1) % 10
+    with pytest.raises(StoreError, match="train_label differs"):
+        verify(run_copy, retrain=0)

@@ -1,0 +1,80 @@
+"""Features of a trained network, and linear heads on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from memexp.data import load_data
+from memexp.spec.index_sets import pack
+from memexp.training.batches import normalized, prepare
+from memexp.training.block import train
+from memexp.training.features import extract
+from memexp.training.models import StackedLinear
+from tests.conftest import changed, make_spec
+
+MODELS: list[tuple[dict[str, Any], int]] = [
+    ({"hidden": [32, 24]}, 24),
+    ({"arch": "memexp_cnn", "width": 4}, 16),
+    ({"arch": "resnet10t"}, 512),
+]
+
+
+@pytest.mark.parametrize(("model", "width"), MODELS)
+def test_features_are_what_the_last_layer_sees(model: dict[str, Any], width: int) -> None:
+    """Times the last layer's weights they are the network's own answers."""
+    spec = make_spec(model=model, training={"epochs": 2, "batch_size": 50})
+    data = load_data(spec.dataset)
+    arrays, accuracy = extract(spec, data, "cpu")
+    assert arrays["x_train"].shape == (200, 1, 1, width)
+    assert arrays["x_test"].shape == (60, 1, 1, width)
+    assert arrays["x_test"].dtype == np.float32
+    everything = spec.subsets.model_copy(update={"design": "remove", "removed": {"nothing": pack([])}, "ratio": None})
+    work = prepare(spec.model_copy(update={"subsets": everything}), data, "cpu")
+    stack = train(work, np.ones((1, 200), np.bool_), [0])
+    with torch.no_grad():
+        logits = stack(normalized(work, work.x_test)[None])[0]
+        head = [layer for layer in stack.modules() if isinstance(layer, torch.nn.Linear | StackedLinear)][-1]
+        seen = torch.from_numpy(arrays["x_test"][:, 0, 0])
+        again = head(seen[None])[0] if isinstance(head, StackedLinear) else head(seen)
+    torch.testing.assert_close(again, logits)
+    assert accuracy == pytest.approx(float((logits.argmax(1).numpy() == data.y_test).mean()))
+
+
+def test_a_linear_head_on_features_knows_as_much_and_memorizes_far_less(
+    memexp: Callable[..., Any], tmp_path: Path
+) -> None:
+    data = {"source": "digits", "limit": {"train": 500, "test": 300}, "label_noise": {"fraction": 0.1, "seed": 1}}
+    whole = changed(
+        name="whole", dataset=data, model={"hidden": [128]}, training={"epochs": 40, "lr": 0.2}, subsets={"trials": 30}
+    )
+    clean = {key: value for key, value in data.items() if key != "label_noise"}
+    (tmp_path / "whole.yaml").write_text(yaml.safe_dump(whole))
+    (tmp_path / "clean.yaml").write_text(yaml.safe_dump(whole | {"dataset": clean}))
+    done = memexp("features", "clean.yaml", "--out", "features.npz", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert "128 of each of 500 training and 300 test examples" in done.stdout
+    linear = changed(
+        name="linear", dataset={"source": "npz", "path": "features.npz", "label_noise": data["label_noise"]},
+        model={"hidden": []}, training={"epochs": 20, "lr": 0.02}, subsets={"trials": 30},
+    )  # fmt: skip
+    (tmp_path / "linear.yaml").write_text(yaml.safe_dump(linear))
+    from memexp.analysis.estimates import open_estimates
+    from memexp.runs.run import open_run
+
+    memorized = {}
+    for name in ("whole", "linear"):
+        done = memexp("launch", f"{name}.yaml", "--executor", "local", "--device", "cpu", "--yes")
+        assert done.returncode == 0, done.stderr
+        estimates = open_estimates(open_run(tmp_path / "runs" / name).paths)
+        memorized[name] = float(np.mean(estimates.scores.memorization))
+    assert memorized["linear"] < 0.5 * memorized["whole"]
+    done = memexp("features", "clean.yaml", "--out", "no/features.npz")
+    assert done.returncode == 2
+    assert "does not exist; create it" in done.stderr
