@@ -18,7 +18,7 @@ from memexp.analysis.merged import Merged, open_merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.removal import HIGH_INFLUENCE, NOTHING, Condition, read_conditions
 from memexp.data import Data
-from memexp.errors import InputError, MemexpError
+from memexp.errors import InputError, MemexpError, command
 from memexp.runs.run import Run, open_run
 from memexp.spec.index_sets import unpack
 
@@ -103,7 +103,7 @@ def read_removal(root: Path, options: argparse.Namespace, tests: NDArray[np.intp
     empty = [f"{c.name!r}{' (random control)' * c.control}" for c in conditions if not len(c.accuracy)]
     if empty:
         raise MemexpError(
-            f"{root} has no finished trial of {', '.join(empty)}; `memexp status {root}` shows why. Where "
+            f"{root} has no finished trial of {', '.join(empty)}; `{command('status', root)}` shows why. Where "
             "trials failed the gate, launch the removal with another training under another name"
         )
     return conditions

@@ -6,6 +6,9 @@ without a traceback and exits with ``exit_code``.
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 
 class MemexpError(Exception):
     """Base of all faults that memexp explains. Exit code 1: the work failed."""
@@ -51,3 +54,9 @@ class Incomplete(MemexpError):
 
 class RunBusy(Incomplete):
     """Another process is training this run now."""
+
+
+def command(*words: object) -> str:
+    """The ``memexp`` command of these words as one types it: quoted for a shell, a path never taken for an option."""
+    safe = (f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words)
+    return shlex.join(["memexp", *safe])

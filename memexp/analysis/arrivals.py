@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.errors import RunMismatch
+from memexp.errors import RunMismatch, command
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_committed
@@ -94,7 +94,7 @@ def require_same_experiment(sources: list[Source]) -> None:
                 f"{first.paths.root} and {other.paths.root} are different experiments and cannot be merged; "
                 f"nothing was changed. Differences (first run there, second in this spec):\n{differences}\n"
                 "Only the seed and the number of trials may differ; leave that run out, or compare the two with "
-                f"`memexp compare {first.paths.root} {other.paths.root}`"
+                f"`{command('compare', first.paths.root, other.paths.root)}`"
             ) from error
         if first.seed == other.seed and first.manifest.masks != other.manifest.masks:
             raise RunMismatch(

@@ -19,7 +19,7 @@ from memexp.analysis.intervals import difference
 from memexp.analysis.merged import Merged, link, replace_store
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.products import Trials
-from memexp.errors import StoreError
+from memexp.errors import StoreError, command
 from memexp.store.paths import RunPaths
 
 ESTIMATES_SCHEMA = 3
@@ -75,7 +75,7 @@ class Estimates:
             return None
         return (
             f"only the strongest {kept:,} of {self.passed:,} pairs of high influence are kept: counts of pairs and of "
-            f"the examples in them are of these alone; `memexp estimate --most {self.passed}` keeps all"
+            f"the examples in them are of these alone; `{command('estimate', '--most', self.passed)}` keeps all"
         )
 
 
@@ -164,7 +164,7 @@ def open_estimates(paths: RunPaths) -> Estimates:
         pairs = Pairs(**{field.name: _read(group, f"pairs/{field.name}") for field in fields(Pairs)})
     except (FileNotFoundError, ValueError, KeyError, RuntimeError, OSError) as error:
         raise StoreError(
-            f"{paths.estimates} is not readable ({error}); run `memexp estimate {paths.root}` to make it again"
+            f"{paths.estimates} is not readable ({error}); run `{command('estimate', paths.root)}` to make it again"
         ) from error
     selection = Selection(**attributes["selection"])
     numbers = (int(attributes[name]) for name in ("trials", "pairs_tested", "pairs_passed"))

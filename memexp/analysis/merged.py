@@ -30,7 +30,7 @@ from memexp.analysis.arrivals import (
     require_same_experiment,
 )
 from memexp.analysis.counts import Bits
-from memexp.errors import Incomplete, InputError, MemexpError, StoreError
+from memexp.errors import Incomplete, InputError, MemexpError, StoreError, command
 from memexp.files import replace_folder
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING
@@ -77,10 +77,10 @@ def merge(paths: RunPaths, others: Sequence[RunPaths] = (), tell: Tell = lambda 
     if not (states == DONE).any():
         if not (states == MISSING).any():
             raise MemexpError(
-                f"all trials of {paths.root} failed, for the reasons that `memexp status {paths.root}` shows; "
+                f"all trials of {paths.root} failed, for the reasons that `{command('status', paths.root)}` shows; "
                 "change the spec, give it another name, and launch it"
             )
-        raise Incomplete(f"{paths.root} has no finished trial to merge; run `memexp resume {paths.root}`")
+        raise Incomplete(f"{paths.root} has no finished trial to merge; run `{command('resume', paths.root)}`")
     building = paths.merged.with_name(f".merged.{uuid.uuid4().hex[:8]}.zarr")
     try:
         old = _reusable(paths, sources)
@@ -104,7 +104,7 @@ def open_merged(paths: RunPaths, tell: Tell = lambda _: None) -> Merged:
     if absent:
         raise InputError(
             f"{paths.merged} was merged from {', '.join(absent)} too, which is not there any more. Bring it back, "
-            f"or run `memexp merge {paths.root}` to go on with this run's own trials"
+            f"or run `{command('merge', paths.root)}` to go on with this run's own trials"
         )
     try:
         merged = Merged(paths)
@@ -158,7 +158,8 @@ class Merged:
             names = set(self.group.array_keys()) - skipped
             self.examples: dict[str, NDArray[Any]] = {name: self._read(name) for name in sorted(names)}
         except (FileNotFoundError, ValueError, KeyError) as error:
-            raise StoreError(f"{paths.merged} is not readable ({error}); run `memexp merge {paths.root}`") from error
+            again = command("merge", paths.root)
+            raise StoreError(f"{paths.merged} is not readable ({error}); run `{again}`") from error
 
     def _array(self, name: str) -> Any:
         return self.group[name]
@@ -169,7 +170,7 @@ class Merged:
         except (ValueError, RuntimeError, OSError) as error:
             raise StoreError(
                 f"{self.paths.merged}/{name} is damaged ({error}); delete {self.paths.merged} and "
-                f"run `memexp merge {self.paths.root}`"
+                f"run `{command('merge', self.paths.root)}`"
             ) from error
 
     def per_trial(self, name: str) -> NDArray[np.float32]:

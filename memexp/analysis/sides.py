@@ -16,7 +16,7 @@ from memexp.analysis.agreement import Accuracies
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Selection, select_pairs
 from memexp.analysis.products import Packed, Trials, row_sums
-from memexp.errors import InputError
+from memexp.errors import InputError, command
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -118,7 +118,7 @@ def halves_of_run(merged: Merged, selection: Selection, seed: int = 0) -> tuple[
     if merged.n_trials < 4:
         raise InputError(
             f"{merged.paths.root} has {merged.n_trials} finished trials, and its halves need 2 each; "
-            f"run `memexp resume {merged.paths.root}`, or name a second run"
+            f"run `{command('resume', merged.paths.root)}`, or name a second run"
         )
     labels = merged.examples["train_label"], merged.examples["test_label"]
     sizes = merged.n_trials // 2, merged.n_trials - merged.n_trials // 2

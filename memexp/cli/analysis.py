@@ -10,7 +10,7 @@ import typer
 from memexp.cli import sweep as cli_sweep
 from memexp.cli.console import err, out, progress, remark, show
 from memexp.cli.watch import RunPath
-from memexp.errors import InputError
+from memexp.errors import InputError, command
 
 if TYPE_CHECKING:
     from memexp.analysis.compare import Comparison
@@ -89,7 +89,7 @@ def estimate(
     with progress("estimating", 1, "parts") as tell:
         result = store.estimate(found, selection, dense, tell, memory_gb, device)
     summarize(found, result)
-    out.print(str(found.paths.estimates), soft_wrap=True)
+    out.say(str(found.paths.estimates))
 
 
 def select(
@@ -126,7 +126,7 @@ def select(
     show([(name, f"{len(indices):,} examples") for name, indices in sets.items()])
     if absent := [f"{each:g}" for each in thresholds if removal.list_name(each) not in sets]:
         remark(f"no example has a memorization of {', '.join(absent)} or more: no list for that")
-    out.print(str(removal.write_sets(sets, opened.manifest.data["y_train"], to)), soft_wrap=True)
+    out.say(str(removal.write_sets(sets, opened.manifest.data["y_train"], to)))
 
 
 def compare(
@@ -164,15 +164,15 @@ def _compare(first: Path, second: Path | None, selection: Selection, deals: int,
     from memexp.analysis.compare import table
 
     found = compared(first, second, selection, deals)
-    out.print(f"{found.names[0]} against {found.names[1]}", markup=False, soft_wrap=True)
+    out.say(f"{found.names[0]} against {found.names[1]}")
     for name, curves in (("memorization", found.memorization), (f"influence ({found.selection})", found.influence)):
-        out.print(f"\n{name}" + ("" if curves else ": no pair is selected"), markup=False)
+        out.say(f"\n{name}" + ("" if curves else ": no pair is selected"))
         if curves:
-            table(curves, lambda line: out.print(line, markup=False, soft_wrap=True))
+            table(curves, lambda line: out.say(line))
     if figure is not None:
         from memexp.report.figures import save_comparison
 
-        out.print(str(save_comparison(found, figure)), soft_wrap=True)
+        out.say(str(save_comparison(found, figure)))
 
 
 def compared(first: Path, second: Path | None, selection: Selection, deals: int) -> Comparison:
@@ -184,7 +184,7 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
     run = open_run(first)
     if second is not None and second.resolve() == first.resolve():
         raise InputError(
-            f"{first} agrees with itself; name another run, or see its halves with `memexp compare {first}`"
+            f"{first} agrees with itself; name another run, or see its halves with `{command('compare', first)}`"
         )
     merged = _merged(run)
     if second is None:
@@ -217,7 +217,7 @@ def export(
     from memexp.runs.run import open_run
 
     for path in write(*estimates_of(open_run(run)), form, to):
-        out.print(str(path), soft_wrap=True)
+        out.say(str(path))
 
 
 def estimates_of(run: Run) -> tuple[Merged, Estimates]:

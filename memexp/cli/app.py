@@ -5,14 +5,14 @@ Nothing heavy is imported at the top: ``memexp --help`` and ``memexp status`` st
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from memexp.cli import analysis, data, doctor, launch, report, watch
-from memexp.cli.console import explained, out, progress, remark, show
+from memexp.cli.console import explained, out, print_json, progress, remark, show
 from memexp.cli.watch import RunPath
+from memexp.errors import command
 from memexp.version import __version__
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        out.print(f"memexp {__version__}")
+        out.say(f"memexp {__version__}")
         raise typer.Exit
 
 
@@ -65,7 +65,7 @@ def verify(
     )
     if repair and verdict.faults:
         lost = checks.repair(opened, verdict)
-        remark(f"{len(lost)} trials are marked missing; train them with `memexp resume {run}`")
+        remark(f"{len(lost)} trials are marked missing; train them with `{command('resume', run)}`")
     raise typer.Exit(1 if verdict.faults or (verdict.differing and verdict.same_machine) else 0)
 
 
@@ -73,7 +73,7 @@ def schema() -> None:
     """Print the JSON Schema of the spec, for editors."""
     from memexp.spec.spec import Spec
 
-    print(json.dumps(Spec.model_json_schema(), indent=2))  # noqa: T201
+    print_json(Spec.model_json_schema())
 
 
 for _command in (

@@ -1,8 +1,13 @@
-"""What the command line prints: data to standard output, progress and remarks to standard error."""
+"""What the command line prints: data to standard output, progress and remarks to standard error.
+
+Everything that is printed is text as it is: no markup, no emoji codes, and no characters that would steer the
+terminal, since names, errors and log lines come from files that somebody else may have written.
+"""
 
 from __future__ import annotations
 
 import functools
+import json
 import signal
 import sys
 import textwrap
@@ -13,14 +18,49 @@ from typing import Any, ParamSpec, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from memexp.errors import MemexpError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """The text with everything visible: what steers a terminal, or what ``encoding`` lacks, as an escape like \\x1b.
+
+    Line ends and tabs stay. Among what is escaped are control characters, marks that reverse the direction of
+    writing, and halves of surrogates, which stand for bytes that are no UTF-8.
+    """
+    seen = "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
+    )
+    return seen.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class PlainConsole(Console):
+    """A console for which all text goes through :func:`printable`: lines, cells of tables, titles of rules."""
+
+    def __init__(self, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich does, of what is printable."""
+        return super().render_str(printable(text, self.encoding), **options)
+
+    def say(self, text: str = "", **options: Any) -> None:
+        """Print a line as it is, however wide the terminal."""
+        self.print(text, soft_wrap=True, **options)
+
+
+out = PlainConsole()
+err = PlainConsole(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """A value as JSON on standard output; what is not ASCII is escaped, so that any encoding takes it."""
+    out.say(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))
+
 
 _QUIET_EVERY_SECONDS = 15.0
 
@@ -33,10 +73,10 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except MemexpError as error:
-            err.print(f"memexp: {error}", markup=False, soft_wrap=True, style="red" if err.is_terminal else None)
+            err.say(f"memexp: {error}", style="red" if err.is_terminal else None)
             sys.exit(error.exit_code)
         except PermissionError as error:
-            err.print(f"memexp: {error.filename}: permission denied; ask its owner", markup=False, soft_wrap=True)
+            err.say(f"memexp: {error.filename}: permission denied; ask its owner")
             sys.exit(2)
 
     return wrapper
@@ -44,23 +84,24 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
 
 def remark(text: str) -> None:
     """A line on standard error."""
-    err.print(text, markup=False, soft_wrap=True)
+    err.say(text)
 
 
-def show(rows: list[tuple[str, str]], console: Console = out, least: int = 0) -> None:
+def show(rows: list[tuple[str, str]], console: PlainConsole = out, least: int = 0) -> None:
     """Names and values, aligned, on standard output; ``least`` is the least width of the names.
 
     On a terminal long values go on below themselves. In a file each row is one line, and a command
     to copy is one anywhere.
     """
     width = max(least, *(len(name) for name, _ in rows))
-    for name, value in rows:
+    for name, text in rows:
+        value = " ".join(text.splitlines())
         lines = [value]
         if console.is_terminal and not value.startswith("memexp "):
             room = max(20, console.width - width - 2)
             lines = textwrap.wrap(value, room, break_long_words=False, break_on_hyphens=False)
         for number, line in enumerate(lines or [""]):
-            console.print(f"{'' if number else name:<{width}}  {line}", markup=False, soft_wrap=True)
+            console.say(f"{'' if number else name:<{width}}  {line}")
 
 
 def duration(seconds: float) -> str:
@@ -98,8 +139,9 @@ def progress(what: str, total: float, unit: str) -> Iterator[Callable[[float], N
     if not err.is_terminal:
         yield _lines(what, total, unit, words)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[words]}"), console=err, refresh_per_second=4) as bar:
+    words_of = functools.partial(TextColumn, markup=False)
+    columns = (words_of("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, words_of("{task.fields[words]}"), console=err, refresh_per_second=4) as bar:
         task = bar.add_task(what, total=total, words="")
         yield lambda done: bar.update(task, completed=done, words=words(done))
 

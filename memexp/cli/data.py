@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+import yaml
 
 from memexp.cli.console import duration, progress, show, stoppable
 
@@ -40,13 +41,19 @@ def prepare(
         ("images", f"{len(x_train):,} training and {len(x_test):,} test, {len(made.classes)} classes, {size}x{size}"),
         ("size", f"{(x_train.nbytes + x_test.nbytes) / 1e6:,.1f} MB"),
         ("time", duration(time.monotonic() - start)),
-        ("spec", f"dataset: {{source: prepared, path: {out}}}"),
+        ("spec", f"dataset: {_flow(source='prepared', path=str(out))}"),
     ]
     if made.record["left_out"]:
         names = list(made.record["left_out"])
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         rows.append(("left out", f"{len(names)} broken: {', '.join(names[:3])}{more} (all in prepared.json)"))
     show(rows)
+
+
+def _flow(**values: str) -> str:
+    """A section of a spec on one line, quoted where YAML would read a path as something else."""
+    text = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    return str(text).strip()
 
 
 def features(
@@ -79,6 +86,6 @@ def features(
                 "features",
                 f"{width} of each of {len(arrays['y_train']):,} training and {len(arrays['y_test']):,} test examples",
             ),
-            ("spec", f"dataset: {{source: npz, path: {to}}}, model: {{arch: memexp_mlp, hidden: []}}"),
+            ("spec", f"dataset: {_flow(source='npz', path=str(to))}, model: {{arch: memexp_mlp, hidden: []}}"),
         ]
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from memexp.cli.console import out, show
+from memexp.cli.console import out, print_json, show
 from memexp.cli.watch import Json
 
 
@@ -35,7 +34,7 @@ def doctor(
     if profile is not None:
         findings += probe(read_profile(profile), runs)
     if as_json:
-        out.print_json(json.dumps([asdict(finding) for finding in findings]))
+        print_json([asdict(finding) for finding in findings])
     else:
         show([(f"{finding.verdict:<8} {finding.what}", finding.text) for finding in findings])
     raise typer.Exit(1 if any(finding.verdict == "fault" for finding in findings) else 0)
@@ -49,7 +48,7 @@ def _list_models() -> None:
     ours: list[Any] = [name for name in timm.list_models() if name.startswith("memexp_")]
     assert memexp.training.architectures.default_cfgs
     for name in [*ours, *(name for name in timm.list_models() if name not in ours)]:
-        out.print(name, markup=False)
+        out.say(name)
 
 
 def _list_profiles() -> None:
@@ -57,4 +56,4 @@ def _list_profiles() -> None:
 
     for folder in profile_folders():
         for path in sorted(folder.glob("*.yaml")):
-            out.print(f"{path.stem}  {path}", markup=False, soft_wrap=True)
+            out.say(f"{path.stem}  {path}")

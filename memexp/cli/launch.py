@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -16,9 +15,9 @@ from memexp.cli import report as cli_report
 from memexp.cli import slurm as cli_slurm
 from memexp.cli import sweep as cli_sweep
 from memexp.cli import watch as cli_watch
-from memexp.cli.console import duration, err, out, progress, remark, show, size, stoppable
+from memexp.cli.console import duration, err, out, print_json, progress, remark, show, size, stoppable
 from memexp.cli.watch import Json, RunPath
-from memexp.errors import InputError
+from memexp.errors import InputError, command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +50,7 @@ def plan(spec: SpecPath, device: Device = "auto", as_json: Json = False) -> None
     planned = planner()
     plans = [_plan(planned(file), where, as_json) for file in files]
     if as_json:
-        out.print_json(json.dumps(plans if folder != Path() else plans[0]))
+        print_json(plans if folder != Path() else plans[0])
 
 
 def _plan(made: Plan, where: Resources, as_json: bool) -> dict[str, Any]:
@@ -289,7 +288,7 @@ def _train(run: Run, resources: Resources) -> NoReturn:
     already = before.done + before.failed
     if already:
         remark(f"{already} of {before.trials} trials are settled already")
-    stopped = f"stopped; finished blocks are kept. Go on with `memexp resume {run.paths.root}`"
+    stopped = f"stopped; finished blocks are kept. Go on with `{command('resume', run.paths.root)}`"
     with stoppable(stopped), progress("training", before.missing, "trials") as bar:
 
         def tell(now: Progress) -> None:
@@ -305,7 +304,7 @@ def _train(run: Run, resources: Resources) -> NoReturn:
         cli_analysis.summarize(*cli_analysis.estimates_of(run))
         after = read_status(run.paths.root)  # with the error measured just now
     cli_watch.print_state(after, cli_watch.remarks)
-    out.print(str(run.paths.root), soft_wrap=True)
+    out.say(str(run.paths.root))
     raise typer.Exit(1 if result.given_up else after.exit_code)
 
 

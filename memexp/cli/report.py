@@ -45,7 +45,7 @@ def report(
             opened.require_same_data(without)
             costs = removal_section(_conditions(without), manifest.n_train)
         write_report(Source(spec, manifest, merged, estimates, opened.load_data(), comparison, costs), path)
-    out.print(str(path), soft_wrap=True)
+    out.say(str(path))
 
 
 def _conditions(run: Run) -> list[Condition]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import typer
 
 from memexp.cli.console import duration, out, remark, show
-from memexp.errors import InputError
+from memexp.errors import InputError, command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ def submit(run: Run, profile: Profile, seconds: float | None, wanted: Sequence[i
     again = [("follow-up", f"job {job} submitted again, since the tasks had lost theirs") for job in done.follow_ups]
     if launch is None:
         text = f"{done.queued} tasks are in the queue already" if done.queued else "no block is missing"
-        next_step = f"memexp {'status' if done.queued else 'report'} {root}"
+        next_step = command("status" if done.queued else "report", root)
         show([("submitted", f"nothing: {text}"), *again, ("next", next_step)])
         raise typer.Exit(3 if done.queued else 0)
     jobs = ", ".join(str(job.job_id) for job in launch.jobs)
@@ -67,8 +67,8 @@ def submit(run: Run, profile: Profile, seconds: float | None, wanted: Sequence[i
         rows.append(("follow-up", f"job {launch.follow_up.job_id} estimates, or submits again what is missing"))
     if done.left or done.why:
         rows.append(("left", f"{done.left} blocks: {done.why}"))
-    show([*rows, *again, ("next", f"memexp status {root} --watch")])
-    out.print(str(root), soft_wrap=True)
+    show([*rows, *again, ("next", command("status", root, "--watch"))])
+    out.say(str(root))
     raise typer.Exit(0)
 
 
@@ -88,7 +88,7 @@ def resume(run: Run, profile: Profile, only: str | None, changes: dict[str, Any]
         wanted = [block for task in tasks if task.state in states for block in task.missing]
         if not wanted:
             raise InputError(
-                f"{run.paths.root} has no task that ended with {only}; see `memexp status {run.paths.root}`"
+                f"{run.paths.root} has no task that ended with {only}; see `{command('status', run.paths.root)}`"
             )
     changed = type(profile).model_validate(changed.without(nodes).model_dump())
     submit(run, changed, follow.seconds_per_block(run, changed), wanted)
@@ -126,8 +126,8 @@ def show_scripts(plan: Plan, runs: Path, profile: Profile, block: int | None) ->
     prepared = prepare(run, "LAUNCH", profile, blocks, seconds, read_limits(profile))
     for job in prepared.jobs:
         out.rule(f"{job.name}: {job.count} tasks", style="")
-        out.print(batch_script(paths.logs / job.name, job.name, profile, job.count), markup=False, soft_wrap=True)
+        out.say(batch_script(paths.logs / job.name, job.name, profile, job.count))
     name = f"{plan.spec.name}.LAUNCH.next"
     out.rule(f"{name}: follow-up", style="")
     text = batch_script(paths.logs / name, name, follow_up_profile(profile), 1, "afterany:JOBS")
-    out.print(text, markup=False, soft_wrap=True)
+    out.say(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 from rich.table import Table
 
-from memexp.cli.console import duration, out, remark
+from memexp.cli.console import duration, out, print_json, remark
 from memexp.errors import MemexpError
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def show_states(runs: list[Path], whole: bool, as_json: bool, watch: bool, every
     while True:
         found = [read_status(root) for root in runs]
         if as_json:
-            out.print_json(json.dumps([asdict(each) for each in found]))
+            print_json([asdict(each) for each in found])
         else:
             out.print(_table(runs, found))
         if not watch or not any(each.missing for each in found):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from memexp.cli import sweep as cli_sweep
-from memexp.cli.console import duration, err, out, show
-from memexp.errors import InputError
+from memexp.cli.console import duration, err, out, print_json, show
+from memexp.errors import InputError, command
 
 if TYPE_CHECKING:
     from memexp.launch.status import Status
@@ -39,7 +38,7 @@ def status(
     while True:
         found = read_status(run)
         if as_json:
-            out.print_json(json.dumps(asdict(found)))
+            print_json(asdict(found))
         else:
             print_state(found, show)
         if not watch or not found.missing:
@@ -110,15 +109,16 @@ def _next(found: Status) -> str:
     if not found.missing and not found.done:
         return "change the spec, give it another name, and launch it"
     if not found.missing:
-        return f"memexp report {found.run}"
+        return command("report", found.run)
     if found.unfollowed:
-        return f"memexp resume {found.run}"
+        return command("resume", found.run)
     states = {*found.tasks, found.follow_up}
     if found.launcher is not None or states & {"pending", "running"}:
-        return f"memexp status {found.run} --watch"
+        return command("status", found.run, "--watch")
     if "stuck" in states:
-        return f"mend the cause (scontrol release, say), or memexp cancel {found.run}, then memexp resume {found.run}"
-    return f"memexp resume {found.run}"
+        cancel, resume = command("cancel", found.run), command("resume", found.run)
+        return f"mend the cause (scontrol release, say), or {cancel}, then {resume}"
+    return command("resume", found.run)
 
 
 def remarks(rows: Rows) -> None:
@@ -138,7 +138,7 @@ def cancel(run: RunPath) -> None:
         jobs = f"{len(done.jobs)} Slurm jobs ({', '.join(done.jobs)})" if done.jobs else "no Slurm job"
         process = f"process {done.process} on this machine" if done.process else "no process here"
         then = "resume" if TrialStore(paths.trials).missing_blocks() else "report"
-        show([("stopped", f"{jobs}; {process}"), ("next", f"memexp {then} {root}")])
+        show([("stopped", f"{jobs}; {process}"), ("next", command(then, root))])
 
 
 def logs(
@@ -155,13 +155,13 @@ def logs(
     written = [path for path in found if path.is_file() and path.stat().st_size]
     if not written:
         if found:
-            show([("logs", f"{len(found)}, all empty: nothing was reported"), ("next", f"memexp status {run}")])
+            show([("logs", f"{len(found)}, all empty: nothing was reported"), ("next", command("status", run))])
             return
-        raise InputError(f"{run} has no such log; `memexp status {run}` shows its tasks")
+        raise InputError(f"{run} has no such log; `{command('status', run)}` shows its tasks")
     for path in written:
         out.rule(str(path), align="left", style="")
         tail = path.read_text(errors="replace").splitlines()[-lines:]
-        out.print("\n".join(tail), markup=False, highlight=False, soft_wrap=True)
+        out.say("\n".join(tail))
 
 
 def _log_files(run: Path, number: int | None, failed: bool) -> list[Path]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.data import Data, load_data
-from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError
+from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError, command
 from memexp.files import explain_full_disk, versions, write_atomic
 from memexp.spec.designs import draw_masks
 from memexp.spec.reading import check_spec, write_spec
@@ -86,7 +86,7 @@ class Run:
         if missing:
             raise Incomplete(
                 f"{self.paths.root}: {missing:,} trials are missing, so its estimates will still change; train them "
-                f"with `memexp resume {self.paths.root}`, or accept that with --incomplete"
+                f"with `{command('resume', self.paths.root)}`, or accept that with --incomplete"
             )
 
 

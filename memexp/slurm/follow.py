@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from memexp.errors import MemexpError, RunBusy
+from memexp.errors import MemexpError, RunBusy, command
 from memexp.runs.run import Run, open_run
 from memexp.slurm.profile import Profile
 from memexp.slurm.scheduler import SchedulerError
@@ -72,7 +72,8 @@ def _submit_missing(run: Run, launch: Launch) -> bool:
     if idle >= profile.max_idle_rounds and not alive(tasks):
         raise MemexpError(
             f"{len(missing)} blocks of {root} are missing after {idle} rounds that finished none. "
-            f"See `memexp status {root}` and `memexp logs {root} --failed`, then `memexp resume {root}`"
+            f"See `{command('status', root)}` and `{command('logs', root, '--failed')}`, "
+            f"then `{command('resume', root)}`"
         )
     launch_slurm(run, profile, seconds_per_block(run, profile), follow, idle_rounds=idle, after=launch.launch_id)
     return True

@@ -18,6 +18,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedSubmissionError
 
+from memexp.errors import command
 from memexp.files import KEPT, explain_full_disk
 from memexp.runs.run import Run
 from memexp.slurm import scheduler
@@ -152,8 +153,9 @@ def prepare(
         if not tasks:
             raise SchedulerError(
                 f"Slurm's limit of submitted jobs ({limits.what}: {limits.max_submit}, with one for the follow-up) is "
-                f"reached by the {limits.used} jobs that are in the queue; run `memexp resume {run.paths.root}` when "
-                "some of them have ended, or name a profile with another qos or account"
+                f"reached by the {limits.used} jobs that are in the queue; run "
+                f"`{command('resume', run.paths.root)}` when some of them have ended, or name a profile "
+                "with another qos or account"
             )
     jobs = [
         Job(f"{run.spec.name}.{launch_id}.{number}", part.start, len(part))
@@ -191,7 +193,7 @@ def _submit(run: Run, launch: Launch, profile: Profile, then: Entry) -> tuple[La
             run, launch, profile, then, launch.follow_up.name, [str(job.job_id) for job in launch.jobs]
         )
     except SchedulerError as error:
-        refused = f"the follow-up job was refused ({error}); run `memexp resume {run.paths.root}` later yourself"
+        refused = f"the follow-up job was refused ({error}); run `{command('resume', run.paths.root)}` later yourself"
     return launch, refused
 
 

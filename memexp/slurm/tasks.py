@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from memexp.errors import RunBusy
+from memexp.errors import RunBusy, command
 from memexp.slurm import scheduler
 from memexp.slurm.scheduler import Element
 from memexp.store.launches import Launch, read_launch, read_launches
@@ -263,6 +263,6 @@ def refuse_if_queued(paths: RunPaths, missing: Collection[int]) -> None:
     tasks = alive(read_tasks(paths, missing, history=False))
     if tasks:
         raise RunBusy(
-            f"{paths.root} has {len(tasks)} tasks in Slurm's queue. Watch them with `memexp status {paths.root}`, "
-            f"or stop them first with `memexp cancel {paths.root}`"
+            f"{paths.root} has {len(tasks)} tasks in Slurm's queue. Watch them with `{command('status', paths.root)}`, "
+            f"or stop them first with `{command('cancel', paths.root)}`"
         )

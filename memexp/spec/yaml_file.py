@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from memexp.errors import SpecError
+from memexp.errors import SpecError, command
 
 Place = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
@@ -78,7 +78,7 @@ def _compose(path: Path, what: str) -> tuple[yaml.Node | None, Any]:
     except OSError as error:
         hint = "give the path of a YAML file"
         if (path / "manifest.json").is_file():
-            hint = f"it is a run, which goes on with `memexp resume {path}`"
+            hint = f"it is a run, which goes on with `{command('resume', path)}`"
         elif alike := difflib.get_close_matches(path.name, [each.name for each in path.parent.glob("*.y*ml")], 1):
             hint = f"did you mean {path.with_name(alike[0])}?"
         raise SpecError(f"cannot read the {what} {path}: {error.strerror}; {hint}") from error

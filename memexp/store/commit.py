@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from memexp.errors import StoreError
+from memexp.errors import StoreError, command
 from memexp.files import KEPT, explain_full_disk, to_json, write_atomic, write_once
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import Receipt, block_digest, read_receipt, read_receipts, receipt_path
@@ -113,6 +113,6 @@ def _publish(paths: RunPaths, store: TrialStore, receipt: Receipt) -> None:
     except FileNotFoundError:
         return  # another process has published it
     if block_digest(content) != receipt.digests:
-        raise StoreError(f"{staged} does not match its receipt; delete it and run `memexp resume {paths.root}`")
+        raise StoreError(f"{staged} does not match its receipt; delete it and run `{command('resume', paths.root)}`")
     store.write_block(receipt.block, content)
     staged.unlink(missing_ok=True)

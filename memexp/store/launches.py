@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from memexp.errors import StoreError
+from memexp.errors import StoreError, command
 from memexp.files import here, to_json, versions, write_atomic
 from memexp.store.paths import RunPaths
 
@@ -128,7 +128,7 @@ def read_launch(paths: RunPaths, launch_id: str) -> Launch:
         return Launch(**content, jobs=jobs, follow_up=Job(**follow_up) if follow_up else None)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreError(
-            f"{path} cannot be read ({error}); move it away and run `memexp resume {paths.root}`"
+            f"{path} cannot be read ({error}); move it away and run `{command('resume', paths.root)}`"
         ) from error
 
 

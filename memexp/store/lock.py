@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from memexp.errors import InputError, RunBusy
+from memexp.errors import InputError, RunBusy, command
 from memexp.files import here
 from memexp.store.paths import RunPaths
 
@@ -45,7 +45,7 @@ def launch_lock(paths: RunPaths, wait_seconds: float = 0.0) -> Iterator[None]:
             if time.monotonic() > until:
                 raise RunBusy(
                     f"{paths.root} is being trained by {_describe(lock_holder(paths))}. "
-                    f"Watch it with `memexp status {paths.root}`, or stop that process first"
+                    f"Watch it with `{command('status', paths.root)}`, or stop that process first"
                 )
             time.sleep(0.2)
         os.truncate(descriptor, 0)

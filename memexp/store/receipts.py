@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from memexp.errors import StoreError
+from memexp.errors import StoreError, command
 from memexp.store.paths import RunPaths
 from memexp.store.trials import Arrays, TrialStore
 
@@ -86,7 +86,8 @@ def read_receipt(path: Path) -> Receipt:
     try:
         return Receipt(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
-        raise StoreError(f"{path} is damaged ({error}); run `memexp verify {path.parent.parent} --repair`") from error
+        repair = command("verify", path.parent.parent, "--repair")
+        raise StoreError(f"{path} is damaged ({error}); run `{repair}`") from error
 
 
 def read_receipts(paths: RunPaths) -> Iterator[Receipt]:
@@ -117,7 +118,7 @@ def read_committed(paths: RunPaths, store: TrialStore, number: int) -> tuple[dic
     if receipt is None or wrong:
         problem = f"differs from its receipt in {', '.join(wrong)}" if receipt else "has no receipt in blocks/"
         raise StoreError(
-            f"block {number} of {paths.trials} {problem}. Run `memexp verify {paths.root} --repair`, "
-            f"then `memexp resume {paths.root}`"
+            f"block {number} of {paths.trials} {problem}. Run `{command('verify', paths.root, '--repair')}`, "
+            f"then `{command('resume', paths.root)}`"
         )
     return content, receipt

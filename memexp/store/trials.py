@@ -18,7 +18,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from memexp.errors import NewerSchema, StoreError
+from memexp.errors import NewerSchema, StoreError, command
 from memexp.store.manifest import SCHEMA_VERSION
 
 MISSING, DONE, FAILED = 0, 1, 2
@@ -215,6 +215,6 @@ class TrialStore:
     def _damaged(self, name: str, block: int | None, why: str) -> StoreError:
         where = self.path / name if block is None else self._chunk(name, block)
         return StoreError(
-            f"{where} is damaged: {why}. Run `memexp verify {self.path.parent} --repair`, "
-            f"then `memexp resume {self.path.parent}`; all other trials are kept"
+            f"{where} is damaged: {why}. Run `{command('verify', self.path.parent, '--repair')}`, "
+            f"then `{command('resume', self.path.parent)}`; all other trials are kept"
         )

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import fcntl
+import json
 import os
 import pty
 import re
+import shlex
+import shutil
 import struct
 import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
-from memexp.cli.console import size
+from memexp.cli.app import app
+from memexp.cli.console import PlainConsole, printable, show, size
+from memexp.cli.data import _flow
+from memexp.errors import command
 from memexp.runs.run import Run
 from tests.conftest import ROOT
 
@@ -96,3 +105,112 @@ def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     assert done.stdout.split() == ["status", "--dry-run"], done.stderr
     subprocess.run(["bash", "-c", "memexp --install-completion; :"], env=environment, capture_output=True, check=True)
     assert "memexp" in (tmp_path / ".bashrc").read_text()
+
+
+STEERING = [
+    "\x1b[2J\x1b]0;title\x07",  # clears the screen, names the window
+    "\x9b31m",  # the same with one 8-bit character
+    "50 %\rdone\b\b",  # writes over what stands there
+    "\u202eexe.txt",  # turns the direction of writing
+    "\x7f\x00\x0b",
+    "\udcff",  # a byte of a name that is not UTF-8
+]
+
+
+@pytest.mark.parametrize("text", STEERING, ids=ascii)
+def test_what_steers_a_terminal_is_printed_as_an_escape(text: str) -> None:
+    shown = printable(f"log: {text} end")
+    assert shown.isprintable()
+    assert shown.startswith("log: ")
+    assert shown.endswith(" end")
+    assert "\\" in shown
+
+
+def test_text_of_people_is_printed_as_it_is() -> None:
+    for text in ("Zürich, Ελλάδα, 猫, العربية, 50 % ± 3", "two\nlines\tand a tab", "[bold]a[/bold] [/x] :smile:"):
+        assert printable(text) == text
+    assert printable("猫 ±", "ascii") == "\\u732b \\xb1"
+
+
+def test_all_that_a_console_prints_goes_through_one_function(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.table import Table
+
+    console, text = PlainConsole(), "[red]a[/red] \x1b[31m :cat:"
+    table = Table(text, box=None)
+    table.add_row(text)
+    console.print(table)
+    console.rule(text, align="left")
+    console.say(text)
+    show([(text, f"{text}\n{text}")])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5, "what one of the values says cannot look like a row of its own"
+    assert all("[red]a[/red] \\x1b[31m :cat:" in line for line in lines)
+
+
+def test_rich_is_imported_where_everything_is_printed() -> None:
+    """Another console would print markup, and what steers a terminal."""
+    importing = re.compile(r"^\s*(import|from) rich\b", re.M)
+    allowed = {"memexp/cli/console.py", "memexp/cli/sweep.py"}  # the latter: Table, which a console prints
+    found = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "memexp").rglob("*.py")
+        if importing.search(path.read_text("utf-8"))
+    }
+    assert found <= allowed
+
+
+@pytest.mark.parametrize("name", ["a[b]", "[/x]", "two words", "o'clock", "$HOME;x", '"q"', "-f", "a`b`", "ü"])
+def test_any_name_of_a_folder_is_printed_so_that_it_can_be_pasted(
+    name: str, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained_run, name)
+
+    def last(*arguments: str) -> str:
+        assert not app([*arguments, "--", name], standalone_mode=False)
+        return capsys.readouterr().out.splitlines()[-1]
+
+    words = shlex.split(last("status").removeprefix("next").strip())
+    assert words[:2] == ["memexp", "report"]
+    assert Path(words[2]).resolve() == tmp_path / name
+    assert last("estimate") == f"{name}/estimates.zarr"
+
+
+def test_commands_are_quoted_for_a_shell() -> None:
+    for words in (["a b", "c'd"], ["$(x)", '"', "*"], ["plain/path"]):
+        assert shlex.split(command("status", *map(Path, words))) == ["memexp", "status", *words]
+    assert command("report", Path("-f")) == "memexp report ./-f"
+    assert command("status", Path("runs/digits"), "--watch") == "memexp status runs/digits --watch"
+
+
+def test_no_command_of_a_message_has_an_unquoted_value() -> None:
+    """A value that follows ``memexp verb`` in a text is put there by ``command``, which quotes it."""
+    bare = re.compile(r"memexp [a-z]+(?: --?[a-z]+)* $")
+    for path in sorted((ROOT / "memexp").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                for text, value in pairwise(node.values):
+                    if isinstance(text, ast.Constant) and isinstance(value, ast.FormattedValue):
+                        assert not bare.search(str(text.value)), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", ["a: b", "x # y", "{a}", "o'clock", "ü", "no", "1.0", "plain/data"])
+def test_a_section_to_paste_names_the_path_that_was_given(path: str) -> None:
+    assert yaml.safe_load(f"dataset: {_flow(source='prepared', path=path)}")["dataset"]["path"] == path
+
+
+def test_files_of_a_run_cannot_steer_the_terminal(run_copy: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    root = run_copy.paths.root
+    (receipt, *_) = sorted(run_copy.paths.blocks.glob("*.json"))
+    content = json.loads(receipt.read_text("utf-8"))
+    content["failures"] = {"0": "\x1b]0;mine\x07 [bold]failed[/bold]\ntrials  all done"}
+    receipt.write_text(json.dumps(content), encoding="utf-8")
+    (run_copy.paths.logs / "evil.log").write_text("\x1b[2Jgone [/x]\n\x9b1m\n", encoding="utf-8")
+    app(["status", str(root)], standalone_mode=False)
+    app(["status", str(root), "--json"], standalone_mode=False)
+    app(["logs", str(root)], standalone_mode=False)
+    seen = capsys.readouterr().out
+    assert "\x1b" not in seen
+    assert "\x9b" not in seen
+    assert "\\x1b]0;mine\\x07 [bold]failed[/bold] trials" in seen
+    assert "\\x1b[2Jgone [/x]" in seen
