@@ -99,7 +99,7 @@ def memexp(*words: Any) -> None:
 
 def write_spec(path: Path, base: dict[str, Any], **blocks: Any) -> Path:
     """A spec that differs from the base in some blocks."""
-    path.write_text(yaml.safe_dump(base | {"name": path.stem} | blocks, sort_keys=False))
+    path.write_text(yaml.safe_dump(base | {"name": path.stem} | blocks, sort_keys=False), encoding="utf-8")
     return path
 
 
@@ -146,7 +146,9 @@ def train(out: Path, base: dict[str, Any], repeats: int) -> dict[str, Path]:
     ratios = {"half": {"ratio": 0.5, "seed": 5}, "nearly_all": {"ratio": 0.9, "seed": 6}}
     changes = {name: {"subsets": change | {"trials": max(20, trials // 2)}} for name, change in ratios.items()}
     sweep = specs / "ratios.yaml"
-    sweep.write_text(yaml.safe_dump({"name": "ratios", "base": base, "vary": {"ratio": changes}}, sort_keys=False))
+    sweep.write_text(
+        yaml.safe_dump({"name": "ratios", "base": base, "vary": {"ratio": changes}}, sort_keys=False), encoding="utf-8"
+    )
     memexp("launch", sweep, "--runs", runs, "--executor", "local", "--yes")
     launched |= {name: runs / "ratios" / name for name in ratios}
     return launched
@@ -168,7 +170,7 @@ def draw(out: Path, runs: dict[str, Path]) -> dict[str, str]:
         ("ratios", [runs["half"], reference, runs["nearly_all"]]),
     ):
         command = [sys.executable, HERE / f"{script}.py", *arguments, "--out", out]
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, encoding="utf-8")
         print(done.stderr, end="", file=sys.stderr, flush=True)
         if done.returncode:
             print(f"{script} was not made", file=sys.stderr)
@@ -182,11 +184,13 @@ def write_page(out: Path, about: str, faults: dict[str, str]) -> Path:
     for name, (title, text) in PARTS.items():
         part: dict[str, Any] = {"title": title, "text": text, "fault": faults.get(name)}
         if name not in faults:
-            part["rows"] = list(csv.reader((out / f"{name}.csv").read_text().splitlines()))
+            part["rows"] = list(csv.reader((out / f"{name}.csv").read_text(encoding="utf-8").splitlines()))
             part["picture"] = f"{name}.png" if (out / f"{name}.png").exists() else ""
         parts.append(part)
     page = jinja2.Environment(autoescape=True).from_string(PAGE)
-    (out / "index.html").write_text(page.render(title="The paper's experiments on a laptop", about=about, parts=parts))
+    (out / "index.html").write_text(
+        page.render(title="The paper's experiments on a laptop", about=about, parts=parts), encoding="utf-8"
+    )
     return out / "index.html"
 
 
@@ -198,7 +202,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=6, help="of each condition of the removal [%(default)s]")
     parser.add_argument("--data", type=Path, help="folder with Fashion-MNIST's four files")
     options = parser.parse_args()
-    base = yaml.safe_load(BASE.read_text())
+    base = yaml.safe_load(BASE.read_text(encoding="utf-8"))
     base["subsets"]["trials"] = options.trials
     if options.data:
         base["dataset"]["path"] = str(options.data.resolve())

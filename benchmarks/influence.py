@@ -156,7 +156,9 @@ def in_process(job: str, folder: Path, size: dict[str, int]) -> dict[str, float]
     """Run one job in a process of its own; adds its highest resident memory in GB."""
     command = [sys.executable, __file__, "--only", job, "--folder", str(folder), "--size", json.dumps(size)]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(CORES))
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | threads)
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=os.environ | threads, encoding="utf-8"
+    )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 

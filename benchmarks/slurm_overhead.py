@@ -33,7 +33,9 @@ PLANNED, SINGLE = "planned tasks", "one trial a task"
 def memexp(*words: Any, codes: tuple[int, ...] = (0,)) -> tuple[str, float]:
     """Output and seconds of one command."""
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "memexp", *map(str, words)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "memexp", *map(str, words)], capture_output=True, text=True, encoding="utf-8"
+    )
     if done.returncode not in codes:
         sys.exit(f"memexp {' '.join(map(str, words))} exited with {done.returncode}:\n{done.stderr}")
     return done.stdout, time.perf_counter() - start
@@ -41,17 +43,17 @@ def memexp(*words: Any, codes: tuple[int, ...] = (0,)) -> tuple[str, float]:
 
 def write_spec(folder: Path, trials: int) -> Path:
     """The demo's spec with other trials."""
-    spec = yaml.safe_load((SPECS / "digits.yaml").read_text())
+    spec = yaml.safe_load((SPECS / "digits.yaml").read_text(encoding="utf-8"))
     spec["subsets"]["trials"] = trials
     path = folder / f"digits{trials}.yaml"
-    path.write_text(yaml.safe_dump(spec))
+    path.write_text(yaml.safe_dump(spec), encoding="utf-8")
     return path
 
 
 def write_profile(folder: Path, base: dict[str, Any], **changes: Any) -> Path:
     """A profile with some keys replaced."""
     path = folder / f"profile{len(list(folder.glob('profile*')))}.yaml"
-    path.write_text(yaml.safe_dump(base | changes))
+    path.write_text(yaml.safe_dump(base | changes), encoding="utf-8")
     return path
 
 
@@ -86,7 +88,7 @@ def measure_tasks(folder: Path, base: dict[str, Any], kind: str, trials: int) ->
         time.sleep(2)
     time.sleep(5)  # the last elements end
     elapsed = seconds_of_elements(run)
-    trained = sum(json.loads(path.read_text())["seconds"] for path in (run / "blocks").glob("*.json"))
+    trained = sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in (run / "blocks").glob("*.json"))
     workers = base.get("workers", base.get("cpus", 1))
     total: float = sum(elapsed) * workers
     print(
@@ -99,10 +101,12 @@ def measure_tasks(folder: Path, base: dict[str, Any], kind: str, trials: int) ->
 
 def seconds_of_elements(run: Path) -> list[float]:
     """From start to end, by Slurm's clock."""
-    names = [job["name"] for path in (run / "launches").glob("*.json") for job in json.loads(path.read_text())["jobs"]]
+    launches = [json.loads(path.read_bytes()) for path in (run / "launches").glob("*.json")]
+    names = [job["name"] for launch in launches for job in launch["jobs"]]
     found = subprocess.run(
         ["squeue", "-h", "-r", "-t", "all", "-n", ",".join(names), "-o", "%S %e"],
         check=True, capture_output=True, text=True, env=os.environ | {"SLURM_TIME_FORMAT": "standard"},
+        encoding="utf-8",
     ).stdout.splitlines()  # fmt: skip
     times = [[datetime.fromisoformat(word) for word in line.split()] for line in found]
     return [(end - start).total_seconds() for start, end in times]

@@ -147,7 +147,8 @@ def memexp_launch(folder: Path, trials: int, precision: str) -> list[dict[str, f
         spec.write_text(
             f"name: bench\ndataset: {{source: idx, path: {folder}}}\nmodel: {{arch: memexp_mlp}}\n"
             f"training: {{epochs: 10, batch_size: 128, lr: 0.1, momentum: 0.9, precision: {precision}}}\n"
-            f"subsets: {{design: uniform, ratio: 0.7, trials: {trials}}}\n"
+            f"subsets: {{design: uniform, ratio: 0.7, trials: {trials}}}\n",
+            encoding="utf-8",
         )
         command = [sys.executable, "-m", "memexp", "launch", spec, "--yes", "--runs", place, "--device", "cpu"]
         subprocess.run([*command, "--block", "4"], check=True, capture_output=True)
@@ -174,7 +175,7 @@ def machine_limit(precision: str) -> float:
     from memexp.runs.run import available_cpus
 
     processes = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, encoding="utf-8")
         for _ in range(available_cpus())
     ]
     return sum(float(process.communicate()[0]) for process in processes)
@@ -191,7 +192,7 @@ CONTENDERS = {
 def measure(name: str, folder: Path, trials: int) -> list[dict[str, float]]:
     """Run a contender in a process of its own."""
     command = [sys.executable, __file__, "--data", str(folder), "--trials", str(trials), "--only", name]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8")
     return list(json.loads(done.stdout.splitlines()[-1]))
 
 

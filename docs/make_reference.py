@@ -54,8 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder for the pages")
     folder = parser.parse_args().out
-    (folder / "spec.md").write_text(SPEC + "".join(Page(Spec.model_json_schema()).blocks()))
-    (folder / "profile.md").write_text(PROFILE + "".join(Page(Profile.model_json_schema()).blocks()))
+    (folder / "spec.md").write_text(SPEC + "".join(Page(Spec.model_json_schema()).blocks()), encoding="utf-8")
+    (folder / "profile.md").write_text(PROFILE + "".join(Page(Profile.model_json_schema()).blocks()), encoding="utf-8")
 
 
 class Page:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,50 @@ def test_files_and_functions_stay_short(path: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 60, node.name
+
+
+def text_without_encoding(source: str) -> list[int]:
+    """Lines of the calls that read or write text in whatever encoding the locale has."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or any(keyword.arg == "encoding" for keyword in node.keywords):
+            continue
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+        words = [word.value for word in (*node.args, *keywords.values()) if isinstance(word, ast.Constant)]
+        of_other_kind = isinstance(owner, ast.Name) and owner.id in {"os", "Image", "tarfile", "gzip"}  # bytes
+        opens = name in {"open", "fdopen"} and not (of_other_kind and name == "open")
+        binary = any(isinstance(word, str) and re.fullmatch(r"[rwxa]?\+?b\+?|[rwxa]\+?b", word) for word in words)
+        as_text = any(
+            isinstance(keywords.get(key), ast.Constant) and keywords[key].value
+            for key in ("text", "universal_newlines")
+        )
+        reads = name == "read_text" and not node.args  # whose first argument is the encoding
+        if reads or name == "write_text" or (opens and not binary) or as_text:
+            found.append(node.lineno)
+    return found
+
+
+@pytest.mark.parametrize("folder", ["memexp", "analysis", "benchmarks", "slurm", "docs"])
+def test_text_is_read_and_written_as_utf_8_whatever_the_locale(folder: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line in text_without_encoding(path.read_text("utf-8"))
+    ]
+    assert not found
+
+
+def test_each_kind_of_text_without_an_encoding_is_seen() -> None:
+    for call in (
+        "open(p)", "open(p, 'w')", "p.open()", "p.open('a', newline='')", "os.fdopen(1, 'w')", "p.read_text()",
+        "p.read_text(errors='replace')", "p.write_text('rb')", "subprocess.run([], text=True)",
+        "Popen([], universal_newlines=True)",
+    ):  # fmt: skip
+        assert text_without_encoding(call) == [1], call
+    for call in (
+        "open(p, 'rb')", "p.open('r+b')", "open(p, 'xb')", "os.open(p, 0)", "Image.open(p)", "p.read_text('utf-8')",
+        "p.write_text('', encoding='utf-8')", "subprocess.run([])", "subprocess.run([], text=True, encoding='utf-8')",
+    ):  # fmt: skip
+        assert text_without_encoding(call) == [], call

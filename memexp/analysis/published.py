@@ -29,7 +29,7 @@ def published(name: str, **wanted: str) -> list[Row]:
     InputError
         If there is no such row.
     """
-    text = files("memexp.analysis").joinpath("published", f"{name}.csv").read_text()
+    text = files("memexp.analysis").joinpath("published", f"{name}.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     for key, value in wanted.items():
         known = dict.fromkeys(row[key] for row in rows)

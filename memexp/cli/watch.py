@@ -160,7 +160,7 @@ def logs(
         raise InputError(f"{run} has no such log; `{command('status', run)}` shows its tasks")
     for path in written:
         out.rule(str(path), align="left", style="")
-        tail = path.read_text(errors="replace").splitlines()[-lines:]
+        tail = path.read_text(errors="replace", encoding="utf-8").splitlines()[-lines:]
         out.say("\n".join(tail))
 
 

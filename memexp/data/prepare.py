@@ -190,7 +190,7 @@ def _begin(out: Path, images: ImageFiles, size: int, key: str) -> tuple[dict[str
     foreign = {entry.name for entry in out.iterdir()} - (ours | {progress.name} if progress.exists() else {".lock"})
     if foreign:
         raise InputError(f"{out} holds other files ({min(foreign)}); choose a new or empty folder")
-    lines = progress.read_text().splitlines() if progress.exists() else []
+    lines = progress.read_text(encoding="utf-8").splitlines() if progress.exists() else []
     if lines and lines[0] == key:
         for line in lines[1:]:
             try:
@@ -206,9 +206,9 @@ def _begin(out: Path, images: ImageFiles, size: int, key: str) -> tuple[dict[str
             f"{out} has {free / 1e6:,.0f} MB free, but the images need {needed / 1e6:,.0f} MB; "
             "free some, or choose another folder"
         )
-    progress.write_text("")  # these files are ours, and nothing is done
+    progress.write_text("", encoding="utf-8")  # these files are ours, and nothing is done
     arrays = {split: _Pixels.create(out / f"x_{split}.npy", shapes[split]) for split in SPLITS}
-    progress.write_text(key + "\n")
+    progress.write_text(key + "\n", encoding="utf-8")
     return arrays, set()
 
 
@@ -268,7 +268,7 @@ class _Notes:
     def write(self) -> None:
         for array in self.arrays:
             array.flush()
-        with open(self.path, "a") as stream:
+        with open(self.path, "a", encoding="utf-8") as stream:
             stream.writelines(f"{json.dumps(astuple(part))}\n" for part in self.waiting)
         self.waiting, self.written = [], time.monotonic()
 
@@ -301,5 +301,5 @@ def _close_gaps(out: Path, split: str, keep: NDArray[np.intp]) -> None:
     for start in range(0, len(keep), _PART):
         new.write(start, old[keep[start : start + _PART]])
     new.flush()
-    (out / "progress.jsonl").write_text("")  # from here on the places of the parts are no longer true
+    (out / "progress.jsonl").write_text("", encoding="utf-8")  # from here on the places of the parts are no longer true
     os.replace(path.with_suffix(".new"), path)

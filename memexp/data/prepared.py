@@ -63,7 +63,7 @@ def open_prepared(folder: Path) -> Prepared:
         If the folder is not complete, or a file is not what ``memexp prepare`` wrote.
     """
     try:
-        record = json.loads((folder / "prepared.json").read_text())
+        record = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
         if record["format"] > FORMAT:
             raise DataError(f"{folder} was prepared by a newer memexp; install it (pip install -U memexp)")
         changed = [name for name in ARRAYS if record["files_as_sealed"][name] != _stamp(folder, name)]

@@ -43,7 +43,7 @@ def _software() -> Finding:
 def _processors() -> list[Finding]:
     cpus = available_cpus()
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         flags = ""
     units = [name for name in ("amx_bf16", "avx512_bf16") if name in flags]
@@ -83,9 +83,9 @@ def _file_system(runs: Path) -> list[Finding]:
 
 def _links(folder: Path) -> Finding:
     try:
-        (folder / "a").write_text("a")
+        (folder / "a").write_text("a", encoding="utf-8")
         os.link(folder / "a", folder / "b")
-        (folder / "c").write_text("c")
+        (folder / "c").write_text("c", encoding="utf-8")
         os.replace(folder / "c", folder / "a")
         return Finding("atomic commit", "ok", "links and renames work: blocks can be committed safely")
     except OSError as error:
@@ -98,7 +98,7 @@ def _links(folder: Path) -> Finding:
 
 def _locks(folder: Path) -> Finding:
     try:
-        with open(folder / "lock", "w") as stream:
+        with open(folder / "lock", "w", encoding="utf-8") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return Finding("locks", "ok", "flock works: two launches of one run exclude each other")
     except OSError as error:

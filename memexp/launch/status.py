@@ -194,11 +194,11 @@ def _standard_error(paths: RunPaths, manifest: Manifest, counts: dict[int, int])
         return None
     done, missing = counts[DONE], counts[MISSING]
     try:
-        goal = yaml.safe_load(paths.spec.read_text())["subsets"].get("target_se")
+        goal = yaml.safe_load(paths.spec.read_text(encoding="utf-8"))["subsets"].get("target_se")
     except (OSError, yaml.YAMLError):
         goal = None
     try:
-        estimates = json.loads((paths.estimates / "zarr.json").read_text())["attributes"]
+        estimates = json.loads((paths.estimates / "zarr.json").read_text(encoding="utf-8"))["attributes"]
     except (OSError, ValueError, KeyError):  # absent, or being replaced
         estimates = {}
     return StandardError(
@@ -243,7 +243,7 @@ def _unfollowed(paths: RunPaths, queue: Queue) -> list[Problem]:
 
 def _last_lines(paths: RunPaths, job: Task | FollowUp) -> list[str]:
     log = job_log(paths, job)
-    return log.read_text(errors="replace").splitlines()[-_LOG_LINES:] if log and log.is_file() else []
+    return log.read_text(errors="replace", encoding="utf-8").splitlines()[-_LOG_LINES:] if log and log.is_file() else []
 
 
 def _without_numbers(reason: str) -> str:

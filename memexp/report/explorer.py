@@ -103,7 +103,7 @@ def write_explorer(
         "pairs": _packed(_pair_columns(contents)),
     }
     text = f"window.MEMEXP = {json.dumps(data, ensure_ascii=True, allow_nan=False)};\n"
-    (folder / "data.js").write_text(text)
+    (folder / "data.js").write_text(text, encoding="utf-8")
     return contents
 
 

@@ -29,7 +29,7 @@ def write_removal_report(
         warnings=warnings,
         removal=removal_section(conditions, manifest.n_train),
     )
-    return replace_report(path, lambda folder: (folder / path.name).write_text(page))
+    return replace_report(path, lambda folder: (folder / path.name).write_text(page, encoding="utf-8"))
 
 
 def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, object]:

@@ -77,8 +77,8 @@ def write_report(source: Source, path: Path) -> Path:
         write_explorer(
             folder, source.spec.name, source.manifest.classes, source.merged, source.estimates, source.images
         )
-        (folder / "examples.html").write_text(render_examples(source.spec.name))
-        (folder / path.name).write_text(_overview(source))
+        (folder / "examples.html").write_text(render_examples(source.spec.name), encoding="utf-8")
+        (folder / path.name).write_text(_overview(source), encoding="utf-8")
 
     return replace_report(path, write)
 

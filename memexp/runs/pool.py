@@ -168,10 +168,11 @@ class LocalPool:
         self._started += 1
         threads = str(self.resources.threads)
         environment = _MALLOC | os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        with open(self.paths.logs / f"{attempt}.log", "w") as log:
+        with open(self.paths.logs / f"{attempt}.log", "w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "memexp.runs.worker", self.paths.root, attempt, device, threads],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
+                encoding="utf-8",
             )  # fmt: skip
         worker = _Worker(process, attempt, place)
         self._workers.append(worker)

@@ -105,7 +105,7 @@ def open_run(root: Path) -> Run:
     paths = RunPaths.of_run(root)
     manifest = read_manifest(paths)
     try:
-        spec, faults = check_spec(yaml.safe_load(paths.spec.read_text()))
+        spec, faults = check_spec(yaml.safe_load(paths.spec.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError) as error:
         raise StoreError(f"{paths.spec} cannot be read ({error}); restore it from a backup") from error
     if spec is None:

@@ -127,7 +127,7 @@ def _recorded(name: str, outcome: Outcome) -> Any:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return "unknown"
@@ -218,7 +218,7 @@ def main() -> None:
     """Entry point of a local worker process; see the module's docstring."""
     root, attempt, device, threads = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher, which ends us
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print goes to the log, not between our answers
     serve(Path(root), attempt, device, int(threads), sys.stdin, answers)
     answers.close()

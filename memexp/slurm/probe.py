@@ -58,7 +58,7 @@ def run_probe(profile: Profile, runs: Path) -> dict[str, Any]:
                 f"{runs} must be on a file system that the compute nodes share"
             )
         time.sleep(0.2)
-    seen = json.loads((folder / "seen.json").read_text())
+    seen = json.loads((folder / "seen.json").read_text(encoding="utf-8"))
     seen["delay"] = max(0.0, time.time() - seen["written"])
     seen["waited"] = max(0.0, seen["written"] - started)
     shutil.rmtree(folder, ignore_errors=True)

@@ -102,7 +102,9 @@ def call(*command: str, seconds: float = _TIMEOUT_SECONDS) -> str:
     """
     environment = os.environ | {"SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, check=False)
+        done = subprocess.run(
+            command, capture_output=True, timeout=seconds, env=environment, encoding="utf-8", errors="replace"
+        )
     except FileNotFoundError as error:
         raise SchedulerError(f"{command[0]} is not here; run this on a machine that submits to Slurm") from error
     except subprocess.TimeoutExpired as error:

@@ -222,7 +222,7 @@ def last_error(paths: RunPaths, task: Task) -> str:
     """Why the last attempt ended, in its own words; empty if it was killed without a word."""
     for path in reversed(attempt_files(paths, task)):
         try:
-            return str(json.loads(path.read_text())["error"] or "")
+            return str(json.loads(path.read_text(encoding="utf-8"))["error"] or "")
         except (OSError, ValueError, KeyError):
             return ""
     return ""
@@ -233,7 +233,7 @@ def seconds_of_unfinished(paths: RunPaths) -> float | None:
     found = []
     for path in paths.attempts.glob("*-t*-r*[0-9].json"):
         with suppress(OSError, ValueError):
-            found.append(json.loads(path.read_text()).get("seconds_per_block"))
+            found.append(json.loads(path.read_text(encoding="utf-8")).get("seconds_per_block"))
     return max(filter(None, found), default=None)
 
 
@@ -248,7 +248,7 @@ def bad_nodes(paths: RunPaths, tasks: Sequence[Task]) -> list[str]:
     well = set()
     for path in paths.attempts.glob("*-t*-r*[0-9].json"):
         try:
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         if record.get("end") and not record.get("error"):

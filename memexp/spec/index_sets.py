@@ -85,7 +85,7 @@ def read_sets(path: Path) -> tuple[dict[str, str], str | None]:
     """
     wanted = 'wanted is {"name": [index, ...], ...}, as `memexp select` writes it'
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); {wanted}") from error
     except ValueError as error:

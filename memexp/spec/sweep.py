@@ -131,7 +131,7 @@ def runs_of(folder: Path) -> tuple[list[Path], list[str]] | None:
 
 def _noted(folder: Path) -> list[Path]:
     note = folder / SWEEP_FILE
-    return [folder / name for name in yaml.safe_load(note.read_text())["runs"]] if note.is_file() else []
+    return [folder / name for name in yaml.safe_load(note.read_bytes())["runs"]] if note.is_file() else []
 
 
 def _changes(key: str, values: list[Any] | dict[str, Change]) -> list[tuple[str, Change]]:

@@ -122,7 +122,7 @@ def read_launch(paths: RunPaths, launch_id: str) -> Launch:
     """
     path = paths.launches / f"{launch_id}.json"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         jobs = [Job(**job) for job in content.pop("jobs")]
         follow_up = content.pop("follow_up")
         return Launch(**content, jobs=jobs, follow_up=Job(**follow_up) if follow_up else None)

@@ -106,7 +106,7 @@ def read_manifest(paths: RunPaths) -> Manifest:
         If it is damaged.
     """
     try:
-        content = json.loads(paths.manifest.read_text())
+        content = json.loads(paths.manifest.read_text(encoding="utf-8"))
         version = content["schema_version"]
         if version > SCHEMA_VERSION:
             raise NewerSchema(

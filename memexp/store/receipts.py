@@ -84,7 +84,7 @@ def read_receipt(path: Path) -> Receipt:
         If it is damaged.
     """
     try:
-        return Receipt(**json.loads(path.read_text()))
+        return Receipt(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         repair = command("verify", path.parent.parent, "--repair")
         raise StoreError(f"{path} is damaged ({error}); run `{repair}`") from error

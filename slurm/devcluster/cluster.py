@@ -64,7 +64,13 @@ class Cluster:
         """Standard output of one of Slurm's commands; with check=False, nothing where it failed."""
         try:
             done = subprocess.run(
-                command, env=self.environment, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL
+                command,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                stdin=subprocess.DEVNULL,
+                encoding="utf-8",
             )
         except subprocess.TimeoutExpired:
             raise Broken(f"{' '.join(command)} did not answer within {seconds:g} s") from None
@@ -80,7 +86,7 @@ class Cluster:
     def pid(self, name: str) -> int | None:
         """Process number of a daemon that runs; old files with numbers of strangers do not mislead it."""
         try:
-            one = process(int(self.layout.run(f"{name}.pid").read_text()))
+            one = process(int(self.layout.run(f"{name}.pid").read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return None
         program = name.partition(".")[0]
@@ -148,7 +154,7 @@ class Cluster:
 
     def _tail(self, name: str) -> str:
         path = self.layout.log(name)
-        lines = path.read_text(errors="replace").splitlines()[-3:] if path.exists() else []
+        lines = path.read_text(errors="replace", encoding="utf-8").splitlines()[-3:] if path.exists() else []
         return "".join(f"\n  {path}: {line}" for line in lines)
 
     # -- the daemons

@@ -77,7 +77,7 @@ def install(packages: list[str]) -> None:
     say(f"installing {' '.join(packages)}")
     kept_quiet = not POLICY.exists()
     if kept_quiet:
-        POLICY.write_text("#!/bin/sh\nexit 101\n")
+        POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
         POLICY.chmod(0o755)
     try:
         _apt_get("update")
@@ -90,7 +90,9 @@ def install(packages: list[str]) -> None:
 def _apt_get(*arguments: str) -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "-q", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, encoding="utf-8"
+    )
     if done.returncode:
         why = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         raise CannotRun(f"apt-get {arguments[0]} failed, so Slurm cannot be installed: {''.join(why)}")
@@ -99,7 +101,7 @@ def _apt_get(*arguments: str) -> None:
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Hold the machine's lock: two clusters that start at once must not pick the same ports, nor both run apt-get."""
-    with LOCK.open("w") as lock:
+    with LOCK.open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -47,7 +47,7 @@ class Process:
 def process(pid: int) -> Process | None:
     """The live process of this number, if there is one."""
     try:
-        head, _, tail = (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")
+        head, _, tail = (PROC / str(pid) / "stat").read_text(errors="replace", encoding="utf-8").rpartition(")")
     except OSError:
         return None
     state, parent = tail.split()[:2]

@@ -114,7 +114,7 @@ class Layout:
         if not self.settings_file.exists():
             return None
         known = {field.name for field in fields(Settings)}
-        saved = json.loads(self.settings_file.read_text())
+        saved = json.loads(self.settings_file.read_text(encoding="utf-8"))
         return Settings(**{name: value for name, value in saved.items() if name in known})
 
     def create(self, settings: Settings) -> None:
@@ -123,9 +123,11 @@ class Layout:
         for name in ("", "etc", "state", "log", "run", "dev", "db", "spool", *(f"spool/{n}" for n in nodes(settings))):
             (self.root / name).mkdir(parents=True, exist_ok=True)
             (self.root / name).chmod(0o755)
-        self.settings_file.write_text(json.dumps(asdict(settings), indent=1) + "\n")
+        self.settings_file.write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
         lines = {"SLURM_CONF": self.conf, "MEMEXP_DEVCLUSTER": self.root}
-        self.environment_file.write_text("".join(f"export {name}='{value}'\n" for name, value in lines.items()))
+        self.environment_file.write_text(
+            "".join(f"export {name}='{value}'\n" for name, value in lines.items()), encoding="utf-8"
+        )
 
 
 def refuse_folder(root: Path) -> None:
@@ -188,13 +190,13 @@ def write_configuration(layout: Layout, settings: Settings) -> bool:
     changed = False
     for template in sorted(HERE.glob("*.in")):
         path = layout.root / "etc" / template.stem
-        text = Template(template.read_text()).substitute(values)
+        text = Template(template.read_text(encoding="utf-8")).substitute(values)
         if path == layout.cgroup_conf and settings.cgroup == "none":
             continue
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.touch(mode=0o600)
-            path.write_text(text)
-            path.chmod(0o600 if "password" in template.read_text() else 0o644)
+            path.write_text(text, encoding="utf-8")
+            path.chmod(0o600 if "password" in template.read_text(encoding="utf-8") else 0o644)
             changed = True
     return changed
 
@@ -204,8 +206,8 @@ def _password(layout: Layout) -> str:
     path = layout.root / "etc/database.password"
     if not path.exists():
         path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(12))
-    return path.read_text()
+        path.write_text(secrets.token_hex(12), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 def make_secrets_and_devices(layout: Layout, settings: Settings) -> None:
