@@ -31,8 +31,10 @@ LAYERS = {
         "training.features",
         "training.models",
         "training.recipes",
+        "training.sgd",
+        "training.timm_networks",
     },
-    "timm": {"cli.doctor", "training.architectures", "training.block", "training.models"},
+    "timm": {"cli.doctor", "training.models", "training.timm_networks"},
     "zarr": {"analysis.dense", "analysis.estimates", "analysis.merged", "store.trials"},
     "submitit": {"slurm.submit"},
 }

@@ -43,10 +43,9 @@ def doctor(
 def _list_models() -> None:
     import timm
 
-    import memexp.training.architectures
+    import memexp.training.timm_networks  # noqa: F401 (registers ours)
 
     ours: list[Any] = [name for name in timm.list_models() if name.startswith("memexp_")]
-    assert memexp.training.architectures.default_cfgs
     for name in [*ours, *(name for name in timm.list_models() if name not in ours)]:
         out.say(name)
 

@@ -169,7 +169,7 @@ def _fit(spec: Spec, n_train: int) -> list[Fault]:
 
 def _length_faults(recipe: Training, size: int, most: int, steps: int) -> list[Fault]:
     """What is wrong with the steps of trials that train on ``size`` to ``most`` examples."""
-    from memexp.training.block import warmup_steps
+    from memexp.training.sgd import warmup_steps
 
     if recipe.batch_size > size:
         trial = "a trial" if size == most else "the smallest trial"

@@ -1,28 +1,22 @@
-"""Networks of this project, registered in timm's registry beside timm's own.
+"""Networks of this project that need nothing of timm: their runs start without importing it.
 
-Their names start with ``memexp_``. For any small image: an MLP (784-512-256-10 on MNIST, as in the
-public demo of the paper), a small CNN, ResNet-9. For images of 28x28 to 32x32, with a first convolution
-of 3x3 and stride 1 where timm's would reduce the image: ResNet-18 and -50 in the usual form and in the
-pre-activation form of the paper, the paper's small Inception, DenseNet-BC-100.
+For any small image: an MLP (784-512-256-10 on MNIST, as in the public demo of the paper), a small CNN,
+ResNet-9; for images of 28x28 to 32x32 the paper's small Inception. :mod:`memexp.training.timm_networks`
+registers them with timm too.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timm.layers.create_conv2d import create_conv2d
-from timm.layers.norm_act import BatchNormAct2d
-from timm.models import register_model
-from timm.models.densenet import DenseNet
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
-from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 
 from memexp.errors import InputError
 
+# timm looks here whether a network is made for one size of images, which it is then told
 default_cfgs = {"memexp_mlp": {"fixed_input_size": True, "input_size": (1, 28, 28)}}
 
 
@@ -147,29 +141,7 @@ class SmallInception(nn.Module):
         return logits
 
 
-def _small_image_resnet(block: Any, layers: tuple[int, ...], **kwargs: Any) -> ResNet:
-    """timm's ResNet with a first convolution of 3x3 and stride 1, and no pooling after it."""
-    model: Any = ResNet(block, layers, **kwargs)
-    model.conv1 = nn.Conv2d(kwargs.get("in_chans", 3), 64, 3, padding=1, bias=False)
-    model.maxpool = nn.Identity()
-    assert isinstance(model, ResNet)
-    return model
-
-
-def _preactivation_resnet(layers: list[int], basic: bool, in_chans: int = 3, **kwargs: Any) -> ResNetV2:
-    """timm's pre-activation ResNet with plain batch norm, a stem for small images, and the last layer at zero."""
-    widths: dict[str, Any] = {"channels": (64, 128, 256, 512), "bottle_ratio": 1.0} if basic else {}
-    model: Any = ResNetV2(
-        layers, in_chans=in_chans, basic=basic, conv_layer=create_conv2d, norm_layer=BatchNormAct2d, **widths, **kwargs
-    )
-    model.stem = nn.Conv2d(in_chans, 64, 3, padding=1, bias=False)
-    # The paper's networks start so: every class equally likely, whatever the image.
-    nn.init.zeros_(model.head.fc.weight)
-    assert isinstance(model, ResNetV2)
-    return model
-
-
-def _own(kwargs: dict[str, Any], **defaults: Any) -> dict[str, Any]:
+def own_arguments(kwargs: dict[str, Any], **defaults: Any) -> dict[str, Any]:
     """Arguments for a constructor of ours: without those that timm passes for pretrained weights."""
     pretraining = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
     if kwargs.get("pretrained"):
@@ -177,60 +149,26 @@ def _own(kwargs: dict[str, Any], **defaults: Any) -> dict[str, Any]:
     return defaults | {key: value for key, value in kwargs.items() if key not in pretraining}
 
 
-@register_model
 def memexp_mlp(**kwargs: Any) -> nn.Module:
     """Argument: hidden, the widths of the hidden layers."""
-    return MLP(**_own(kwargs, in_chans=1, img_size=(28, 28), num_classes=10, hidden=(512, 256)))
+    return MLP(**own_arguments(kwargs, in_chans=1, img_size=(28, 28), num_classes=10, hidden=(512, 256)))
 
 
-@register_model
 def memexp_cnn(**kwargs: Any) -> nn.Module:
     """Argument: width, the channels of the first convolution."""
-    return CNN(**_own(kwargs, in_chans=3, num_classes=10, width=16))
+    return CNN(**own_arguments(kwargs, in_chans=3, num_classes=10, width=16))
 
 
-@register_model
 def memexp_resnet9(**kwargs: Any) -> nn.Module:
     """Argument: width, the channels of the first convolution."""
-    return ResNet9(**_own(kwargs, in_chans=3, num_classes=10, width=64))
+    return ResNet9(**own_arguments(kwargs, in_chans=3, num_classes=10, width=64))
 
 
-@register_model
-def memexp_resnet18(**kwargs: Any) -> nn.Module:
-    """ResNet-18 for small images; arguments as of timm's ResNet."""
-    return _small_image_resnet(BasicBlock, (2, 2, 2, 2), **_own(kwargs))
-
-
-@register_model
-def memexp_resnet50(**kwargs: Any) -> nn.Module:
-    """ResNet-50 for small images; arguments as of timm's ResNet."""
-    return _small_image_resnet(Bottleneck, (3, 4, 6, 3), **_own(kwargs))
-
-
-@register_model
-def memexp_resnetv2_18(**kwargs: Any) -> nn.Module:
-    """Pre-activation ResNet-18 for small images; arguments as of timm's ResNetV2."""
-    return _preactivation_resnet([2, 2, 2, 2], True, **_own(kwargs))
-
-
-@register_model
-def memexp_resnetv2_50(**kwargs: Any) -> nn.Module:
-    """Pre-activation ResNet-50 for small images, the paper's; arguments as of timm's ResNetV2."""
-    return _preactivation_resnet([3, 4, 6, 3], False, **_own(kwargs))
-
-
-@register_model
 def memexp_inception(**kwargs: Any) -> nn.Module:
     """The paper's small Inception."""
-    return SmallInception(**_own(kwargs, in_chans=3, num_classes=10))
+    return SmallInception(**own_arguments(kwargs, in_chans=3, num_classes=10))
 
 
-@register_model
-def memexp_densenet100(**kwargs: Any) -> nn.Module:
-    """DenseNet-BC with 100 layers and growth rate 12; arguments as of timm's DenseNet."""
-    arguments = _own(kwargs, in_chans=3, growth_rate=12)
-    model: Any = DenseNet(block_config=(16, 16, 16), **arguments)
-    stem = nn.Conv2d(arguments["in_chans"], 2 * arguments["growth_rate"], 3, padding=1, bias=False)
-    model.features.conv0, model.features.norm0, model.features.pool0 = stem, nn.Identity(), nn.Identity()
-    assert isinstance(model, DenseNet)
-    return model
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    function.__name__: function for function in (memexp_mlp, memexp_cnn, memexp_resnet9, memexp_inception)
+}

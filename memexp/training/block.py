@@ -21,20 +21,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from timm.scheduler.cosine_lr import CosineLRScheduler
-from timm.scheduler.multistep_lr import MultiStepLRScheduler
-from timm.scheduler.poly_lr import PolyLRScheduler
-from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 
 from memexp.seeds import torch_seed
 from memexp.spec.designs import Mask, subset_size
 from memexp.spec.sections import UserTraining
-from memexp.spec.spec import Spec, Training
+from memexp.spec.spec import Spec
 from memexp.training import models
 from memexp.training.architectures import MLP
 from memexp.training.batches import Work, epochs, inputs, normalized, on_device
 from memexp.training.recipes import train_one
+from memexp.training.sgd import SGD, learning_rate
 
 Progress = Callable[[float], None]
 
@@ -72,28 +69,6 @@ def count_steps(spec: Spec, n_train: int, trial: int = 0) -> int:
     return math.ceil(recipe.epochs * subset_size(spec.subsets, n_train, trial) / recipe.batch_size)
 
 
-def warmup_steps(recipe: Training, steps: int) -> int:
-    """Of a trial's steps, those in which the learning rate rises."""
-    return round(recipe.warmup_epochs * steps / recipe.epochs)
-
-
-def _schedule(optimizer: torch.optim.Optimizer, recipe: Training, steps: int) -> Callable[[int], None]:
-    """A function that sets the learning rate of step 0, 1, 2, ...; the curves are timm's."""
-    per_epoch, warm = steps / recipe.epochs, warmup_steps(recipe, steps)
-    common: dict[str, Any] = {"warmup_t": warm, "warmup_prefix": True, "t_in_epochs": False}
-    scheduler: Scheduler
-    if recipe.schedule == "linear":
-        scheduler = PolyLRScheduler(optimizer, t_initial=max(1, steps - warm), power=1.0, **common)
-    elif recipe.schedule == "cosine":
-        scheduler = CosineLRScheduler(optimizer, t_initial=max(1, steps - warm), **common)
-    else:  # constant is a step schedule without milestones
-        # Ours count from the start of training; timm's from the end of the warm-up, and come one step early.
-        at = [round(epoch * per_epoch) - warm + 1 for epoch in recipe.milestones]
-        scheduler = MultiStepLRScheduler(optimizer, decay_t=at, decay_rate=recipe.decay, **common)
-    # During the warm-up step t has rate lr * (t + 1) / warm: no step is wasted at rate 0.
-    return lambda step: scheduler.step_update(step + 1 if step < warm else step)
-
-
 @contextmanager
 def _precision(
     precision: str, device: torch.device, dense: bool
@@ -129,32 +104,6 @@ def _has_bf16_units() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _sgd(stack: nn.Module, recipe: Training) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
-    """The optimizer, and what to do with the gradients before the next backward pass.
-
-    Stacks of dense layers on a CPU are bound by memory: there the momentum is accumulated by the
-    gradient's own product, which spares writing the gradient and reading it again (measured 1.1
-    times faster for 784-512-256-10). It is the same rule, v = momentum * v + gradient.
-    """
-    dense = [layer for layer in stack.modules() if isinstance(layer, models.StackedLinear)]
-    if not dense or dense[0].weight.is_cuda or recipe.nesterov or recipe.weight_decay:
-        sgd = torch.optim.SGD(
-            stack.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay, fused=True,
-        )  # fmt: skip
-        return sgd, sgd.zero_grad
-    biases: list[Tensor] = []
-    for layer in dense:
-        layer.kept, layer.weight.grad = recipe.momentum, torch.zeros_like(layer.weight)
-        layer.bias.grad = torch.zeros_like(layer.bias)
-        biases.append(layer.bias.grad)
-
-    def fade() -> None:
-        torch._foreach_mul_(biases, recipe.momentum)
-
-    return torch.optim.SGD(stack.parameters(), lr=recipe.lr, fused=True), fade
-
-
 def _trained(
     work: Work, masks: Mask, trials: Sequence[int], forward: Callable[[], AbstractContextManager[None]], tell: Progress
 ) -> tuple[nn.Module, Mask]:
@@ -166,23 +115,21 @@ def _trained(
         return stack, masks
     recipe, seed = work.spec.sgd, work.spec.subsets.seed
     stack = models.stack([_fresh(work, trial) for trial in trials]).to(work.device).train()
-    optimizer, forget_gradients = _sgd(stack, recipe)
+    optimizer = SGD(stack, recipe)
     steps = count_steps(work.spec, len(work.y_train), trials[0])
-    set_rate = _schedule(optimizer, recipe, steps)
     draws = [torch.Generator(work.device).manual_seed(torch_seed(seed, "augment", trial)) for trial in trials]
     torch.manual_seed(torch_seed(seed, "layers", trials[0]))  # for dropout and the like
     fed, step = np.zeros_like(masks), 0
     for epoch, fed in epochs(work, masks, trials, steps):  # noqa: B007
         for batch in epoch:
             x, y = inputs(work, batch, draws)
-            set_rate(step)
-            forget_gradients()
+            optimizer.before_backward()
             with forward():
                 logits = stack(x.unflatten(0, (len(trials), -1))).flatten(0, 1)
             # the sum over trials of each trial's mean: trials do not see each other's gradient
             loss = F.cross_entropy(logits.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
             (loss / recipe.batch_size).backward()
-            optimizer.step()
+            optimizer.step(learning_rate(recipe, steps, step))
             step += 1
         tell(step / steps)
         if not loss.isfinite() and len(trials) == 1:

@@ -12,7 +12,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from memexp.errors import InputError
 from memexp.spec.python_files import blamed, function_in, require_call
 from memexp.spec.sections import PythonFile
-from memexp.training.architectures import MLP
+from memexp.training.architectures import MLP, NETWORKS, default_cfgs
 
 
 def create(
@@ -59,12 +58,14 @@ def create(
         if "img_size" in inspect.signature(make).parameters:
             fitted["img_size"] = (height, width)
         require_call(make, code.name, (), fitted | arguments)
-    else:
-        if not timm.is_model(arch):
-            raise InputError(f"{arch!r}: timm knows no such architecture.{_similar(arch)}")
-        if (config := timm.get_pretrained_cfg(arch)) is not None and config.fixed_input_size:
+    elif arch in NETWORKS:
+        make = NETWORKS[arch]
+        if arch in default_cfgs:
             fitted["img_size"] = (height, width)
-        make = functools.partial(timm.create_model, arch)
+    else:
+        make, fixed_size = _of_timm(arch)
+        if fixed_size:
+            fitted["img_size"] = (height, width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
@@ -77,7 +78,21 @@ def create(
     return made
 
 
+def _of_timm(arch: str) -> tuple[Callable[..., Any], bool]:
+    """What makes a network that timm knows, and whether it is told the size of the images."""
+    import timm
+
+    import memexp.training.timm_networks  # noqa: F401 (registers ours)
+
+    if not timm.is_model(arch):
+        raise InputError(f"{arch!r}: timm knows no such architecture.{_similar(arch)}")
+    config = timm.get_pretrained_cfg(arch)
+    return functools.partial(timm.create_model, arch), bool(config and config.fixed_input_size)
+
+
 def _similar(arch: str) -> str:
+    import timm
+
     close = difflib.get_close_matches(arch, timm.list_models(), n=3)
     return (f" Did you mean {' or '.join(map(repr, close))}?" if close else "") + " `memexp doctor --models` lists all"
 
