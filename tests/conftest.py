@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import fcntl
+import functools
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from memexp.spec.spec import Spec
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
+
+Done = subprocess.CompletedProcess[str]
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -63,11 +68,37 @@ def write_spec(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
-def memexp(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command line in a process of its own, in the test's folder."""
+def in_process(*arguments: Any, folder: Path, env: Mapping[str, str] | None = None) -> Done:
+    """Run the command line in this process, in a folder, and give what it printed and its exit code."""
+    from memexp.cli.app import app
 
-    def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    printed = {name: io.StringIO() for name in ("stdout", "stderr")}
+    with pytest.MonkeyPatch.context() as patch, open(os.devnull, encoding="utf-8") as nothing:
+        patch.chdir(folder)
+        for name, value in {"COLUMNS": "100", **(env or {})}.items():
+            patch.setenv(name, value)
+        for name, stream in {**printed, "stdin": nothing}.items():
+            patch.setattr(sys, name, stream)
+        patch.setattr(sys, "argv", ["memexp"])
+        try:
+            app([str(argument) for argument in arguments])
+            code: Any = 0
+        except SystemExit as end:
+            code = end.code
+    return Done(list(arguments), code or 0, printed["stdout"].getvalue(), printed["stderr"].getvalue())
+
+
+@pytest.fixture
+def memexp(tmp_path: Path) -> Callable[..., Done]:
+    """Run the command line in this process, in the test's folder; where a process is meant, `memexp_process`."""
+    return functools.partial(in_process, folder=tmp_path)
+
+
+@pytest.fixture
+def memexp_process(tmp_path: Path) -> Callable[..., Done]:
+    """Run the command line in a process of its own, in the test's folder: seconds slower than `memexp`."""
+
+    def run(*arguments: Any, **options: Any) -> Done:
         return subprocess.run(
             [sys.executable, "-m", "memexp", *map(str, arguments)],
             cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=280,
@@ -91,9 +122,27 @@ def new_run(tmp_path: Path, write_spec: Callable[..., Path]) -> Callable[..., Ru
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of one test run see, for what is made once."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """``folder``, filled by ``make`` in the first process of the test run that asks for it."""
+    with open(folder.with_suffix(".lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            building = folder.with_suffix(".new")
+            building.mkdir()
+            make(building)
+            building.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_run(shared_folder: Path) -> Path:
     """A finished run with flipped labels and margins; copy it before changing it."""
-    folder = tmp_path_factory.mktemp("trained")
     spec = changed(
         dataset={
             "source": "digits",
@@ -105,14 +154,13 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record=["correct", "margin"],
         subsets={"trials": 40},
     )
-    path = folder / "spec.yaml"
-    path.write_text(yaml.safe_dump(spec))
-    done = subprocess.run(
-        [sys.executable, "-m", "memexp", "launch", path, "--device", "cpu", "--runs", folder / "runs"],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder / "runs" / "tiny"
+
+    def train(folder: Path) -> None:
+        (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+        done = in_process("launch", "spec.yaml", "--device", "cpu", folder=folder)
+        assert done.returncode == 0, done.stderr
+
+    return made_once(shared_folder / "trained", train) / "runs" / "tiny"
 
 
 @pytest.fixture
