@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis import SHOWN_FDR
 from memexp.errors import InputError, StoreError
 from memexp.launch.status import Status, read_status
 from memexp.runs import run as runs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from memexp.analysis.estimates import Estimates
     from memexp.analysis.merged import Merged
+    from memexp.analysis.pairs import Pairs
     from memexp.data import Data
 
 AxesArray = NDArray[Any]
@@ -106,14 +108,24 @@ class RunView:
 
         return examples_frame(self.estimates, self.merged.examples, self.run.manifest.classes)
 
-    def pairs(self) -> pandas.DataFrame:
-        """One row for each high-influence pair, strongest first."""
+    def pairs(self, fdr: float = SHOWN_FDR) -> pandas.DataFrame:
+        """One row for each high-influence pair at a false discovery rate of at most ``fdr``, most certain first.
+
+        1 gives all that pass the thresholds of the estimate; with few trials most of these are noise.
+        """
         from memexp.analysis.tables import pairs_frame
 
-        return pairs_frame(self.estimates.pairs.passing(), self.merged.examples, self.run.manifest.classes)
+        return pairs_frame(self._pairs(fdr), self.merged.examples, self.run.manifest.classes)
 
-    def to_xarray(self, what: Literal["estimates", "pairs", "trials"] = "estimates") -> xarray.Dataset:
+    def _pairs(self, fdr: float) -> Pairs:
+        return self.estimates.pairs.passing().discoveries(fdr)
+
+    def to_xarray(
+        self, what: Literal["estimates", "pairs", "trials"] = "estimates", fdr: float = SHOWN_FDR
+    ) -> xarray.Dataset:
         """Named axes: ``train`` (estimates), ``pair``, or ``trial``, ``train``, ``test`` (finished trials, read late).
+
+        ``fdr``: the largest false discovery rate of a pair.
 
         Raises
         ------
@@ -128,7 +140,7 @@ class RunView:
             raise InputError(f"to_xarray({what!r}): there are 'estimates', 'pairs' and 'trials'")
         examples, classes = self.merged.examples, self.run.manifest.classes
         if what == "pairs":
-            return tables.pairs_dataset(self.estimates.pairs.passing(), examples, classes)
+            return tables.pairs_dataset(self._pairs(fdr), examples, classes)
         return tables.estimates_dataset(self.estimates, examples, classes)
 
     # ----------------------------------------------------------------------------------------- plots
@@ -182,13 +194,16 @@ class RunView:
             axes = _grid(-(-count // columns), columns)
         return draw_memorized(np.asarray(axes), self.estimates.scores, self.data, self._names("train"))
 
-    def plot_pairs(self, axes: AxesArray | None = None, rows: int = 6) -> AxesArray:
-        """A row for each training example with strong pairs: itself, then the test examples that it helps most."""
+    def plot_pairs(self, axes: AxesArray | None = None, rows: int = 6, fdr: float = SHOWN_FDR) -> AxesArray:
+        """A row for each training example with the most certain pairs: itself, then the test examples that it helps.
+
+        ``fdr``: the largest false discovery rate of a pair.
+        """
         from memexp.report.pictures import draw_pairs
 
         axes = _grid(rows, 1 + _TESTS) if axes is None else np.atleast_2d(axes)
         names = self._names("train"), self._names("test")
-        return draw_pairs(axes, self.estimates.pairs.passing(), self.estimates.scores, self.data, names)
+        return draw_pairs(axes, self._pairs(fdr), self.estimates.scores, self.data, names)
 
     def _names(self, axis: str) -> list[str]:
         """Class of each example."""
@@ -240,11 +255,12 @@ class RunView:
         values = found.scores.memorization
         if np.isnan(values).all():
             return "undefined: no example is in for some trials and out for others"
-        cut = found.cut()
+        cut, passing = found.cut(), found.pairs.passing()
         return (
             f"mean {np.nanmean(values):.4f}, {int((values >= 0.25).sum()):,} examples at 0.25 or more, median standard "
             f"error {np.nanmedian(found.scores.memorization_se):.3f} ({found.n_trials:,} trials); "
-            f"{int(found.pairs.selected.sum()):,} pairs of high influence" + (f" ({cut})" if cut else "")
+            f"{len(passing.discoveries()):,} pairs of high influence at a false discovery rate of {SHOWN_FDR:g}, "
+            f"{len(passing):,} at any" + (f" ({cut})" if cut else "")
         )
 
 

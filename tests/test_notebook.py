@@ -147,14 +147,28 @@ def test_the_table_of_examples_is_the_store_s(view: memexp.RunView) -> None:
 
 
 def test_the_table_of_pairs_is_the_store_s(view: memexp.RunView) -> None:
-    table, pairs = view.pairs(), view.estimates.pairs.passing()
+    table, pairs = view.pairs(fdr=1), view.estimates.pairs.passing().by_certainty()
     np.testing.assert_array_equal(table[["train", "test"]].to_numpy(), np.stack([pairs.train, pairs.test], 1))
-    assert table["influence"].is_monotonic_decreasing
+    assert table["fdr"].is_monotonic_increasing
     assert (table["train_class_name"] == table["test_class_name"]).all()
-    data = view.to_xarray("pairs")
+    data = view.to_xarray("pairs", fdr=1)
     assert data.sizes == {"pair": len(pairs)}
     assert {"train", "test"} <= set(data.coords)
     np.testing.assert_array_equal(data.influence, pairs.influence)
+
+
+def test_pairs_that_are_no_discoveries_are_left_out_unless_they_are_asked_for(view: memexp.RunView) -> None:
+    pairs = view.estimates.pairs.passing()
+    sure = int((pairs.fdr <= 0.05).sum())
+    assert 0 < sure < len(pairs)
+    assert len(view.pairs()) == view.to_xarray("pairs").sizes["pair"] == sure
+    assert (view.pairs()["fdr"] <= 0.05).all()
+    assert f"{sure} pairs of high influence at a false discovery rate of 0.05, {len(pairs)} at any" in str(
+        view._repr_html_()
+    )
+    assert len(view.pairs(fdr=0.2)) == int((pairs.fdr <= 0.2).sum()) > sure
+    drawn = sum(bool(each.get_images()) for each in view.plot_pairs(rows=9)[:, 0])
+    assert drawn == len(np.unique(pairs.train[pairs.fdr <= 0.05]))
 
 
 def test_estimates_can_be_made_again_from_the_trials_as_xarray(view: memexp.RunView) -> None:
@@ -228,18 +242,18 @@ def test_the_gallery_shows_the_most_memorized(view: memexp.RunView) -> None:
 
 
 def test_pairs_are_drawn_row_by_row(view: memexp.RunView) -> None:
-    pairs = view.estimates.pairs.passing()
+    pairs = view.estimates.pairs.passing().by_certainty()
     rows = pair_rows(pairs, 3)
-    assert rows[0].influence[0] == pairs.influence.max()
+    assert rows[0].fdr[0] == pairs.fdr.min()
     assert len({row.train[0] for row in rows}) == 3
-    grid = view.plot_pairs(rows=3)
+    grid = view.plot_pairs(rows=3, fdr=1)
     assert grid.shape == (3, 5)
     for line, row in zip(grid, rows, strict=True):
-        assert line[1].get_title().endswith(f"{row.influence[0]:.2f}")
+        assert f"{row.influence[0]:.2f}\nFDR {row.fdr[0]:.2g}" in line[1].get_title()
         np.testing.assert_array_equal(line[0].get_images()[0].get_array(), view.data.x_train[row.train[0], ..., 0])
         np.testing.assert_array_equal(line[1].get_images()[0].get_array(), view.data.x_test[row.test[0], ..., 0])
     assert view.plot_pairs(Figure().subplots(1, 3)).shape == (1, 3), "one row of Axes is a row"
-    many = view.plot_pairs(rows=len(np.unique(pairs.train)) + 1)
+    many = view.plot_pairs(rows=len(np.unique(pairs.train)) + 1, fdr=1)
     assert not many[-1, 0].get_images(), "Axes without a pair stay empty"
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis import SHOWN_FDR
 from memexp.analysis.discovery import SCREEN, Discoveries, permutation_p_values
 from memexp.analysis.intervals import difference
 from memexp.analysis.products import Index, Tile, Trials, in_parallel, tiles
@@ -119,6 +120,14 @@ class Pairs:
     def passing(self) -> Pairs:
         """The pairs that pass the thresholds."""
         return self.take(self.selected)
+
+    def discoveries(self, fdr: float = SHOWN_FDR) -> Pairs:
+        """The pairs at a false discovery rate of at most ``fdr`` (1: all), most certain first."""
+        return self.take(self.fdr <= fdr).by_certainty()
+
+    def by_certainty(self) -> Pairs:
+        """All of them, lowest false discovery rate first; among equals the lowest p-value, then the strongest."""
+        return self.take(np.lexsort((-np.abs(self.influence), self.p_value, self.fdr)))
 
 
 class Found(NamedTuple):

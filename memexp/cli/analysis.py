@@ -263,17 +263,20 @@ def summarize(merged: Merged, estimates: Estimates) -> None:
 
 
 def _pairs_in_words(estimates: Estimates) -> list[tuple[str, str]]:
+    from memexp.analysis import SHOWN_FDR
     from memexp.analysis.pairs import Selection
     from memexp.analysis.paper import pair_facts
 
     passing = estimates.pairs.passing()
-    facts = pair_facts(passing.train, passing.test)
-    discoveries = int((passing.fdr <= 0.05).sum())
-    found = f"{facts.pairs:,} of high influence among {estimates.tested:,}"
-    rows = [("pairs", f"{found}; {discoveries:,} of them at a false discovery rate of 0.05")]
+    sure = passing.discoveries()
+    facts = pair_facts(sure.train, sure.test)
+    found = f"{facts.pairs:,} of high influence at a false discovery rate of {SHOWN_FDR:g}"
+    rows = [("pairs", f"{found}, among {estimates.tested:,}")]
     if facts.pairs:
         influenced = f"{facts.unique_trains:,} training examples influence {facts.unique_tests:,} test examples"
         rows.append(("", f"{influenced}, {facts.single_influencers:,} of which have one influencer only"))
+    if uncertain := len(passing) - len(sure):
+        rows.append(("", f"{uncertain:,} more pass the thresholds, but many of these are noise"))
     if str(estimates.selection) != str(Selection()):
         rows.append(("", f"selected by: {estimates.selection}"))
     if cut := estimates.cut():

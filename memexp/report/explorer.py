@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis import SHOWN_FDR
 from memexp.analysis.estimates import Estimates, Memorization
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
@@ -54,9 +55,9 @@ class Contents:
     train : shape (R,)
         Training examples, most memorized first, undefined ones last.
     test : shape (S,)
-        Test examples of the pairs, those of the strongest pairs first.
+        Test examples of the pairs, those of the most certain pairs first.
     pairs
-        Pairs of these.
+        Pairs of these, most certain first.
     left_out
         Training examples that are not shown: the least memorized of very many.
     """
@@ -73,11 +74,11 @@ def rank(scores: Memorization) -> NDArray[np.intp]:
 
 
 def choose(estimates: Estimates, most: int = MOST_EXAMPLES) -> Contents:
-    """What fits into a page: the ``most`` memorized examples, and the strongest pairs of them."""
+    """What fits into a page: the ``most`` memorized examples, and the most certain pairs of them."""
     order = rank(estimates.scores)
     train = order[:most]
-    by_strength = estimates.pairs.take(np.argsort(-np.abs(estimates.pairs.influence), kind="stable"))
-    pairs = by_strength.take(np.flatnonzero(np.isin(by_strength.train, train))[:MOST_PAIRS])
+    ordered = estimates.pairs.by_certainty()
+    pairs = ordered.take(np.flatnonzero(np.isin(ordered.train, train))[:MOST_PAIRS])
     _, first = np.unique(pairs.test, return_index=True)
     return Contents(train, pairs.test[np.sort(first)].astype(np.intp), pairs, len(order) - len(train))
 
@@ -98,6 +99,7 @@ def write_explorer(
         "classes": classes,
         "sheets": {axis: each.as_dict() for axis, each in sheets.items()},
         "leftOut": contents.left_out,
+        "shownRate": SHOWN_FDR,
         "train": _packed(_train_columns(contents, merged, estimates)),
         "test": _packed(_test_columns(contents, merged)),
         "pairs": _packed(_pair_columns(contents)),
@@ -125,7 +127,7 @@ def _test_columns(contents: Contents, merged: Merged) -> dict[str, NDArray[Any]]
 
 
 def _pair_columns(contents: Contents) -> dict[str, NDArray[Any]]:
-    """Pairs with places in the shown lists instead of indices, grouped by training example."""
+    """Pairs with places in the shown lists instead of indices, grouped by training example, most certain first."""
     pairs = contents.pairs
     train, test = _places(contents.train)[pairs.train], _places(contents.test)[pairs.test]
     order = np.argsort(train, kind="stable")

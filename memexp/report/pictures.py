@@ -34,16 +34,20 @@ def draw_memorized(axes: AxesArray, scores: Memorization, images: Images, names:
 
 
 def pair_rows(pairs: Pairs, most: int) -> list[Pairs]:
-    """The pairs of the training examples with the strongest ones, each example's own strongest first."""
-    strongest = pairs.take(np.argsort(-pairs.influence, kind="stable"))
-    first = list(dict.fromkeys(strongest.train.tolist()))[:most]
-    return [strongest.take(strongest.train == train) for train in first]
+    """The pairs of ``most`` training examples, those of one together, in the order in which they are given."""
+    first = list(dict.fromkeys(pairs.train.tolist()))[:most]
+    return [pairs.take(pairs.train == train) for train in first]
+
+
+def rate_in_words(rate: float) -> str:
+    """A false discovery rate, as far as its figures matter."""
+    return "FDR < 0.001" if rate < 0.001 else f"FDR {rate:.2g}"
 
 
 def draw_pairs(
     axes: AxesArray, pairs: Pairs, scores: Memorization, images: Images, names: tuple[Sequence[str], Sequence[str]]
 ) -> AxesArray:
-    """Training examples in the first column, the test examples that each one helps most beside it.
+    """Training examples in the first column, beside it the test examples that each one helps, in the pairs' order.
 
     Parameters
     ----------
@@ -58,8 +62,9 @@ def draw_pairs(
         if row is not None:
             train = row.train[0]
             places[0], titles[0] = shown(images.x_train[train]), f"{names[0][train]}: {scores.memorization[train]:.2f}"
-            for k, (test, influence) in enumerate(zip(row.test, row.influence, strict=True), 1):
+            for k, (test, influence, rate) in enumerate(zip(row.test, row.influence, row.fdr, strict=True), 1):
                 if k < len(line):
-                    places[k], titles[k] = shown(images.x_test[test]), f"{names[1][test]}: {influence:.2f}"
+                    places[k] = shown(images.x_test[test])
+                    titles[k] = f"{names[1][test]}: {influence:.2f}\n{rate_in_words(rate)}"
         draw_images(line, places, titles)
     return axes

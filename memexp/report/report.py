@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from memexp.analysis import SHOWN_FDR
 from memexp.analysis.compare import Comparison
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.merged import Merged
@@ -33,7 +34,7 @@ from memexp.report.figures import (
     draw_in_out,
     draw_scatter,
 )
-from memexp.report.pictures import pair_rows
+from memexp.report.pictures import pair_rows, rate_in_words
 from memexp.report.thumbnails import data_uri
 from memexp.spec.sampling_error import lemma_bound, worst_case_se
 from memexp.spec.spec import Spec
@@ -134,8 +135,7 @@ def _overview(source: Source) -> str:
         figures=_figures(source),
         classes=_class_rows(source),
         gallery=[_memorized_card(source, int(i)) for i in _most_memorized(source)],
-        pair_rows=_pair_rows(source),
-        passing=source.estimates.pairs.passing(),
+        pairs=_pairs(source),
         selection=source.estimates.selection,
         cut=source.estimates.cut(),
         flips=_flips(source),
@@ -269,22 +269,40 @@ def _memorized_card(source: Source, index: int) -> Card:
     )
 
 
-def _pair_rows(source: Source) -> list[tuple[Card, list[Card]]]:
-    """Training examples with the strongest pairs, each with the test examples it helps most."""
+def _pairs(source: Source) -> dict[str, Any]:
+    """How many pairs are discoveries and how many are not, and rows of the most certain of both."""
+    passing = source.estimates.pairs.passing().by_certainty()
+    sure = passing.fdr <= SHOWN_FDR
+    found, rest = passing.take(sure), passing.take(~sure)
+    return {
+        "rate": f"{SHOWN_FDR:g}",
+        "found": f"{len(found):,}",
+        "rest": f"{len(rest):,}" if len(rest) else "",
+        "rows": _pair_rows(source, found),
+        "rest_rows": _pair_rows(source, rest),
+    }
+
+
+def _pair_rows(source: Source, pairs: Pairs) -> list[tuple[Card, list[Card]]]:
+    """Training examples with the most certain of the pairs, each with the test examples that it helps."""
     rows = []
-    for mine in pair_rows(source.estimates.pairs.passing(), _PAIR_ROWS):
+    for mine in pair_rows(pairs, _PAIR_ROWS):
         tests = [_pair_card(source, mine, k) for k in range(min(len(mine), _TESTS_PER_ROW))]
         rows.append((_memorized_card(source, int(mine.train[0])), tests))
     return rows
 
 
 def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
+    """Its interval is shown where the pair is a discovery: of the others it does not hold what it promises."""
     examples, test = source.merged.examples, pairs.test[k]
+    sure = pairs.fdr[k] <= SHOWN_FDR
+    interval = f" [{pairs.influence_low[k]:.2f}, {pairs.influence_high[k]:.2f}]" if sure else ""
     return Card(
         data_uri(source.images.x_test[test]),
         _class(source, examples["test_label"][test]),
         (
-            f"{pairs.influence[k]:.2f} [{pairs.influence_low[k]:.2f}, {pairs.influence_high[k]:.2f}]",
+            f"{pairs.influence[k]:.2f}{interval}",
+            rate_in_words(pairs.fdr[k]),
             f"test #{examples['test_index'][test]}",
         ),
     )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom, norm
 
-from memexp.analysis import products
+from memexp.analysis import SHOWN_FDR, products
 from memexp.analysis.discovery import SCREEN, Discoveries, permutation_p_values
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from tests.analysis.test_estimates import brute_force, packed
@@ -111,6 +111,40 @@ def test_the_rate_holds_for_helpful_and_for_harmful_influences_apart() -> None:
     assert all(np.mean(rates) < 0.125 for rates in shares.values())  # 0.1 and twice the error of such a mean
     assert true[1] > 40 * 100
     assert true[-1] > 40 * 5
+
+
+def test_of_listed_pairs_an_interval_above_0_says_little_and_the_rate_what_it_promises() -> None:
+    """6,000 pairs of which 30 are true, 100 trials: what pages show, and what an interval would have let through."""
+    draws = np.random.default_rng(0)
+    truth = np.zeros((100, 60))
+    counts = {name: np.zeros(3) for name in ("listed", "interval above 0", "discoveries")}
+    for _ in range(20):
+        mask = np.argsort(np.argsort(draws.random((60, 100)), axis=0), axis=0) < 42
+        truth[np.arange(30), np.arange(30)] = draws.uniform(0.2, 0.6, 30)
+        level = np.minimum(draws.uniform(0.05, 0.98, 100), 1 - truth.sum(1))
+        right = draws.random((100, 100)) < level[:, None] + truth @ mask
+        pairs = select(mask, right, Selection())
+        real = truth[pairs.test, pairs.train]
+        holds = (pairs.influence_low <= real + 1e-6) & (real <= pairs.influence_high + 1e-6)
+        listed = np.ones(len(pairs), bool), pairs.influence_low > 0, pairs.fdr <= SHOWN_FDR
+        for name, chosen in zip(counts, listed, strict=True):
+            counts[name] += chosen.sum(), (real[chosen] == 0).sum(), holds[chosen].sum()
+    shares = {name: (each[0] / 20, each[1] / each[0], each[2] / each[0]) for name, each in counts.items()}
+    for name, (many, noise, held) in shares.items():
+        print(f"{name}: {many:.0f} pairs, {100 * noise:.0f} % noise, intervals hold the truth of {100 * held:.0f} %")
+    assert shares["interval above 0"][1] > 0.75
+    assert shares["interval above 0"][2] < 0.25
+    assert shares["discoveries"][0] > 15
+    assert shares["discoveries"][1] < 0.05
+    assert shares["discoveries"][2] > 0.9
+
+
+def test_discoveries_come_by_certainty() -> None:
+    pairs = select(*planted(np.random.default_rng(1), 0.7), Selection(influence=-1, most=10_000))
+    sure, everything = pairs.discoveries(), pairs.discoveries(1)
+    assert len(everything) == len(pairs) > len(sure) == int((pairs.fdr <= 0.05).sum()) > 0
+    keys = list(zip(everything.fdr, everything.p_value, -np.abs(everything.influence), strict=True))
+    assert keys == sorted(keys)
 
 
 @settings(max_examples=20, deadline=None)

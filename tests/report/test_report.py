@@ -182,7 +182,7 @@ def test_the_overview_explains_its_numbers(run_copy: Run, page: Any) -> None:
     first = int(np.lexsort((-found.scores.memorization_low, -found.scores.memorization))[0])
     assert f"(n = {found.scores.out_count[first]})" in page.locator("#memorized ~ .cards .card").first.inner_text()
     discoveries = int((found.pairs.passing().fdr <= 0.05).sum())
-    assert f"{discoveries} of them at a false discovery rate of 0.05" in page.inner_text("body")
+    assert f"{discoveries} pairs of one class" in page.inner_text("body")
     for table in page.locator("table").all():
         name = table.locator("th").first.bounding_box()
         assert name["width"] > name["height"], "a heading is broken letter by letter"
@@ -231,7 +231,7 @@ def test_the_keyboard_opens_an_example_with_its_pairs(run_copy: Run, page: Any) 
     merged = open_merged(run_copy.paths)
     found = estimate(merged, Selection(influence=0.05, memorization=0.0, strongest=3))
     path, _ = make(run_copy)
-    page.goto(path.with_name("examples.html").as_uri() + "#order=influence&paired=1")
+    page.goto(path.with_name("examples.html").as_uri() + "#order=influence&paired=1&uncertain=1")
     assert count(page) == len(np.unique(found.pairs.train))
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
@@ -242,11 +242,48 @@ def test_the_keyboard_opens_an_example_with_its_pairs(run_copy: Run, page: Any) 
     mine = found.pairs.train == np.flatnonzero(merged.examples["train_index"] == index)[0]
     cards = page.locator("#influences figure").count()
     assert cards == min(60, int((found.pairs.influence[mine] > 0).sum())) + int((found.pairs.influence[mine] < 0).sum())
-    strongest = found.pairs.influence[mine].max()
-    assert f"{strongest:.2f} [" in page.inner_text("#influences")
+    text = page.inner_text("#influences")
+    assert text.count("FDR") == cards, "each pair has its false discovery rate"
+    assert text.count("[") == int((found.pairs.fdr[mine] <= 0.05).sum()), "only discoveries have an interval"
     page.keyboard.press("Escape")
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "search"
+
+
+def test_pairs_that_are_no_discoveries_are_hidden_until_they_are_asked_for(run_copy: Run, page: Any) -> None:
+    path, text = make(run_copy)
+    pairs = open_estimates(run_copy.paths).pairs.passing()
+    sure = pairs.discoveries()
+    assert 0 < len(sure) < len(pairs)
+    assert "look at the lower end" not in text
+    found, rest = re.split("<details>", text.split('id="pairs"')[1])
+    rates = [float(rate) for rate in re.findall(r"<br>FDR ([\d.]+)<br>test", found)]
+    assert rates == [float(f"{rate:.2g}") for rate in sure.fdr], "the most certain first, each with its rate"
+    assert len(re.findall(r"\[.*?\]<br>FDR", found)) == len(sure)
+    assert not re.search(r"\[[^]]*\]<br>FDR", rest), "an interval of such a pair does not hold what it promises"
+    page.goto(path.as_uri())
+    hidden = page.locator("details .pair")
+    assert not hidden.first.is_visible()
+    page.click("details summary")
+    assert hidden.first.is_visible()
+
+    page.goto(path.with_name("examples.html").as_uri() + "#order=influence&paired=1")
+    assert count(page) == len(np.unique(sure.train))
+    page.locator("#space .cell").first.click()
+    page.wait_for_selector("dialog[open]")
+    places, first = open_merged(run_copy.paths).examples["train_index"], sure.train[0]
+    assert f"#{places[first]}" in page.inner_text("#subject"), "the most certain pair is the first one's"
+    assert page.locator("#influences figure").count() == int((sure.train == first).sum())
+    page.keyboard.press("Escape")
+    page.goto(path.with_name("examples.html").as_uri() + "#order=index")
+    doubtful = int(np.setdiff1d(pairs.train, sure.train)[0])
+    page.fill("#search", str(places[doubtful]))
+    page.locator("#space .cell").first.click()
+    assert "is a discovery" in page.inner_text("#influences")
+    assert page.locator("#influences figure").count() == 0
+    page.click("#influences button")
+    assert page.locator("#influences figure").count() == int((pairs.train == doubtful).sum())
+    assert "uncertain=1" in page.url
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -19,16 +19,22 @@
   const className = (label) => run.classes[label] ?? String(label);
   const fixed = (value) => Number.isNaN(value) ? "–" : value.toFixed(2);
 
-  // Pairs are grouped by training example: firstPair[i] .. firstPair[i + 1] are those of i.
+  // Pairs are grouped by training example, most certain first: firstPair[i] .. firstPair[i + 1] are those of i.
   const firstPair = new Int32Array(n + 1);
   for (const i of pairs.train) firstPair[i + 1]++;
   for (let i = 0; i < n; i++) firstPair[i + 1] += firstPair[i];
+
+  // Pairs that are no discoveries are mostly noise: they are shown only where they are asked for.
+  const sure = (k) => pairs.fdr[k] <= Math.fround(run.shownRate);
+  const isShown = (k) => $("uncertain").checked || sure(k);
+  const hasPair = (i) => firstPair[i] < firstPair[i + 1] && isShown(firstPair[i]);
+  const rate = (value) => `FDR ${value < 0.001 ? "< 0.001" : value.toPrecision(2)}`;
 
   const ORDERS = {
     memorized: ["most memorized", null],
     least: ["least memorized", (i) => -train.memorization[i]],
     sure: ["lower end of interval", (i) => train.memorization_low[i]],
-    influence: ["strongest influence", (i) => firstPair[i] < firstPair[i + 1] ? Math.abs(pairs.influence[firstPair[i]]) : NaN],
+    influence: ["most certain influence", (i) => hasPair(i) ? -pairs.fdr[firstPair[i]] : NaN],
     out: ["lowest accuracy when out", (i) => -train.out_accuracy[i]],
     in: ["lowest accuracy when in", (i) => -train.in_accuracy[i]],
     index: ["index", (i) => -train.index[i]],
@@ -36,7 +42,8 @@
   const TICKS = {
     flipped: (i) => train.truth[i] >= 0,
     unfitted: (i) => train.in_accuracy[i] < 0.5,
-    paired: (i) => firstPair[i] < firstPair[i + 1],
+    paired: hasPair,
+    uncertain: () => true,
     undefined: (i) => Number.isNaN(train.memorization[i]),
   };
 
@@ -170,24 +177,36 @@
       ["accuracy when out", `${fixed(train.out_accuracy[i])} (${train.out_count[i]} trials)`],
     ]));
     $("subject").replaceChildren(tile("train", i, `training image: ${titleOf(i)}`, 192), words);
-    const sides = [];
+    const sides = [], all = firstPair[i + 1] - firstPair[i];
+    let seen = 0;
     for (const [name, sign] of [["helps", 1], ["hurts", -1]]) {
       const mine = [];
-      for (let k = firstPair[i]; k < firstPair[i + 1]; k++) if (pairs.influence[k] * sign > 0) mine.push(k);
+      for (let k = firstPair[i]; k < firstPair[i + 1]; k++) if (pairs.influence[k] * sign > 0 && isShown(k)) mine.push(k);
+      seen += mine.length;
       if (!mine.length) continue;
       const cards = make("div", "cards");
       for (const k of mine.slice(0, 60)) {
         const j = pairs.test[k], card = make("figure", "cell card"), caption = make("figcaption");
         caption.append(make("b", "", className(test.label[j])),
-          make("span", "", interval(pairs.influence[k], pairs.influence_low[k], pairs.influence_high[k])),
+          make("span", "", sure(k) ? interval(pairs.influence[k], pairs.influence_low[k], pairs.influence_high[k]) : fixed(pairs.influence[k])),
+          make("span", "", rate(pairs.fdr[k])),
           make("span", "", `test #${test.index[j]}`));
         card.append(tile("test", j, `test image ${test.index[j]}: ${className(test.label[j])}, influence ${fixed(pairs.influence[k])}`), caption);
         cards.append(card);
       }
       sides.push(make("h2", "", `Test examples that it ${name}`), cards);
     }
-    $("influences").replaceChildren(...(sides.length ? sides : [make("p", "", "No pair of this example was kept by the estimate.")]));
-    $("detail").showModal();
+    if (!sides.length) sides.push(make("p", "", all
+      ? `No pair of this example is a discovery at a false discovery rate (FDR) of ${run.shownRate}.`
+      : "No pair of this example was kept by the estimate."));
+    if (seen < all && !$("uncertain").checked) {
+      const more = make("button", "", `show ${all - seen} uncertain pairs, many of them noise`);
+      more.type = "button";
+      more.addEventListener("click", () => { $("uncertain").checked = true; writeAddress(); apply(); open(i); });
+      sides.push(more);
+    }
+    $("influences").replaceChildren(...sides);
+    if (!$("detail").open) $("detail").showModal();
     $("detail").scrollTop = 0;
   };
 
@@ -195,6 +214,7 @@
   run.classes.forEach((name, label) => { const option = make("option", "", name); option.value = label; $("label").append(option); });
   for (const [key, [name]] of Object.entries(ORDERS)) { const option = make("option", "", name); option.value = key; $("order").append(option); }
   if (!train.truth.some((label) => label >= 0)) $("flipped").parentElement.hidden = true;
+  if (!pairs.fdr.some((_, k) => !sure(k))) $("uncertain").parentElement.hidden = true;
   if (!train.memorization.some(Number.isNaN)) $("undefined").parentElement.hidden = true;
   let waiting = false;
   $("grid").addEventListener("scroll", () => {
