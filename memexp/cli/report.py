@@ -22,12 +22,19 @@ def report(
     removal: Annotated[
         Path | None, typer.Option(help="Also show a 'design: remove' run without this one's memorized examples.")
     ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the Python file of `source: python`, for the pictures.")
+    ] = False,
 ) -> None:
-    """Write report/: overview, a page per class, every example; opens in any browser, no network needed."""
+    """Write report/: overview, a page per class, every example; opens in any browser, no network needed.
+
+    Nothing of the run is executed, so a run that one was given can be looked at; for --trust see docs/extending.md.
+    """
     from memexp.analysis.pairs import Selection
     from memexp.launch.status import read_status
+    from memexp.report.cards import Source
     from memexp.report.removal_report import removal_section, write_removal_report
-    from memexp.report.report import Source, write_report
+    from memexp.report.report import write_report
     from memexp.runs.run import open_run
 
     opened = open_run(run)
@@ -44,7 +51,10 @@ def report(
             without = open_run(removal)
             opened.require_same_data(without)
             costs = removal_section(_conditions(without), manifest.n_train)
-        write_report(Source(spec, manifest, merged, estimates, opened.load_data(), comparison, costs), path)
+        images = opened.load_data() if trust or spec.dataset.source != "python" else None
+        if images is None:
+            remark("no pictures: they need the data's Python file, which is run with --trust only")
+        write_report(Source(spec, manifest, merged, estimates, images, comparison, costs), path)
     out.say(str(path))
 
 

@@ -84,20 +84,15 @@ def choose(estimates: Estimates, most: int = MOST_EXAMPLES) -> Contents:
 
 
 def write_explorer(
-    folder: Path, name: str, classes: list[str], merged: Merged, estimates: Estimates, images: Images
+    folder: Path, name: str, classes: list[str], merged: Merged, estimates: Estimates, images: Images | None
 ) -> Contents:
-    """Write data.js and the sprite sheets into a folder."""
+    """Write data.js, and the sprite sheets where there are images, into a folder."""
     contents = choose(estimates)
-    sprites = folder / "sprites"
-    sprites.mkdir(parents=True, exist_ok=True)
-    sheets = {
-        "train": write_sheets(images.x_train, contents.train, sprites, "train", _BUDGET_MB["train"]),
-        "test": write_sheets(images.x_test, contents.test, sprites, "test", _BUDGET_MB["test"]),
-    }
+    sheets = {} if images is None else _write_sprites(contents, images, folder / "sprites")
     data = {
         "name": name,
         "classes": classes,
-        "sheets": {axis: each.as_dict() for axis, each in sheets.items()},
+        "sheets": sheets,
         "leftOut": contents.left_out,
         "shownRate": SHOWN_FDR,
         "train": _packed(_train_columns(contents, merged, estimates)),
@@ -107,6 +102,17 @@ def write_explorer(
     text = f"window.MEMEXP = {json.dumps(data, ensure_ascii=True, allow_nan=False)};\n"
     (folder / "data.js").write_text(text, encoding="utf-8")
     return contents
+
+
+def _write_sprites(contents: Contents, images: Images, folder: Path) -> dict[str, dict[str, Any]]:
+    """Pictures of what is shown; where to find them, for JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        axis: write_sheets(pixels, order, folder, axis, _BUDGET_MB[axis]).as_dict()
+        for axis, pixels, order in (
+            ("train", images.x_train, contents.train), ("test", images.x_test, contents.test)
+        )
+    }  # fmt: skip
 
 
 def _train_columns(contents: Contents, merged: Merged, estimates: Estimates) -> dict[str, NDArray[Any]]:

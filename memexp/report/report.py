@@ -8,23 +8,18 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from memexp.analysis import SHOWN_FDR
-from memexp.analysis.compare import Comparison
-from memexp.analysis.estimates import Estimates
-from memexp.analysis.merged import Merged
-from memexp.analysis.pairs import Pairs
 from memexp.files import explain_full_disk, replace_folder
-from memexp.report.explorer import Images, rank, write_explorer
+from memexp.report.cards import Source, class_name, memorized_card, pairs_section
+from memexp.report.explorer import rank, write_explorer
 from memexp.report.figures import (
     COUNTED,
     as_svg,
@@ -34,41 +29,11 @@ from memexp.report.figures import (
     draw_in_out,
     draw_scatter,
 )
-from memexp.report.pictures import pair_rows, rate_in_words
-from memexp.report.thumbnails import data_uri
 from memexp.spec.sampling_error import lemma_bound, worst_case_se
 from memexp.spec.spec import Spec
 from memexp.store.manifest import Manifest
 
 _GALLERY = 60
-_PAIR_ROWS = 12
-_TESTS_PER_ROW = 4
-
-
-class Card(NamedTuple):
-    """One image with its words."""
-
-    image: str
-    title: str
-    lines: Sequence[str]
-    flipped: bool = False
-
-
-@dataclass(frozen=True)
-class Source:
-    """Everything that a report shows.
-
-    ``comparison``: with another run. ``removal``: what leaving out memorized examples costs, from
-    :func:`memexp.report.removal_report.removal_section`.
-    """
-
-    spec: Spec
-    manifest: Manifest
-    merged: Merged
-    estimates: Estimates
-    images: Images
-    comparison: Comparison | None = None
-    removal: dict[str, object] | None = None
 
 
 def write_report(source: Source, path: Path) -> Path:
@@ -78,7 +43,8 @@ def write_report(source: Source, path: Path) -> Path:
         write_explorer(
             folder, source.spec.name, source.manifest.classes, source.merged, source.estimates, source.images
         )
-        (folder / "examples.html").write_text(render_examples(source.spec.name), encoding="utf-8")
+        page = render_examples(source.spec.name, source.images is None)
+        (folder / "examples.html").write_text(page, encoding="utf-8")
         (folder / path.name).write_text(_overview(source), encoding="utf-8")
 
     return replace_report(path, write)
@@ -103,9 +69,9 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def render_examples(name: str) -> str:
+def render_examples(name: str, no_pictures: bool = False) -> str:
     """The page that shows data.js and the sprites of :func:`memexp.report.explorer.write_explorer`."""
-    return _TEMPLATES.get_template("examples.html.j2").render(name=name)
+    return _TEMPLATES.get_template("examples.html.j2").render(name=name, no_pictures=no_pictures)
 
 
 def render_notebook(name: str, facts: Sequence[tuple[str, str]]) -> str:
@@ -132,10 +98,11 @@ def _overview(source: Source) -> str:
         source.manifest,
         facts=_facts(source),
         warnings=_warnings(source),
+        no_pictures=source.images is None,
         figures=_figures(source),
         classes=_class_rows(source),
-        gallery=[_memorized_card(source, int(i)) for i in _most_memorized(source)],
-        pairs=_pairs(source),
+        gallery=[memorized_card(source, int(i)) for i in _most_memorized(source)],
+        pairs=pairs_section(source),
         selection=source.estimates.selection,
         cut=source.estimates.cut(),
         flips=_flips(source),
@@ -168,7 +135,7 @@ def _class_rows(source: Source) -> list[tuple[int, str, list[str]]]:
         mine = labels == label
         means = (_mean(values[mine]) for values in (scores.memorization, scores.in_accuracy, scores.out_accuracy))
         high = int((scores.memorization[mine] >= 0.25).sum())
-        rows.append((label, _class(source, label), [f"{mine.sum():,}", f"{high:,}", *means]))
+        rows.append((label, class_name(source, label), [f"{mine.sum():,}", f"{high:,}", *means]))
     return rows
 
 
@@ -250,64 +217,6 @@ def _most_memorized(source: Source) -> NDArray[np.intp]:
     return order[~np.isnan(source.estimates.scores.memorization[order])][:_GALLERY]
 
 
-def _memorized_card(source: Source, index: int) -> Card:
-    scores, examples = source.estimates.scores, source.merged.examples
-    flipped = "train_label_flipped" in examples and bool(examples["train_label_flipped"][index])
-    label = _class(source, examples["train_label"][index])
-    original = f", truly {_class(source, examples['train_label_original'][index])}" if flipped else ""
-    return Card(
-        data_uri(source.images.x_train[index]),
-        f"{label}{original}",
-        (
-            f"{scores.memorization[index]:.2f} [{scores.memorization_low[index]:.2f}, "
-            f"{scores.memorization_high[index]:.2f}]",
-            f"in {scores.in_accuracy[index]:.2f} (n = {scores.in_count[index]:,})",
-            f"out {scores.out_accuracy[index]:.2f} (n = {scores.out_count[index]:,})",
-            f"train #{examples['train_index'][index]}",
-        ),
-        flipped,
-    )
-
-
-def _pairs(source: Source) -> dict[str, Any]:
-    """How many pairs are discoveries and how many are not, and rows of the most certain of both."""
-    passing = source.estimates.pairs.passing().by_certainty()
-    sure = passing.fdr <= SHOWN_FDR
-    found, rest = passing.take(sure), passing.take(~sure)
-    return {
-        "rate": f"{SHOWN_FDR:g}",
-        "found": f"{len(found):,}",
-        "rest": f"{len(rest):,}" if len(rest) else "",
-        "rows": _pair_rows(source, found),
-        "rest_rows": _pair_rows(source, rest),
-    }
-
-
-def _pair_rows(source: Source, pairs: Pairs) -> list[tuple[Card, list[Card]]]:
-    """Training examples with the most certain of the pairs, each with the test examples that it helps."""
-    rows = []
-    for mine in pair_rows(pairs, _PAIR_ROWS):
-        tests = [_pair_card(source, mine, k) for k in range(min(len(mine), _TESTS_PER_ROW))]
-        rows.append((_memorized_card(source, int(mine.train[0])), tests))
-    return rows
-
-
-def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
-    """Its interval is shown where the pair is a discovery: of the others it does not hold what it promises."""
-    examples, test = source.merged.examples, pairs.test[k]
-    sure = pairs.fdr[k] <= SHOWN_FDR
-    interval = f" [{pairs.influence_low[k]:.2f}, {pairs.influence_high[k]:.2f}]" if sure else ""
-    return Card(
-        data_uri(source.images.x_test[test]),
-        _class(source, examples["test_label"][test]),
-        (
-            f"{pairs.influence[k]:.2f}{interval}",
-            rate_in_words(pairs.fdr[k]),
-            f"test #{examples['test_index'][test]}",
-        ),
-    )
-
-
 def _flips(source: Source) -> dict[str, str] | None:
     """How well memorization finds the labels that were flipped on purpose."""
     flipped = source.merged.examples.get("train_label_flipped")
@@ -325,7 +234,3 @@ def _flips(source: Source) -> dict[str, str] | None:
         "mean_flipped": f"{scores[flipped].mean():.3f}",
         "mean_other": f"{scores[~flipped].mean():.3f}",
     }
-
-
-def _class(source: Source, label: int) -> str:
-    return source.manifest.classes[int(label)]

@@ -21,8 +21,9 @@ from playwright.sync_api import sync_playwright
 from memexp.analysis.estimates import Estimates, Memorization, estimate, open_estimates
 from memexp.analysis.merged import open_merged
 from memexp.analysis.pairs import Pairs, Selection
+from memexp.report.cards import Source
 from memexp.report.explorer import write_explorer
-from memexp.report.report import Source, render_examples, write_report
+from memexp.report.report import render_examples, write_report
 from memexp.report.thumbnails import write_sheets
 from memexp.runs.run import Run
 

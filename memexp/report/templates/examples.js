@@ -48,10 +48,11 @@
   };
 
   const tile = (axis, place, words, size = 96) => {
-    const sheet = run.sheets[axis], inSheet = place % sheet.per_sheet;
-    const picture = make("span", "tile");
+    const picture = make("span", "tile"), sheet = run.sheets[axis];
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-label", words);
+    if (!sheet) { picture.hidden = true; return picture; }
+    const inSheet = place % sheet.per_sheet;
     const number = String(Math.floor(place / sheet.per_sheet)).padStart(3, "0");
     picture.style.width = picture.style.height = `${size + 2}px`;
     picture.style.backgroundImage = `url("sprites/${sheet.prefix}-${number}.webp")`;

@@ -1,0 +1,111 @@
+"""Cards of a report: an example or a pair of high influence, its picture and its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from memexp.analysis import SHOWN_FDR
+from memexp.analysis.compare import Comparison
+from memexp.analysis.estimates import Estimates
+from memexp.analysis.merged import Merged
+from memexp.analysis.pairs import Pairs
+from memexp.report.explorer import Images
+from memexp.report.pictures import pair_rows, rate_in_words
+from memexp.report.thumbnails import data_uri
+from memexp.spec.spec import Spec
+from memexp.store.manifest import Manifest
+
+_PAIR_ROWS = 12
+_TESTS_PER_ROW = 4
+
+
+class Card(NamedTuple):
+    """One image with its words; None is no image."""
+
+    image: str | None
+    title: str
+    lines: Sequence[str]
+    flipped: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that a report shows.
+
+    ``images``: None leaves out all pictures. ``comparison``: with another run. ``removal``: what leaving out memorized
+    examples costs, from :func:`memexp.report.removal_report.removal_section`.
+    """
+
+    spec: Spec
+    manifest: Manifest
+    merged: Merged
+    estimates: Estimates
+    images: Images | None
+    comparison: Comparison | None = None
+    removal: dict[str, object] | None = None
+
+
+def class_name(source: Source, label: int) -> str:
+    """Name of a label."""
+    return source.manifest.classes[int(label)]
+
+
+def memorized_card(source: Source, index: int) -> Card:
+    """A training example with its memorization."""
+    scores, examples = source.estimates.scores, source.merged.examples
+    flipped = "train_label_flipped" in examples and bool(examples["train_label_flipped"][index])
+    label = class_name(source, examples["train_label"][index])
+    original = f", truly {class_name(source, examples['train_label_original'][index])}" if flipped else ""
+    return Card(
+        data_uri(source.images.x_train[index]) if source.images else None,
+        f"{label}{original}",
+        (
+            f"{scores.memorization[index]:.2f} [{scores.memorization_low[index]:.2f}, "
+            f"{scores.memorization_high[index]:.2f}]",
+            f"in {scores.in_accuracy[index]:.2f} (n = {scores.in_count[index]:,})",
+            f"out {scores.out_accuracy[index]:.2f} (n = {scores.out_count[index]:,})",
+            f"train #{examples['train_index'][index]}",
+        ),
+        flipped,
+    )
+
+
+def pairs_section(source: Source) -> dict[str, Any]:
+    """How many pairs are discoveries and how many are not, and rows of the most certain of both."""
+    passing = source.estimates.pairs.passing().by_certainty()
+    sure = passing.fdr <= SHOWN_FDR
+    found, rest = passing.take(sure), passing.take(~sure)
+    return {
+        "rate": f"{SHOWN_FDR:g}",
+        "found": f"{len(found):,}",
+        "rest": f"{len(rest):,}" if len(rest) else "",
+        "rows": _pair_rows(source, found),
+        "rest_rows": _pair_rows(source, rest),
+    }
+
+
+def _pair_rows(source: Source, pairs: Pairs) -> list[tuple[Card, list[Card]]]:
+    """Training examples with the most certain of the pairs, each with the test examples that it helps."""
+    rows = []
+    for mine in pair_rows(pairs, _PAIR_ROWS):
+        tests = [_pair_card(source, mine, k) for k in range(min(len(mine), _TESTS_PER_ROW))]
+        rows.append((memorized_card(source, int(mine.train[0])), tests))
+    return rows
+
+
+def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
+    """Its interval is shown where the pair is a discovery: of the others it does not hold what it promises."""
+    examples, test = source.merged.examples, pairs.test[k]
+    sure = pairs.fdr[k] <= SHOWN_FDR
+    interval = f" [{pairs.influence_low[k]:.2f}, {pairs.influence_high[k]:.2f}]" if sure else ""
+    return Card(
+        data_uri(source.images.x_test[test]) if source.images else None,
+        class_name(source, examples["test_label"][test]),
+        (
+            f"{pairs.influence[k]:.2f}{interval}",
+            rate_in_words(pairs.fdr[k]),
+            f"test #{examples['test_index'][test]}",
+        ),
+    )
