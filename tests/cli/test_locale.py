@@ -20,7 +20,7 @@ CLASSES = ["Zürich", "Ἀθῆναι", "猫", "العربية", "naïve", "Ø",
 
 
 def test_a_run_under_an_ascii_locale_is_the_run_of_any_other(
-    tmp_path: Path, memexp: Callable[..., subprocess.CompletedProcess[str]]
+    tmp_path: Path, memexp_process: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     images, labels = load_digits(return_X_y=True)
     images = np.rint(images[:300].reshape(-1, 8, 8) * 15.9).astype(np.uint8)
@@ -36,7 +36,7 @@ def test_a_run_under_an_ascii_locale_is_the_run_of_any_other(
         ["export", "runs/tiny", "--format", "csv", "--out", "scores.csv"],
         ["status", "runs/tiny"],
     ):
-        done = memexp(*words, env=ASCII)
+        done = memexp_process(*words, env=ASCII)
         assert done.returncode == 0, done.stderr
     page = (tmp_path / "runs/tiny/report/index.html").read_text("utf-8")
     assert all(name in page for name in CLASSES if name not in ("[/x]", "<b>"))
