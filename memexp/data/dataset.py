@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.data.class_names import require_names
 from memexp.data.fingerprint import array_digest
 from memexp.data.sources import SOURCES, RawData
 from memexp.errors import DataError
@@ -71,7 +72,7 @@ def load_data(block: spec.Dataset) -> Data:
                 f"dataset.class_names has {len(block.class_names)} names, but there are {len(raw.classes)} classes; "
                 "give one name for each"
             )
-        raw = raw._replace(classes=tuple(block.class_names))
+        raw = raw._replace(classes=require_names("dataset.class_names", block.class_names))
     _check(raw, block.source)
     data = Data(
         x_train=raw.x_train,

@@ -1,7 +1,8 @@
-"""Folders of images: which files there are, checked before anything is decoded, and one image as pixels."""
+"""Folders of images: which files there are, checked before anything is decoded."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.data.class_names import composed, in_natural_order, likeness
+from memexp.data.open_files import printable
 from memexp.errors import DataError
 
 SPLITS = ("train", "test")
+_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".avif")
 
 
 @dataclass(frozen=True)
@@ -29,37 +33,35 @@ class ImageFiles:
 
 
 def list_images(root: Path, only: Sequence[str] | None = None) -> ImageFiles:
-    """Find train/CLASS/* and test/CLASS/* (or val/) below ``root``, hidden files left out.
+    """Find train/CLASS/* and test/CLASS/* (or val/) below ``root``, hidden files left out, links followed.
 
     Parameters
     ----------
     only
-        Classes to keep, numbered in this order; all of them, by name, if None.
+        Classes to keep, numbered in this order; all of them, in natural order (2 before 10), if None.
 
     Raises
     ------
     DataError
         With all faults: a missing split, a class without images or in one split only, two folders or
-        files whose names differ in capitals or endings only.
+        files whose names are alike, images outside the classes, links in a circle, names that are no UTF-8.
     """
     test = next((name for name in ("test", "val") if (root / name).is_dir()), None)
     if not (root / "train").is_dir() or test is None:
         if not root.is_dir():
             raise DataError(f"{root} does not exist or is no folder; give one with train/CLASS/* and test/CLASS/*")
         raise DataError(f"{root} needs the folders train/ and test/ (or val/), each with a folder for every class")
-    found = {split: _class_names(root / folder) for split, folder in zip(SPLITS, ("train", test), strict=True)}
-    classes = tuple(found["train"]) if only is None else tuple(only)
-    faults = _class_faults(root, found, test, only)
+    faults: list[str] = []
+    found = {split: _class_folders(root / name, faults) for split, name in zip(SPLITS, ("train", test), strict=True)}
+    classes = tuple(found["train"]) if only is None else tuple(map(composed, only))
+    faults += _class_faults(root, found, test, classes if only is not None else None)
     files: dict[str, list[str]] = {}
     labels: dict[str, NDArray[np.int64]] = {}
-    for split, folder in zip(SPLITS, ("train", test), strict=True):
-        each = [_files_of(root / folder / name) for name in classes]
-        for name, paths in zip(classes, each, strict=True):
-            if not paths and name in found[split]:
-                faults.append(f"{root / folder / name} has no images; delete the class from both splits, or fill it")
-            faults += _duplicates(root / folder / name, paths)
+    for split in SPLITS:
+        each = [_files_of(found[split][name], faults) if name in found[split] else [] for name in classes]
         files[split] = [str(path.relative_to(root)) for paths in each for path in paths]
         labels[split] = np.repeat(np.arange(len(classes)), [len(paths) for paths in each]).astype(np.int64)
+        faults += [fault for path in files[split] for fault in _unwritable(root / path)]
     refuse(faults)
     return ImageFiles(root, classes, files, labels)
 
@@ -71,36 +73,57 @@ def refuse(faults: list[str], most: int = 20) -> None:
         raise DataError("\n".join([*faults[:most], *more]))
 
 
-def read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """Decode one image: the centred square, resized; shape (size, size, 3).
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is no whole image, or has more than 8 bits a channel.
-    """
-    from PIL import Image, ImageOps
-
+def _entries(folder: Path, faults: list[str]) -> list[os.DirEntry[str]]:
+    """What lies in a folder, hidden names left out, by name."""
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):  # Pillow would cut their values off at 255
-                raise ValueError(
-                    f"mode {image.mode}: more than 8 bits of grey; save it with values 0..255, or give floating point "
-                    "images by 'source: npz'"
-                )
-            image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded at a fraction of its size where that suffices
-            return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
-    except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); give yourself the right, or remove it") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as an image ({error}); mend or remove it") from error
+        with os.scandir(folder) as entries:
+            return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        faults.append(f"{printable(folder)} cannot be read ({error.strerror}); give yourself the right, or remove it")
+        return []
 
 
-def _class_names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _is_folder(entry: os.DirEntry[str], faults: list[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # a link that leads to itself
+        faults.append(f"{printable(entry.path)} cannot be followed ({error.strerror}); remove it")
+        return False
 
 
-def _class_faults(root: Path, found: dict[str, list[str]], test: str, only: Sequence[str] | None) -> list[str]:
+def _unwritable(path: Path) -> list[str]:
+    """A name that is no UTF-8 can be written into no table, no report and no JSON file."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        wrong = next(part for part in path.parts if part != printable(part))
+        return [
+            f"{printable(path)}: the name {os.fsencode(wrong)!r} is no UTF-8; rename it, for example by "
+            "`convmv -r -f latin1 -t utf8 --notest` on the folder"
+        ]
+    return []
+
+
+def _class_folders(folder: Path, faults: list[str]) -> dict[str, Path]:
+    """The folder of each class by its name, in natural order."""
+    found: dict[str, Path] = {}
+    for entry in _entries(folder, faults):
+        path = folder / entry.name
+        if _is_folder(entry, faults):
+            if faults_of_name := _unwritable(path):
+                faults += faults_of_name
+            elif (name := composed(entry.name)) in found:
+                faults.append(f"{folder} has the class {name!r} twice, in two forms of Unicode; rename or unite them")
+            else:
+                found[name] = path
+        elif entry.is_symlink() and not path.exists():
+            faults.append(f"{printable(path)} is a link that leads nowhere; mend or remove it")
+        elif path.suffix.lower() in _IMAGE_ENDINGS:
+            faults.append(f"{printable(path)} lies beside the folders of the classes; move it into one, or remove it")
+    return {name: found[name] for name in in_natural_order(found)}
+
+
+def _class_faults(root: Path, found: dict[str, dict[str, Path]], test: str, only: Sequence[str] | None) -> list[str]:
     if only is not None:
         absent = [name for name in only if name not in found["train"] or name not in found["test"]]
         twice = sorted({name for name in only if list(only).count(name) > 1})
@@ -115,23 +138,42 @@ def _class_faults(root: Path, found: dict[str, list[str]], test: str, only: Sequ
             faults.append(f"{folder} has classes that {other} lacks: {', '.join(missing)}")
     same: dict[str, str] = {}
     for name in found["train"]:
-        if name.casefold() in same:
+        other_name = same.setdefault(likeness(name), name)
+        if other_name != name:
             faults.append(
-                f"{root / 'train'} has the classes {same[name.casefold()]!r} and {name!r}, which differ in capitals "
+                f"{root / 'train'} has the classes {other_name!r} and {name!r}, which differ in capitals or zeros "
                 "only; rename or unite them"
             )
-        same[name.casefold()] = name
     return faults
 
 
-def _files_of(folder: Path) -> list[Path]:
-    """Everything that is no folder and not hidden, broken links included: they are named when read."""
-    hidden = len(folder.parts)
-    return sorted(
-        path
-        for path in folder.glob("**/*")
-        if not path.is_dir() and not any(part.startswith(".") for part in path.parts[hidden:])
-    )
+def _files_of(folder: Path, faults: list[str]) -> list[Path]:
+    """All that is no folder and not hidden, in order; broken links too, which are named when they are read."""
+    found: list[Path] = []
+    waiting: list[tuple[Path, tuple[tuple[int, int], ...]]] = [
+        (folder, (_identity(folder.parent.parent), _identity(folder.parent), _identity(folder)))
+    ]
+    while waiting:
+        here, above = waiting.pop()
+        for entry in _entries(here, faults):
+            path = here / entry.name
+            if not _is_folder(entry, faults):
+                found.append(path)
+            elif (identity := _identity(path)) in above:
+                faults.append(f"{printable(path)} is a link to a folder that it lies in, so in a circle; remove it")
+            else:
+                waiting.append((path, (*above, identity)))
+    if not found:
+        faults.append(f"{printable(folder)} has no images; delete the class from both splits, or fill it")
+    found.sort()
+    faults += _duplicates(folder, found)
+    return found
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What tells a folder from any other, by whichever links one comes to it."""
+    state = folder.stat()
+    return state.st_dev, state.st_ino
 
 
 def _duplicates(folder: Path, paths: list[Path]) -> list[str]:
@@ -141,8 +183,9 @@ def _duplicates(folder: Path, paths: list[Path]) -> list[str]:
     for path in paths:
         other = first.setdefault(path.stem.casefold(), path)
         if other is not path:
+            both = " and ".join(printable(each.relative_to(folder)) for each in (other, path))
             faults.append(
-                f"{folder}: {other.relative_to(folder)} and {path.relative_to(folder)} have one name; an image's name "
-                "must be its own within its class. Rename or remove one of them"
+                f"{printable(folder)}: {both} have one name; an image's name must be its own within its class. "
+                "Rename or remove one of them"
             )
     return faults

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.data.open_files import MOST_UNPACKED, require_file, require_memory, require_promise, unpack_exactly
 from memexp.errors import DataError
 
 
@@ -21,28 +22,32 @@ def find_idx(folder: Path, stem: str) -> Path:
     """The file of this name, under the endings by which it is found, packed or not."""
     candidates = [folder / name for s in (stem, stem.replace("-idx", ".idx")) for name in (s, f"{s}.gz")]
     for path in candidates:
-        if path.is_file():
+        if path.exists() and not path.is_dir():
+            require_file(path)
             return path
     raise DataError(f"{folder} lacks {stem} (or {stem}.gz); it must hold the four idx files of an MNIST-like set")
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The bytes of an idx file, in the shape that its header says."""
+    """The bytes of an idx file, in the shape that its header says; nothing beyond them is unpacked."""
+    packed = path.suffix == ".gz"
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            start = stream.read(4)
+            if len(start) < 4 or start[:3] != b"\x00\x00\x08" or not start[3]:
+                raise DataError(
+                    f"{path} is not an idx file of bytes (it starts with {start.hex()}, expected 000008); "
+                    "get the file again"
+                )
+            header = stream.read(4 * start[3])
+            if len(header) < 4 * start[3]:
+                raise DataError(f"{path} is cut within its header; get the file again")
+            shape = tuple(np.frombuffer(header, ">u4").tolist())
+            there = path.stat().st_size - (0 if packed else 4 + len(header))
+            size = require_promise(shape, 1, there, str(path), packed)
+            return np.frombuffer(unpack_exactly(stream, size, str(path)), np.uint8).reshape(shape)
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{path} is cut or damaged ({error}); get the file again") from error
-    if len(content) < 8 or content[:3] != b"\x00\x00\x08":
-        raise DataError(
-            f"{path} is not an idx file of bytes (it starts with {content[:4].hex()}, expected 000008); "
-            "get the file again"
-        )
-    dimensions = content[3]
-    shape = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).tolist()) if len(content) > 4 * dimensions else ()
-    body = len(content) - 4 - 4 * dimensions
-    if not shape or body != np.prod(shape):
-        raise DataError(f"{path} is cut: its header says {shape}, but {body} bytes follow; get the file again")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -61,13 +66,18 @@ def cifar_reader(path: Path, folder: str) -> Callable[[str], dict[str, Any]]:
 
     def read_bytes(name: str) -> bytes:
         if path.is_dir():
-            found = next((p for p in (path / name, path / folder / name) if p.is_file()), None)
+            found = next((p for p in (path / name, path / folder / name) if p.exists()), None)
             if found is None:
                 raise DataError(f"{path} lacks {name}; it must hold the files of {folder} (python version)")
+            require_file(found)
             return found.read_bytes()
         with tarfile.open(path) as archive:
-            member = archive.extractfile(f"{folder}/{name}")
-            return member.read() if member else b""
+            member = archive.getmember(f"{folder}/{name}")
+            if member.size > MOST_UNPACKED * path.stat().st_size:
+                raise DataError(f"{path}: {name} is {member.size:,} bytes by its header, more than can be there")
+            require_memory(member.size, f"{path}: {name}")
+            stream = archive.extractfile(member)
+            return stream.read() if stream else b""
 
     def read(name: str) -> dict[str, Any]:
         try:

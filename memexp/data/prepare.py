@@ -25,7 +25,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from memexp.data.folders import SPLITS, ImageFiles, list_images, read_image, refuse
+from memexp.data.folders import SPLITS, ImageFiles, list_images, refuse
+from memexp.data.images import READING, read_image
 from memexp.data.prepared import Prepared, open_prepared, seal
 from memexp.errors import DataError, InputError, OutOfSpace
 from memexp.files import digest, explain_full_disk
@@ -107,7 +108,7 @@ def prepare_images(
         If the disk has not enough room.
     """
     images = list_images(root, only)
-    wanted = {"size": size, "classes": list(images.classes), "files": images.files}
+    wanted = {"size": size, "classes": list(images.classes), "files": images.files, "reading": READING}
     with _alone(out), explain_full_disk(out, _KEPT):
         if (out / "prepared.json").exists():
             return _same(open_prepared(out), wanted, skip_broken)
@@ -153,6 +154,8 @@ def _same(prepared: Prepared, wanted: dict[str, Any], skip_broken: bool) -> Prep
     if any(set(wanted["files"][split]) - kept[split] or set(made["files"][split]) - set(wanted["files"][split])
            for split in SPLITS):  # fmt: skip
         faults.append("files: some were added or removed since")
+    if made.get("reading", 1) != READING:
+        faults.append("images: an earlier memexp read transparent, turned and deep ones otherwise")
     if made["left_out"] and not skip_broken:
         faults.append(f"{len(made['left_out'])} broken images were left out with --skip-broken")
     if faults:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.data.fingerprint import array_digest
+from memexp.data.open_files import require_file
 from memexp.errors import DataError
 from memexp.files import to_json, write_atomic
 
@@ -63,6 +64,8 @@ def open_prepared(folder: Path) -> Prepared:
         If the folder is not complete, or a file is not what ``memexp prepare`` wrote.
     """
     try:
+        for name in ("prepared.json", *(f"{name}.npy" for name in ARRAYS)):
+            require_file(folder / name)
         record = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
         if record["format"] > FORMAT:
             raise DataError(f"{folder} was prepared by a newer memexp; install it (pip install -U memexp)")
@@ -74,7 +77,7 @@ def open_prepared(folder: Path) -> Prepared:
             f"{folder} lacks {Path(error.filename).name}: it is not (wholly) prepared. Run `memexp prepare IMAGES "
             f"{folder}`, which goes on where it was stopped"
         ) from error
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{folder} is damaged ({error}); remove it and run `memexp prepare` again") from error

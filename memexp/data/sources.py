@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import zipfile
-import zlib
+import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from memexp.data.folders import SPLITS, list_images, read_image
+from memexp.data.class_names import read_class_names
+from memexp.data.folders import SPLITS, list_images
+from memexp.data.images import pixels_of, read_image
+from memexp.data.npz import read_npz
 from memexp.data.official import cifar_reader, find_idx, read_idx
+from memexp.data.open_files import printable, require_file
 from memexp.data.prepared import open_prepared
 from memexp.errors import DataError, InputError
 from memexp.spec import spec
@@ -82,41 +84,34 @@ def load_cifar(block: spec.Cifar) -> RawData:
     for split in ("train", "test"):
         batches = [read(name) for name in files[split]]
         try:
-            pixels = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches])
+            pixels = np.concatenate([_bytes_of(batch["data"]) for batch in batches])
             arrays[f"x_{split}"] = pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).copy()
             arrays[f"y_{split}"] = np.concatenate(
                 [np.asarray(batch[key]).astype(np.int64, casting="safe") for batch in batches]
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(
                 f"{block.path}: the {split} files are not {block.source}'s: {error}; get them again"
             ) from error
-    names = read(files["meta"][0]).get("fine_label_names" if hundred else "label_names", ())
-    return RawData(**arrays, classes=tuple(map(str, names)))
+    key = "fine_label_names" if hundred else "label_names"
+    names = read(files["meta"][0]).get(key)
+    if names is None:
+        raise DataError(f"{block.path}: {files['meta'][0]} lacks {key}; get it again")
+    return RawData(**arrays, classes=read_class_names(f"{block.path}: {key}", names))
+
+
+def _bytes_of(pixels: Any) -> NDArray[np.uint8]:
+    found = np.asarray(pixels)
+    if found.dtype != np.uint8:
+        raise ValueError(f"data is {found.dtype}, where CIFAR has uint8")
+    return found
 
 
 def load_npz(block: spec.Npz) -> RawData:
     """x_train, y_train, x_test, y_test and, where present, classes (names)."""
     path = _existing(block.path)
-    try:
-        with open(path, "rb") as stream, _npz(stream) as file:
-            missing = [name for name in _WANTED if name not in file]
-            if missing:
-                raise DataError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file.files)}")
-            arrays = {name: file[name] for name in _WANTED}
-            names = file.get("classes")
-    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read as .npz ({error}); write it again with numpy.savez") from error
-    return _from_arrays(str(path), arrays, names)
-
-
-def _npz(stream: IO[bytes]) -> NpzFile:
-    file = np.load(stream, allow_pickle=False)
-    if not isinstance(file, NpzFile):
-        raise ValueError("it holds a single array")
-    return file
+    arrays = read_npz(path, _WANTED, "classes")
+    return _from_arrays(str(path), arrays, arrays.get("classes"))
 
 
 def _from_arrays(where: str, arrays: dict[str, NDArray[Any]], names: Any) -> RawData:
@@ -127,18 +122,27 @@ def _from_arrays(where: str, arrays: dict[str, NDArray[Any]], names: Any) -> Raw
             raise DataError(f"{where}: {name} is {labels.dtype}; labels must be integers")
     x_train, x_test = (_as_nhwc(_pixels(x)) for x in (x_train, x_test))
     for name, x in (("x_train", x_train), ("x_test", x_test)):
-        if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[2] == x.shape[3] > 4:
-            raise DataError(
-                f"{where}: {name} has shape {x.shape}, which looks like channels first; images must be (N, H, W, C): "
-                f"np.moveaxis({name}, 1, -1)"
-            )
+        _refuse_channels_first(f"{where}: {name}", x)
     if x_train.ndim == x_test.ndim == 4:
         _require_one_scale(where, x_train, x_test)
-    try:
-        classes = _numbered_from(where, y_train) if names is None else tuple(map(str, names))
-    except TypeError as error:
-        raise DataError(f"{where}: classes is {names!r}; it must be a list of names, one for each label") from error
+    classes = _numbered_from(where, y_train) if names is None else read_class_names(where, names)
     return RawData(x_train, y_train, x_test, y_test, classes)
+
+
+def _refuse_channels_first(name: str, x: NDArray[Any]) -> None:
+    """Refuse (N, C, H, W): few channels before two larger axes, or another length before a square."""
+    if x.ndim != 4:
+        return
+    _, first, second, third = x.shape
+    few = first <= 4 < min(second, third)
+    before_a_square = second == third != first and second >= 4
+    if few or before_a_square:
+        plain = name.rpartition(" ")[2]
+        raise DataError(
+            f"{name} has shape {x.shape}, which looks like channels first; images must be (N, H, W, C): "
+            f"np.moveaxis({plain}, 1, -1). If they are so and only this high, exchange height and width: "
+            f"np.swapaxes({plain}, 1, 2)"
+        )
 
 
 def _require_one_scale(where: str, x_train: NDArray[Any], x_test: NDArray[Any], most: float = 50.0) -> None:
@@ -184,6 +188,8 @@ def load_python(block: spec.PythonData) -> RawData:
 
 def _contiguous(path: Path, name: str, value: Any) -> NDArray[Any]:
     """As an array in the memory order that everything after relies on."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(f"{path}: {name} of load() has masked values; fill them, or leave those examples out")
     try:
         return np.ascontiguousarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -200,12 +206,27 @@ def load_torchvision(block: spec.Torchvision) -> RawData:
     splits = [_torchvision_split(cls, block, train) for train in (True, False)]
     arrays: dict[str, Any] = {}
     for split, dataset in zip(("train", "test"), splits, strict=True):
-        images, labels = zip(*((np.asarray(image), int(label)) for image, label in dataset), strict=True)
-        if len({image.shape for image in images}) > 1:
-            raise DataError(f"torchvision {block.dataset}: images differ in size; use 'source: folder' with a size")
-        arrays |= {f"x_{split}": _as_nhwc(_pixels(np.stack(images))), f"y_{split}": np.asarray(labels)}
-    names = getattr(splits[0], "classes", None) or _numbered_from(f"torchvision {block.dataset}", arrays["y_train"])
-    return RawData(**arrays, classes=tuple(map(str, names)))
+        images, labels = _examples(f"torchvision {block.dataset}, {split}", dataset)
+        arrays |= {f"x_{split}": images, f"y_{split}": labels}
+    return _from_arrays(f"torchvision {block.dataset}", arrays, getattr(splits[0], "classes", None) or None)
+
+
+def _examples(where: str, dataset: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The images and labels of a torchvision data set; labels that are no integers are refused, not rounded."""
+    images, labels = [], []
+    for number in range(len(dataset)):
+        image, label = dataset[number]
+        try:
+            labels.append(operator.index(label))
+        except TypeError as error:
+            raise DataError(f"{where}[{number}]: its label is {label!r}; labels must be integers") from error
+        try:
+            images.append(pixels_of(image))
+        except (ValueError, OSError) as error:
+            raise DataError(f"{where}[{number}]: {error}") from error
+    if len({image.shape for image in images}) > 1:
+        raise DataError(f"{where}: images differ in size or channels; use 'source: folder' with a size")
+    return np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8), np.asarray(labels, np.int64)
 
 
 def load_folder(block: spec.ImageFolder) -> RawData:
@@ -249,8 +270,15 @@ def _numbered(count: int) -> tuple[str, ...]:
 
 
 def _existing(path: str) -> Path:
-    if not Path(path).exists():
-        raise DataError(f"dataset.path = {path}: no such file or folder (relative paths start at the spec's folder)")
+    try:
+        require_file(Path(path))
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be used ({error})"
+        raise DataError(
+            f"dataset.path = {printable(path)}: {reason} (relative paths start at the spec's folder)"
+        ) from error
     return Path(path)
 
 
@@ -261,6 +289,9 @@ def _folder(path: str) -> Path:
 
 
 def _as_nhwc(images: NDArray[Any]) -> NDArray[Any]:
+    """(N, H, W) with one channel; a table of features (N, D) as D channels of one pixel, each with its own scale."""
+    if images.ndim == 2:
+        return images[:, None, None, :]
     return images[..., None] if images.ndim == 3 else images
 
 

@@ -19,7 +19,7 @@ from memexp.errors import InputError
 LABELS = "sha256 of the training labels"  # key in a file of lists: of the data that the indices belong to
 
 _MARK = "bits:"
-_LARGEST = 1 << 30  # beyond any training set, and still a mask that fits into memory
+_LARGEST = 1 << 26  # beyond any training set, and still indices that fit into memory
 
 
 def pack(indices: Any) -> str:
@@ -56,7 +56,12 @@ def unpack(packed: str) -> NDArray[np.int64]:
     try:
         if not packed.startswith(_MARK):
             raise ValueError("no mark")
-        content = zlib.decompress(base64.b64decode(packed.removeprefix(_MARK), validate=True))
+        unpacking = zlib.decompressobj()
+        content = unpacking.decompress(base64.b64decode(packed.removeprefix(_MARK), validate=True), _LARGEST // 8)
+        if unpacking.unconsumed_tail:  # a few bytes may stand for a mask that fills the memory
+            raise ValueError(f"more than {_LARGEST} examples")
+        if not unpacking.eof:
+            raise ValueError("cut")
     except (ValueError, binascii.Error, zlib.error) as error:
         raise ValueError("must be a list of training example indices, or 'bits:' and packed ones") from error
     indices = np.flatnonzero(np.unpackbits(np.frombuffer(content, np.uint8)))

@@ -59,7 +59,7 @@ def prepare(spec: Spec, data: Data, device: str) -> Work:
     scale, shift = torch.full((x_train.shape[1], 1, 1), unit), torch.zeros(x_train.shape[1], 1, 1)
     if spec.training.standardize:
         mean, deviation = (unit * moment for moment in _moments(data.x_train))
-        deviation = np.maximum(deviation, 1e-8)
+        deviation[_constant(mean, deviation, data.x_train[..., 0].size)] = 1.0
         scale = torch.tensor(unit / deviation, dtype=torch.float32)[:, None, None]
         shift = torch.tensor(-mean / deviation, dtype=torch.float32)[:, None, None]
     y_train, y_test = (torch.from_numpy(y).to(device) for y in (data.y_train, data.y_test))
@@ -81,6 +81,16 @@ def _moments(x: NDArray[Any], part_values: int = 1 << 24) -> tuple[NDArray[np.fl
     mean = np.sum([chunk.sum((0, 1, 2), dtype=np.float64) for chunk in parts], axis=0) / pixels
     squares = np.sum([np.square(chunk - mean).sum((0, 1, 2)) for chunk in parts], axis=0)
     return mean, np.sqrt(squares / pixels)
+
+
+def _constant(mean: NDArray[np.float64], deviation: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
+    """Channels of ``count`` values whose deviation is rounding alone, by the bound that scikit-learn uses.
+
+    Such a channel keeps the scale 1: divided by next to nothing, any other value in a test image would be
+    millions of times larger than all else.
+    """
+    epsilon = count * np.finfo(np.float64).eps
+    return deviation**2 <= epsilon * deviation**2 + (epsilon * mean) ** 2
 
 
 def on_device(work: Work, x: Tensor) -> Tensor:
