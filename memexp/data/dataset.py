@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,6 +51,21 @@ class Data:
     def flipped(self) -> NDArray[np.bool_] | None:
         """bool, shape (N,): labels flipped on purpose; None where the spec flips none."""
         return None if self.y_original is None else self.y_original != self.y_train
+
+    def equal_images(self, most_bytes: int = 4 << 30) -> tuple[int, int] | None:
+        """How many training images are exactly equal to another one, and to one with another label of the source.
+
+        None where the images have more than ``most_bytes``, so that reading them all takes minutes.
+        """
+        if self.x_train.nbytes > most_bytes:
+            return None
+        labels = self.y_train if self.y_original is None else self.y_original
+        alike: dict[bytes, list[int]] = {}
+        for image, label in zip(self.x_train, labels.tolist(), strict=True):
+            content = np.ascontiguousarray(image).data
+            alike.setdefault(hashlib.blake2b(content, digest_size=16).digest(), []).append(label)
+        groups = [group for group in alike.values() if len(group) > 1]
+        return sum(map(len, groups)), sum(len(group) for group in groups if len(set(group)) > 1)
 
     def fingerprint(self) -> dict[str, str]:
         """sha256 of each array's shape, dtype, content and order."""

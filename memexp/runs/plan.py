@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from memexp.data import Data, load_data
 from memexp.errors import DataError, InputError
@@ -51,6 +54,12 @@ class Plan:
         """Disk space for the outcomes, at most."""
         return self.layout.bytes_at_most() / 1e6
 
+    @property
+    def class_counts(self) -> list[tuple[str, int]]:
+        """Name and number of training examples of labels 0, 1, ..."""
+        counts = np.bincount(self.data.y_train, minlength=len(self.data.classes))
+        return list(zip(self.data.classes, counts.tolist(), strict=True))
+
 
 def planner() -> Callable[[SpecFile], Plan]:
     """:func:`make_plan` for one spec after another; a dataset is read anew only where the last spec had another."""
@@ -79,13 +88,13 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
         With all faults: data, architecture, and how they fit together.
     """
     spec, faults = file.spec, []
-    parameters = 0
+    tried = _Tried()
     try:
         data = load_data(spec.dataset) if data is None else data
     except DataError as error:
         faults.append(Fault(("dataset",), str(error)))
     try:
-        parameters = _count_parameters(spec, data)
+        tried = _try_model(spec, data)
     except InputError as error:
         faults.append(Fault(("model", "arch"), str(error)))
     faults += _recipe_faults(spec)
@@ -98,7 +107,8 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
         spec.subsets.trials, len(data.y_train), len(data.y_test), default_block_size(data), "margin" in spec.record
     )
     subset, steps = subset_size(spec.subsets, layout.n_train), _steps(spec, layout.n_train)
-    return Plan(spec, data, layout, subset, steps, parameters, _notes(spec))
+    notes = [*_notes(spec), *_model_notes(tried.unseen), *_data_notes(data)]
+    return Plan(spec, data, layout, subset, steps, tried.parameters, notes)
 
 
 def _steps(spec: Spec, n_train: int) -> int | None:
@@ -119,18 +129,25 @@ def _recipe_faults(spec: Spec) -> list[Fault]:
     return []
 
 
-def _count_parameters(spec: Spec, data: Data | None) -> int:
+class _Tried(NamedTuple):
+    """What trying a model told: its weights, and the share of an image that it never sees."""
+
+    parameters: int = 0
+    unseen: float = 0.0
+
+
+def _try_model(spec: Spec, data: Data | None) -> _Tried:
     """Make the model once and try it; without data on images of 32x32."""
-    from memexp.training import models
+    from memexp.training import models, tryout
 
     height, width, channels = data.x_train.shape[1:] if data is not None else (32, 32, 3)
     n_classes = len(data.classes) if data is not None else 10
     block, image = spec.model, (height, width, channels)
     model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
-    models.try_out(model, image, n_classes)
+    unseen = tryout.try_out(model, image, n_classes)
     if isinstance(spec.training, Training):  # a user's own may train another part of it, or with other outputs
-        models.try_training(model, image, n_classes, spec.training.batch_size)
-    return sum(parameter.numel() for parameter in model.parameters())
+        tryout.try_training(model, image, n_classes, spec.training.batch_size)
+    return _Tried(sum(parameter.numel() for parameter in model.parameters()), unseen)
 
 
 def _foreign_lists(spec: Spec, data: Data) -> list[Fault]:
@@ -224,3 +241,21 @@ def _notes(spec: Spec) -> list[str]:
     if spec.training.min_in_accuracy == 0:
         notes.append("min_in_accuracy is 0: a trial that never learned its own training set would count")
     return notes
+
+
+def _model_notes(unseen: float) -> list[str]:
+    if not unseen:
+        return []
+    return [f"the network never sees {100 * unseen:.1f} % of the image, at its border: its strides do not fit the size"]
+
+
+def _data_notes(data: Data) -> list[str]:
+    """How many training images are exactly equal: of such ones, others are there when one is left out."""
+    found = data.equal_images()
+    if found is None:
+        return [f"equal training images were not counted: {data.x_train.nbytes / 1e9:.0f} GB would have to be read"]
+    equal, contradicting = found
+    if not equal:
+        return []
+    note = f"{equal:,} of {len(data.y_train):,} training images are exactly equal to another one"
+    return [note + (f"; {contradicting:,} of them to one with another label" if contradicting else "")]

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memexp.errors import InputError
@@ -186,48 +185,3 @@ def stack_size(model: nn.Module, device: str) -> int:
         return 1
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
     return max(1, int((10e6 if device == "cpu" else 1e9) // weights))
-
-
-def try_out(model: nn.Module, image: tuple[int, int, int], n_classes: int) -> None:
-    """Pass two blank images through the model.
-
-    Raises
-    ------
-    InputError
-        If it cannot take them, or gives something else than logits (2, classes).
-    """
-    height, width, channels = image
-    try:
-        with torch.no_grad(), blamed():
-            logits = model.eval()(torch.zeros(2, channels, height, width))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise InputError(f"the model cannot take images of {height}x{width}x{channels}: {error}") from error
-    if tuple(logits.shape) != (2, n_classes):
-        raise InputError(f"the model gives {tuple(logits.shape)} for two images; it must give (2, {n_classes}) logits")
-
-
-def try_training(model: nn.Module, image: tuple[int, int, int], n_classes: int, batch: int) -> None:
-    """Pass a small batch forward and back in training mode, where some models do other things than after it.
-
-    Raises
-    ------
-    InputError
-        If the model fails (as batch norm does on a single value per channel), or gives no logits.
-    """
-    height, width, channels = image
-    count = min(batch, 2)
-    try:
-        with torch.random.fork_rng(devices=[]), blamed():
-            logits = model.train()(torch.zeros(count, channels, height, width))
-            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            if shape == (count, n_classes):
-                F.cross_entropy(logits, torch.zeros(count, dtype=torch.int64)).backward()
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise InputError(
-            f"the model cannot train on batches of {batch} {height}x{width}x{channels}: {error}"
-        ) from error
-    if shape != (count, n_classes):
-        raise InputError(
-            f"the model gives {shape} for {count} images in training; it must give ({count}, {n_classes}) logits "
-            "then too"
-        )

@@ -21,6 +21,7 @@ from memexp.spec.python_files import blamed, function_in, require_call
 from memexp.spec.sections import PASSED, UserTraining
 from memexp.training.batches import Work, chosen_images, normalized, on_device
 from memexp.training.models import OneTrial
+from memexp.training.tryout import require_logits, require_steady
 
 _POSITIONAL, _SEED = PASSED[:3], PASSED[3]
 
@@ -78,17 +79,12 @@ def train_one(work: Work, recipe: UserTraining, model: nn.Module, mask: Mask, tr
         )
     trained = model if returned is None else returned.to(work.device)
     with blamed(during=f"in trial {trial}"):
-        _require_logits(trained.eval(), images[:2], work.n_classes, recipe.code.name)
+        _require_logits(trained.eval(), images[:2], work.n_classes, f"{recipe.code.name}: the trained module")
     return OneTrial(trained)
 
 
 @torch.no_grad()
-def _require_logits(model: nn.Module, images: Tensor, n_classes: int, file: str) -> None:
-    """Refuse a returned module that gives something else than (B, K)."""
-    logits = model(images)
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if shape != (len(images), n_classes):
-        raise InputError(
-            f"{file}: the trained module gives {shape} for {len(images)} images; it must give "
-            f"({len(images)}, {n_classes}) logits"
-        )
+def _require_logits(model: nn.Module, images: Tensor, n_classes: int, who: str) -> None:
+    """Refuse a trained module that gives something else than (B, K), or not always the same to an image."""
+    require_logits(model(images), len(images), n_classes, who)
+    require_steady(model, images, who)

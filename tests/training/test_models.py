@@ -9,6 +9,7 @@ from torch import nn
 
 import memexp.training.models as models
 from memexp.errors import InputError
+from memexp.training.tryout import try_out, try_training
 
 
 def create(arch: str, image: tuple[int, int, int] = (28, 28, 1), seed: int = 0, **arguments: object) -> nn.Module:
@@ -78,7 +79,7 @@ def test_the_densenet_has_a_hundred_layers_and_no_reduction_before_its_first_blo
 def test_every_architecture_takes_small_images(arch: str, image: tuple[int, int, int]) -> None:
     arguments = {"patch_size": 4} if arch.startswith("vit") else {}
     model = create(arch, image, **arguments)
-    models.try_out(model, image, 10)
+    try_out(model, image, 10)
 
 
 def test_ours_stand_in_timms_registry() -> None:
@@ -97,7 +98,7 @@ def test_ours_stand_in_timms_registry() -> None:
 )
 def test_what_timm_cannot_make_is_explained(arch: str, arguments: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        models.try_out(create(arch, **arguments), (28, 28, 1), 10)
+        try_out(create(arch, **arguments), (28, 28, 1), 10)
 
 
 class OnlyInEvaluation(nn.Module):
@@ -115,13 +116,13 @@ class OnlyInEvaluation(nn.Module):
 def test_what_fails_only_in_training_is_found_before_it() -> None:
     image = (28, 28, 1)
     narrow = create("resnet10t", (8, 8, 1))
-    models.try_out(narrow, (8, 8, 1), 10)
-    models.try_training(narrow, (8, 8, 1), 10, batch=64)
+    try_out(narrow, (8, 8, 1), 10)
+    try_training(narrow, (8, 8, 1), 10, batch=64)
     with pytest.raises(InputError, match="cannot train on batches of 1 8x8x1: Expected more than 1 value per channel"):
-        models.try_training(narrow, (8, 8, 1), 10, batch=1)
-    models.try_out(OnlyInEvaluation(), image, 10)
-    with pytest.raises(InputError, match=r"gives tuple for 2 images in training; it must give \(2, 10\) logits"):
-        models.try_training(OnlyInEvaluation(), image, 10, batch=64)
+        try_training(narrow, (8, 8, 1), 10, batch=1)
+    try_out(OnlyInEvaluation(), image, 10)
+    with pytest.raises(InputError, match=r"gives a tuple of 2 for 2 images in training; it must give \(2, 10\) logits"):
+        try_training(OnlyInEvaluation(), image, 10, batch=64)
 
 
 def test_weights_follow_the_seed_and_leave_the_global_generator_alone() -> None:
