@@ -30,6 +30,7 @@ LAYERS = {
         "training.devices",
         "training.features",
         "training.models",
+        "training.tryout",
         "training.recipes",
         "training.sgd",
         "training.timm_networks",
@@ -91,7 +92,13 @@ def text_without_encoding(source: str) -> list[int]:
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         keywords = {keyword.arg: keyword.value for keyword in node.keywords}
         words = [word.value for word in (*node.args, *keywords.values()) if isinstance(word, ast.Constant)]
-        of_other_kind = isinstance(owner, ast.Name) and owner.id in {"os", "Image", "tarfile", "gzip"}  # bytes
+        of_other_kind = isinstance(owner, ast.Name) and owner.id in {
+            "os",
+            "Image",
+            "tarfile",
+            "gzip",
+            "archive",
+        }  # bytes
         opens = name in {"open", "fdopen"} and not (of_other_kind and name == "open")
         binary = any(isinstance(word, str) and re.fullmatch(r"[rwxa]?\+?b\+?|[rwxa]\+?b", word) for word in words)
         as_text = any(

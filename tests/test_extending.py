@@ -249,7 +249,7 @@ def test_two_files_that_define_one_name_are_not_mixed_up(own: Write, tmp_path: P
         (NET, {"arch": "nett"}, r"line \d+: model\.arch: net\.py defines no function nett; .*It defines net"),
         (NET, {"widht": 3}, r"net\(num_classes, in_chans, img_size, width=8\) cannot be called as .*'widht'"),
         (NET.replace("nn.Flatten(), ", ""), {}, r"the model cannot take images of 8x8x1: .*mat1 and mat2"),
-        (NET.replace("num_classes)\n", "3)\n"), {}, r"the model gives \(2, 3\) for two images"),
+        (NET.replace("num_classes)\n", "3)\n"), {}, r"the model gives \(4, 3\) for 4 images"),
         (
             NET.replace("return nn", "assert 0, 'no'\n    return nn"),
             {},

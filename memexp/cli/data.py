@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 import yaml
 
 from memexp.cli.console import duration, progress, show, stoppable
+
+if TYPE_CHECKING:
+    from memexp.runs.plan import Plan
 
 Images = Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder with train/CLASS/* and test/CLASS/* (or val/).")]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write, about N * SIZE * SIZE * 3 bytes.")]
@@ -89,3 +92,18 @@ def features(
             ("spec", f"dataset: {_flow(source='npz', path=str(to))}, model: {{arch: memexp_mlp, hidden: []}}"),
         ]
     )
+
+
+def describe_images(made: Plan) -> str:
+    """Shape and type of the images, or of a table's rows."""
+    height, width, channels = made.data.x_train.shape[1:]
+    if (height, width) == (1, 1):
+        return f"none: a table of {channels:,} features, {made.data.x_train.dtype}"
+    return f"{height} x {width} pixels, {channels} channel{'s' * (channels > 1)}, {made.data.x_train.dtype}"
+
+
+def describe_classes(made: Plan, most: int = 10) -> str:
+    """Label, name and training examples of each class; of many classes the first and the last ones."""
+    counts = made.class_counts
+    told = [f"{label} {name}: {count:,}" for label, (name, count) in enumerate(counts)]
+    return ", ".join(told if len(told) <= most + 1 else [*told[: most - 2], "...", *told[-2:]])

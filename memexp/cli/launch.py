@@ -16,6 +16,7 @@ from memexp.cli import slurm as cli_slurm
 from memexp.cli import sweep as cli_sweep
 from memexp.cli import watch as cli_watch
 from memexp.cli.console import duration, err, out, print_json, progress, remark, show, size, stoppable
+from memexp.cli.data import describe_classes, describe_images
 from memexp.cli.watch import Json, RunPath
 from memexp.errors import InputError, command
 
@@ -75,7 +76,7 @@ def _plan(made: Plan, where: Resources, as_json: bool) -> dict[str, Any]:
         "seconds_per_trial": seconds,
         "parameters": made.parameters,
         "megabytes": made.megabytes,
-        "classes": [{"label": k, "name": name, "train": count} for k, (name, count) in enumerate(made.class_counts)],
+        "classes": made.class_counts,
     }
     return {"name": made.spec.name} | numbers | more | {"notes": made.notes}
 
@@ -103,8 +104,8 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
     rows = [
         ("name", made.spec.name),
         ("data", f"{layout.n_train:,} training and {layout.n_test:,} test examples, {len(made.data.classes)} classes"),
-        ("images", _describe_images(made)),
-        ("classes", _describe_classes(made)),
+        ("images", describe_images(made)),
+        ("classes", describe_classes(made)),
         ("model", f"{made.spec.model.arch}, {made.parameters:,} parameters"),
         ("trial", f"trains on {made.subset:,} examples {length} ({subsets.design})"),
         (
@@ -119,20 +120,6 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
     if subsets.target_se is not None:
         rows.append(("goal", f"standard error {subsets.target_se:g} at worst, hence {layout.n_trials:,} trials"))
     return rows + [("note", note) for note in made.notes]
-
-
-def _describe_images(made: Plan) -> str:
-    height, width, channels = made.data.x_train.shape[1:]
-    if (height, width) == (1, 1):
-        return f"none: a table of {channels:,} features, {made.data.x_train.dtype}"
-    return f"{height} x {width} pixels, {channels} channel{'s' * (channels > 1)}, {made.data.x_train.dtype}"
-
-
-def _describe_classes(made: Plan, most: int = 10) -> str:
-    """Label, name and training examples of each class; of many classes the first and the last ones."""
-    counts = made.class_counts
-    told = [f"{label} {name}: {count:,}" for label, (name, count) in enumerate(counts)]
-    return ", ".join(told if len(told) <= most + 1 else [*told[: most - 2], "...", *told[-2:]])
 
 
 def launch(

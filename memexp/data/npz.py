@@ -64,8 +64,9 @@ def _zip(file: NpzFile) -> zipfile.ZipFile:
 
 
 def _array(path: Path, file: NpzFile, name: str) -> NDArray[Any]:
-    member = _zip(file).getinfo(f"{name}.npy")
-    with _zip(file).open(member) as stream:
+    archive = _zip(file)
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as stream:
         version = npy.read_magic(stream)
         if version in _HEADERS:  # the others are for names of fields, which no array of ours has
             shape, _, dtype = _HEADERS[version](stream)

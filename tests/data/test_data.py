@@ -265,7 +265,7 @@ def test_broken_idx_files_are_named(idx_folder: Path) -> None:
             whole[:-1],
             r"train-images-idx3-ubyte is cut .*: its header says \(40, 5, 4\), that is 800 bytes, but 799 follow",
         ),
-        (whole[:6], "not an idx file"),
+        (whole[:6], "is cut within its header"),
         (b"PNG......", "not an idx file of bytes"),
     ):
         images.write_bytes(content)
