@@ -105,5 +105,7 @@ def describe_images(made: Plan) -> str:
 def describe_classes(made: Plan, most: int = 10) -> str:
     """Label, name and training examples of each class; of many classes the first and the last ones."""
     counts = made.class_counts
-    told = [f"{label} {name}: {count:,}" for label, (name, count) in enumerate(counts)]
+    told = [
+        f"{k} ({count:,})" if name == str(k) else f"{k} {name} ({count:,})" for k, (name, count) in enumerate(counts)
+    ]
     return ", ".join(told if len(told) <= most + 1 else [*told[: most - 2], "...", *told[-2:]])

@@ -116,7 +116,7 @@ def require_steady(model: nn.Module, x: Tensor, who: str) -> None:
     if difference > SAME:
         raise InputError(
             f"{who} is random in evaluation: asked twice about the same images it gives logits that differ by "
-            f"{100 * difference:.2g} % of the largest; dropout and noise must end with training (nn.Dropout, or "
+            f"{100 * difference:.3g} % of the largest; dropout and noise must end with training (nn.Dropout, or "
             "F.dropout(..., training=self.training))"
         )
     with _explained(f"{who} cannot take an image alone in evaluation mode"):
@@ -125,7 +125,7 @@ def require_steady(model: nn.Module, x: Tensor, who: str) -> None:
     if difference > SAME:
         raise InputError(
             f"{who} answers an image otherwise without the other images of its batch: logits differ by "
-            f"{100 * difference:.2g} % of the largest in evaluation mode. Normalize by running statistics there "
+            f"{100 * difference:.3g} % of the largest in evaluation mode. Normalize by running statistics there "
             "(track_running_stats=True), never by those of the batch"
         )
 
