@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -52,13 +52,22 @@ class Curves:
 class Comparison:
     """Agreement of memorization and of influence; None where one side does not have it.
 
-    ``selection``: the rule by which the pairs of both were selected.
+    Attributes
+    ----------
+    selection
+        The rule by which the pairs of both were selected.
+    absent
+        Why a quantity is None, by its name.
+    note
+        What else a reader must know of the second side, or nothing.
     """
 
     names: tuple[str, str]
     memorization: Curves | None
     influence: Curves | None
     selection: Selection
+    absent: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Comparison:
@@ -76,6 +85,7 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
     InputError
         If their examples are not the same, in the same order, as far as labels tell.
     """
+    second, note = placed(first, second)
     require_same_examples(first, second)
     selection = first.selection.stricter(second.selection)
     first, second = (side.narrowed(selection) for side in (first, second))
@@ -86,10 +96,73 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
         found = agree(*values, MEMORIZATION_THRESHOLDS)
         memorization = Curves(found, chance[0], _binomials(first, second), *values)
     influence = None
-    if len(first.pairs[0]) + len(second.pairs[0]):
-        values = _influences(first, second)
-        influence = Curves(_agree_on_pairs(first, second, *values), chance[1], None, *values)
-    return Comparison((first.name, second.name), memorization, influence, selection)
+    both = _influences(first, second)
+    if both is not None and len(both[0]):
+        influence = Curves(_agree_on_pairs(first, second, *both), chance[1], None, *both)
+    lacking = {
+        name: f"{side.name} has none"
+        for side in (first, second)
+        for name in ("memorization", "influence")
+        if getattr(side, name) is None
+    }
+    absent = {"influence": f"no pair is selected ({selection})"} | lacking if influence is None else lacking
+    return Comparison((first.name, second.name), memorization, influence, selection, absent, note)
+
+
+def placed(run: Side, file: Side) -> tuple[Side, str]:
+    """Published values, of the run's examples only where they count those of the whole data set; and a note on that.
+
+    A run with a limit knows its examples' places in the data set. A file that has another number of examples, or pairs
+    that cannot be the run's, is taken to count that way; what its labels say then decides.
+    """
+    if run.places is None or file.outcomes is not None or _same_examples(run, file):
+        return file, ""
+    trains, tests = run.places
+    limited = any(not np.array_equal(index, np.arange(len(index))) for index in run.places)
+    sizes = _sizes(file)
+    fits = all(size is None or index.max(initial=-1) < size for index, size in zip(run.places, sizes, strict=True))
+    if not fits or not (limited or file.labels[0] is not None):
+        return file, ""
+    found = _with_the_labels_of(run, file.of_examples(trains, tests))
+    if sizes == (None, None):
+        if not len(found.pairs[0]) or not _same_examples(run, found):
+            return file, ""
+    else:
+        require_same_examples(run, found)
+    whole = " and ".join(f"{size:,} {axis}" for size, axis in zip(sizes, ("training", "test"), strict=True) if size)
+    return found, (
+        f"{file.name} is of {whole + ' examples' if whole else 'the whole data set'}; compared are the {len(trains):,} "
+        f"training and {len(tests):,} test examples that {run.name} has. What was trained on fewer examples memorizes "
+        "others, and more of them"
+    )
+
+
+def _sizes(side: Side) -> tuple[int | None, int | None]:
+    """Numbers of training and of test examples, where they are known."""
+    train = side.memorization if side.labels[0] is None else side.labels[0]
+    return (None if train is None else len(train), None if side.labels[1] is None else len(side.labels[1]))
+
+
+def _same_examples(first: Side, second: Side) -> bool:
+    try:
+        require_same_examples(first, second)
+    except InputError:
+        return False
+    return True
+
+
+def _with_the_labels_of(run: Side, file: Side) -> Side:
+    """The file's labels as the run numbers them, if it kept some classes only and each is one of the file's."""
+    mine, theirs = ([labels for labels in side.labels if labels is not None] for side in (run, file))
+    if len(mine) < 2 or len(theirs) < 2:
+        return file
+    names, places = np.unique(np.concatenate(theirs), return_inverse=True)
+    labels = np.concatenate(mine)
+    number = np.array([np.bincount(labels[places == place]).argmax() for place in range(len(names))])
+    if len(np.unique(number)) < len(number):
+        return file  # several of its classes are one here: other labels, not other numbers of the same
+    cut = len(theirs[0])
+    return replace(file, labels=(number[places][:cut], number[places][cut:]))
 
 
 def require_same_examples(first: Side, second: Side) -> None:
@@ -150,8 +223,10 @@ def _influence_thresholds(selection: Selection) -> Floats:
     return np.array([selection.influence, *(each for each in INFLUENCE_THRESHOLDS if each > selection.influence)])
 
 
-def _influences(first: Side, second: Side) -> tuple[Floats, Floats]:
-    """Influence on both sides of the pairs that either selects."""
+def _influences(first: Side, second: Side) -> tuple[Floats, Floats] | None:
+    """Influence on both sides of the pairs that either selects; None where a side has no influence."""
+    if first.influence is None or second.influence is None:
+        return None
     (train, test), _ = _either(first, second)
     return first.influence(train, test), second.influence(train, test)
 
@@ -188,7 +263,9 @@ def _by_chance(
         assert one.memorization is not None
         assert other.memorization is not None
         found[0].append(agree(one.memorization, other.memorization, MEMORIZATION_THRESHOLDS))
-        found[1].append(_agree_on_pairs(one, other, *_influences(one, other)))
+        values = _influences(one, other)
+        assert values is not None
+        found[1].append(_agree_on_pairs(one, other, *values))
     return mean_agreement(found[0]), mean_agreement(found[1])
 
 

@@ -70,11 +70,14 @@ class Side:
     selection
         The rule by which they were selected: every pair that passes it is among them.
     influence
-        Of pairs given as (train, test): NaN where it is not defined, -inf where it is not published.
+        Of pairs given as (train, test): NaN where it is not defined, -inf where it is not published. None where
+        no influence is published at all.
     labels
         Of the training and the test examples; None where they are not published.
     outcomes
         What it was estimated from, or None.
+    places
+        Of the training and the test examples, in the data set before any limit; None where that is not known.
     """
 
     name: str
@@ -82,23 +85,52 @@ class Side:
     pairs: tuple[Indices, Indices]
     of_train: Floats
     selection: Selection
-    influence: Callable[[Indices, Indices], Floats]
+    influence: Callable[[Indices, Indices], Floats] | None
     labels: tuple[Labels | None, Labels | None] = (None, None)
     outcomes: Outcomes | None = None
+    places: tuple[Indices, Indices] | None = None
 
     def narrowed(self, selection: Selection) -> Side:
         """With those of the pairs that pass a stricter rule."""
-        if selection == self.selection:
-            return self
+        if selection == self.selection or self.influence is None:
+            return replace(self, selection=selection)
         chosen = selection.passes(self.of_train, self.influence(*self.pairs))
         train, test = self.pairs
         return replace(self, pairs=(train[chosen], test[chosen]), of_train=self.of_train[chosen], selection=selection)
 
+    def of_examples(self, trains: Indices, tests: Indices) -> Side:
+        """Of these examples only, numbered anew: training example k is what ``trains[k]`` was, tests likewise.
+
+        ``trains`` has shape (N,), ``tests`` (M,); both name examples that this side has.
+        """
+        train, test = (_renumbered(old, index) for old, index in zip(self.pairs, (trains, tests), strict=True))
+        both, influence = (train >= 0) & (test >= 0), self.influence
+        of_train, of_test = self.labels
+        return replace(
+            self,
+            memorization=None if self.memorization is None else self.memorization[trains],
+            pairs=(train[both], test[both]),
+            of_train=self.of_train[both],
+            influence=influence and (lambda train, test: influence(trains[train], tests[test])),
+            labels=(None if of_train is None else of_train[trains], None if of_test is None else of_test[tests]),
+        )
+
+
+def _renumbered(old: Indices, index: Indices) -> Indices:
+    """Where in ``index``, values each of which occurs once, the old numbers are; -1 for those that are not."""
+    order = np.argsort(index, kind="stable")
+    place = np.minimum(np.searchsorted(index[order], old), len(index) - 1)
+    found = order[place]
+    return np.where(index[found] == old, found, -1)
+
 
 def side_of_run(merged: Merged, selection: Selection) -> Side:
     """All trials of a run."""
-    labels = merged.examples["train_label"], merged.examples["test_label"]
-    return side_of_outcomes(str(merged.paths.root), outcomes_of(merged), labels, selection)
+    examples = merged.examples
+    labels = examples["train_label"], examples["test_label"]
+    side = side_of_outcomes(str(merged.paths.root), outcomes_of(merged), labels, selection)
+    places = examples.get("train_index"), examples.get("test_index")
+    return side if places[0] is None or places[1] is None else replace(side, places=(places[0], places[1]))
 
 
 def outcomes_of(merged: Merged) -> Outcomes:
@@ -189,6 +221,7 @@ def side_of_file(path: Path, selection: Selection) -> Side:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is no file of published values, or damaged: {error}") from error
     memorization = content["tr_mem"].astype(np.float64) if "tr_mem" in content else None
+    has_influence = bool(parts) or {"tr_idx", "tt_idx", "infl"} <= content.keys()
     if not parts and {"tr_idx", "tt_idx", "infl", "mem"} <= content.keys():
         parts = [(content["tr_idx"], content["tt_idx"], content["infl"])]
         selection = selection.stricter(_reach(selection, content["mem"], content["infl"]))
@@ -203,7 +236,8 @@ def side_of_file(path: Path, selection: Selection) -> Side:
     chosen = selection.passes(of_train, value)
     labels, pairs = (content.get("tr_labels"), content.get("tt_labels")), (train[chosen], test[chosen])
     of_train = of_train[chosen].astype(np.float64)
-    return Side(str(path), memorization, pairs, of_train, selection, _lookup(train, test, value), labels)
+    influence = _lookup(train, test, value) if has_influence else None
+    return Side(str(path), memorization, pairs, of_train, selection, influence, labels)
 
 
 def _reach(selection: Selection, memorization: Floats, influence: Floats) -> Selection:

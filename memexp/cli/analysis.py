@@ -165,9 +165,11 @@ def _compare(first: Path, second: Path | None, selection: Selection, deals: int,
 
     found = compared(first, second, selection, deals)
     out.say(f"{found.names[0]} against {found.names[1]}")
-    for name, curves in (("memorization", found.memorization), (f"influence ({found.selection})", found.influence)):
-        out.say(f"\n{name}" + ("" if curves else ": no pair is selected"))
-        if curves:
+    for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
+        if curves is None:
+            out.say(f"\n{name}: {found.absent[name]}")
+        else:
+            out.say(f"\n{name}" + (f" ({found.selection})" if name == "influence" else ""))
             table(curves, lambda line: out.say(line))
     if figure is not None:
         from memexp.report.figures import save_comparison
@@ -197,6 +199,8 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
     else:
         a, b = sides.side_of_run(merged, selection), sides.side_of_file(second, selection)
     found = agreement(a, b, deals)
+    if found.note:
+        remark(found.note)
     if found.selection != selection:
         remark(
             f"the pairs in {second} go down to memorization {found.selection.memorization:.4g} and influence "

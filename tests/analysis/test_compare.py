@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from memexp.analysis.agreement import Accuracies, agree, agree_by_binomials
-from memexp.analysis.compare import MEMORIZATION_THRESHOLDS, Comparison, compare, table
+from memexp.analysis.compare import MEMORIZATION_THRESHOLDS, Comparison, compare, placed, table
 from memexp.analysis.merged import merge
 from memexp.analysis.pairs import Selection
 from memexp.analysis.paper import pair_facts
@@ -24,7 +25,7 @@ from memexp.report.figures import save_comparison
 from memexp.runs.run import Run
 from memexp.store.trials import DONE
 from tests.analysis.test_estimates import brute_force, make_store, random_trials
-from tests.conftest import SHARED
+from tests.conftest import SHARED, changed
 
 PUBLISHED = SHARED / "reference/feldman_zhang"
 beside = pytest.mark.skipif(not PUBLISHED.exists(), reason="the published values are not beside the project")
@@ -278,6 +279,115 @@ def test_examples_in_another_order_are_refused(run_copy: Run, tmp_path: Path) ->
     np.savez(tmp_path / "pairs.npz", **pair, tt_idx=[100])
     with pytest.raises(InputError, match="names test example 100, but .* has only 100"):
         compare(side, side_of_file(tmp_path / "pairs.npz", Selection()))
+
+
+def source_labels() -> tuple[Any, Any]:
+    """Labels of digits as the source has them, training and test."""
+    from memexp.data import load_data
+    from memexp.spec.spec import Spec
+
+    data = load_data(Spec.model_validate(changed(dataset={"source": "digits"})).dataset)
+    return data.y_train, data.y_test
+
+
+def of_the_whole(run: Run, path: Path, keys: str, **changes: Any) -> Path:
+    """What a run found as a file that counts all digits, with what the run does not have from a generator."""
+    merged = merge(run.paths)
+    labels = source_labels()
+    draws = np.random.default_rng(0)
+    own, places = published(run, path.with_name("own.npz")), [merged.examples[f"{axis}_index"] for axis in TRAIN_TEST]
+    with np.load(own) as file:
+        memorization = draws.random(len(labels[0]))
+        memorization[places[0]] = file["tr_mem"]
+        columns = {"tr_mem": memorization, "tr_labels": labels[0], "tt_labels": labels[1]}
+        pairs = {"tr_idx": places[0][file["tr_idx"]], "tt_idx": places[1][file["tt_idx"]]}
+        others = draws.integers(0, len(labels[0]), 40)
+        others = others[~np.isin(others, places[0])]
+        tests = [draws.choice(np.flatnonzero(labels[1] == labels[0][other])) for other in others]
+        pairs = {"tr_idx": np.append(pairs["tr_idx"], others), "tt_idx": np.append(pairs["tt_idx"], tests)}
+        pairs["infl"] = np.append(file["infl"], draws.uniform(0.2, 1, len(others)))
+        pairs["mem"] = memorization[pairs["tr_idx"]]
+        columns |= pairs | changes
+    np.savez(path, **{key: columns[key] for key in keys.split()})
+    return path
+
+
+TRAIN_TEST = ("train", "test")
+MEMORIZATION, PAIRS = "tr_mem tr_labels tt_labels", "tr_idx tt_idx infl mem"
+
+
+@pytest.fixture
+def unflipped(new_run: Callable[..., Run], memexp: Callable[..., Any]) -> Run:
+    """A finished run on a part of digits whose labels are the source's."""
+    dataset = {"source": "digits", "limit": {"train": 300, "test": 100}}
+    run = new_run(dataset=dataset, training={"epochs": 30}, subsets={"trials": 20})
+    done = memexp("resume", run.paths.root, "--device", "cpu", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+@pytest.mark.parametrize("keys", [MEMORIZATION, "tr_mem", PAIRS, f"{MEMORIZATION} {PAIRS}", f"tr_mem {PAIRS}"])
+def test_a_run_with_a_limit_is_compared_with_its_own_examples_of_a_file_of_all(
+    keys: str, unflipped: Run, tmp_path: Path
+) -> None:
+    side = side_of_run(merge(unflipped.paths), Selection())
+    found = compare(side, side_of_file(of_the_whole(unflipped, tmp_path / "all.npz", keys), Selection()))
+    assert (found.memorization is None) == ("tr_mem" not in keys)
+    assert (found.influence is None) == ("infl" not in keys)
+    for curves in (found.memorization, found.influence):
+        if curves is not None:
+            selected = curves.found.first > 0
+            assert selected[:2].all()
+            assert (curves.found.jaccard[selected] == 1).all()
+            assert (curves.found.mean_difference[selected] == 0).all()
+    assert "compared are the 300 training and 100 test examples" in found.note
+
+
+def test_a_file_of_all_examples_in_another_order_is_refused(unflipped: Run, tmp_path: Path) -> None:
+    side = side_of_run(merge(unflipped.paths), Selection())
+    labels = np.roll(source_labels()[0], 1)
+    path = of_the_whole(unflipped, tmp_path / "all.npz", MEMORIZATION, tr_labels=labels)
+    with pytest.raises(InputError, match="training labels of .* differ in .* another order"):
+        compare(side, side_of_file(path, Selection()))
+    path = of_the_whole(unflipped, tmp_path / "all.npz", PAIRS)
+    with np.load(path) as file:
+        moved = {key: file[key] for key in file.files} | {"tt_idx": np.roll(file["tt_idx"], 1)}
+    np.savez(path, **moved)
+    with pytest.raises(InputError, match="compare runs of the same data"):
+        compare(side, side_of_file(path, Selection()))
+
+
+def test_classes_that_were_kept_and_numbered_anew_are_found_again() -> None:
+    """The run's 0 is the file's 7, its 1 the file's 2."""
+    file = Side("file", np.arange(6) / 6, (NO_PLACE, NO_PLACE), np.empty(0), Selection(), None)
+    file = replace(file, labels=(np.array([2, 7, 5, 7, 2, 5]), np.array([7, 5, 2])))
+    run = replace(file, memorization=np.array([0.6, 0.5, 0.2]), places=(np.array([3, 1, 4]), np.array([0, 2])))
+    run = replace(run, labels=(np.array([0, 0, 1]), np.array([0, 1])))
+    found, note = placed(run, file)
+    assert note
+    np.testing.assert_allclose(found.memorization, [3 / 6, 1 / 6, 4 / 6])
+    assert [labels.tolist() for labels in found.labels if labels is not None] == [[0, 0, 1], [0, 1]]
+    with pytest.raises(InputError, match="differ in 1 places, first at index 1"):
+        placed(replace(run, labels=(np.array([0, 1, 1]), np.array([0, 1]))), file)
+
+
+NO_PLACE = np.empty(0, np.int64)
+
+
+def test_a_quantity_that_a_file_lacks_is_not_printed_as_if_nothing_was_found(
+    memexp: Callable[..., Any], run_copy: Run, tmp_path: Path
+) -> None:
+    with np.load(published(run_copy, tmp_path / "whole.npz")) as file:
+        np.savez(tmp_path / "memorization.npz", **{key: file[key] for key in MEMORIZATION.split()})
+        np.savez(tmp_path / "pairs.npz", **{key: file[key] for key in PAIRS.split()})
+    done = memexp("compare", run_copy.paths.root, "memorization.npz", "--figure", "figure.png")
+    assert done.returncode == 0, done.stderr
+    assert "\ninfluence: memorization.npz has none\n" in done.stdout
+    assert done.stdout.count("threshold") == 1
+    done = memexp("compare", run_copy.paths.root, "pairs.npz")
+    assert "\nmemorization: pairs.npz has none\n" in done.stdout
+    done = memexp("compare", run_copy.paths.root, "--deals", 0, "--influence", 0.9999, "--memorization", 1)
+    assert "\ninfluence: no pair is selected (one class, memorization >= 1, influence >= 0.9999)\n" in done.stdout
 
 
 def test_what_is_no_file_of_published_values_is_said(tmp_path: Path) -> None:
