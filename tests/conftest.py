@@ -7,6 +7,7 @@ import fcntl
 import functools
 import io
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -68,24 +69,41 @@ def write_spec(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def in_process(*arguments: Any, folder: Path, env: Mapping[str, str] | None = None) -> Done:
-    """Run the command line in this process, in a folder, and give what it printed and its exit code."""
-    from memexp.cli.app import app
-
+def _captured(program: Callable[[], object], words: list[str], folder: Path, env: Mapping[str, str]) -> Done:
+    """Call a program in a folder, with an empty standard input, and give what it printed and its exit code."""
     printed = {name: io.StringIO() for name in ("stdout", "stderr")}
+    code: Any = 0
     with pytest.MonkeyPatch.context() as patch, open(os.devnull, encoding="utf-8") as nothing:
         patch.chdir(folder)
-        for name, value in {"COLUMNS": "100", **(env or {})}.items():
+        for name, value in env.items():
             patch.setenv(name, value)
         for name, stream in {**printed, "stdin": nothing}.items():
             patch.setattr(sys, name, stream)
-        patch.setattr(sys, "argv", ["memexp"])
+        patch.setattr(sys, "argv", words)
         try:
-            app([str(argument) for argument in arguments])
-            code: Any = 0
+            program()
         except SystemExit as end:
-            code = end.code
-    return Done(list(arguments), code or 0, printed["stdout"].getvalue(), printed["stderr"].getvalue())
+            code = end.code or 0
+    if isinstance(code, str):  # what `sys.exit("...")` does
+        printed["stderr"].write(f"{code}\n")
+        code = 1
+    return Done(words, code, *(stream.getvalue() for stream in printed.values()))
+
+
+def in_process(*arguments: Any, folder: Path, env: Mapping[str, str] | None = None) -> Done:
+    """Run the command line in this process, in a folder."""
+    from memexp.cli.app import app
+
+    words = ["memexp", *map(str, arguments)]
+    return _captured(lambda: app(words[1:]), words, folder, {"COLUMNS": "100", **(env or {})})
+
+
+def run_script(script: Path, *arguments: Any, folder: Path) -> Done:
+    """Run a script of the repository in this process, in a folder."""
+    words = [str(script), *map(str, arguments)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(script.parent))  # as python does for a script
+        return _captured(lambda: runpy.run_path(str(script), run_name="__main__"), words, folder, {})
 
 
 @pytest.fixture
@@ -157,7 +175,7 @@ def trained_run(shared_folder: Path) -> Path:
 
     def train(folder: Path) -> None:
         (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
-        done = in_process("launch", "spec.yaml", "--device", "cpu", folder=folder)
+        done = in_process("launch", "spec.yaml", "--workers", 0, folder=folder)
         assert done.returncode == 0, done.stderr
 
     return made_once(shared_folder / "trained", train) / "runs" / "tiny"

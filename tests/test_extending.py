@@ -104,7 +104,7 @@ def write_blocks(page: str, folder: Path) -> list[Path]:
 def test_the_document_runs(name: str, tmp_path: Path, memexp: Command) -> None:
     specs = write_blocks("docs/extending.md", tmp_path)
     assert [path.stem for path in specs] == ["my_data", "my_net", "my_training"]
-    launched = memexp("launch", f"{name}.yaml", "--device", "cpu", "--workers", 1)
+    launched = memexp("launch", f"{name}.yaml", "--device", "cpu", "--workers", 0)
     assert launched.returncode == 0, launched.stderr
     assert memexp("report", f"runs/{name}").returncode == 0
     run = open_run(tmp_path / "runs" / name)
@@ -386,7 +386,7 @@ def test_faults_while_training_name_the_line(own: Write, tmp_path: Path, body: s
 
 def test_a_launch_says_the_line_and_shows_no_traceback(own: Write, memexp: Command) -> None:
     path = recipe_spec(own, RECIPE.replace("    optimizer = ", "    print('hello')\n    1 / 0\n    optimizer = "))
-    done = memexp("launch", path, "--device", "cpu", "--workers", 1)
+    done = memexp("launch", path, "--device", "cpu", "--workers", 0)
     assert done.returncode == 2
     assert "memexp: recipe.py, line 7 (in trial 0): ZeroDivisionError: division by zero\n  1 / 0" in done.stderr
     assert "Traceback" not in done.stderr

@@ -263,7 +263,7 @@ def test_runs_of_other_data_are_not_drawn_against_each_other(
     import memexp as package
 
     other = new_run()
-    memexp("resume", other.paths.root, "--device", "cpu", "--workers", 1)
+    memexp("resume", other.paths.root, "--device", "cpu", "--workers", 0)
     with pytest.raises(InputError, match="have other train labels; compare runs of the same data"):
         view.plot_against(package.open_run(other.paths.root))
 

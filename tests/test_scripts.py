@@ -6,7 +6,6 @@ import csv
 import importlib
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +22,10 @@ from memexp.analysis.published import published
 from memexp.analysis.removal import Condition, read_conditions, select_sets
 from memexp.runs.run import open_run
 from memexp.store.trials import extend_store
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Done, in_process, run_script
 
 Runs = dict[str, Path]
-Script = Callable[..., subprocess.CompletedProcess[str]]
+Script = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +53,12 @@ def runs(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     command_line("features", "base.yaml", "--out", "features.npz", folder=folder)
     for name, change in changes.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(base | {"name": name} | change))
-        command_line("launch", f"{name}.yaml", "--executor", "local", "--yes", folder=folder, code=name == "failed")
+        command_line("launch", f"{name}.yaml", "--workers", 0, "--yes", folder=folder, code=name == "failed")
     return {"base": root} | {name: folder / "runs" / name for name in changes}
 
 
-def command_line(*words: str, folder: Path, code: int = 0) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "memexp", *words],
-        cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+def command_line(*words: Any, folder: Path, code: int = 0) -> None:
+    done = in_process(*words, folder=folder)
     assert done.returncode == code, done.stderr
 
 
@@ -70,9 +66,10 @@ def command_line(*words: str, folder: Path, code: int = 0) -> None:
 def script(runs: Runs, tmp_path: Path) -> Script:
     """Call a script; a word that names a run stands for its folder."""
 
-    def call(name: str, *words: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, ROOT / "analysis" / name, *(runs.get(word, word) for word in words)]
-        return subprocess.run([*map(str, command), "--out", str(tmp_path / "out")], capture_output=True, text=True)
+    def call(name: str, *words: Any) -> Done:
+        return run_script(
+            ROOT / "analysis" / name, *(runs.get(word, word) for word in words), "--out", tmp_path / "out", folder=ROOT
+        )
 
     return call
 

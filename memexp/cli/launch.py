@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, or a sweep of it: a YAML file.")]
 Runs = Annotated[Path, typer.Option(help="Folder below which runs are created.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes. [default: one per processor or GPU]")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes; 0: this one. [default: one per processor, GPU]")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each worker.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")]
 Executor = Annotated[
@@ -326,4 +326,5 @@ def _resources(workers: int | None, threads: int, device: str) -> Resources:
 
             require_gpu()
         device = "cuda" if gpus else "cpu"
-    return Resources(workers or gpus or max(1, available_cpus() // threads), threads, device, gpus)
+    default = gpus or max(1, available_cpus() // threads)
+    return Resources(default if workers is None else workers, threads, device, gpus)

@@ -43,6 +43,12 @@ def launch_local(run: Run, resources: Resources, on_progress: Callable[[Progress
         refuse_if_queued(run.paths, blocks)
         launch = Launch(new_id(run.paths), "local", [[block] for block in blocks], asdict(resources))
         launch.write(run.paths)
+        if not resources.workers:
+            from memexp.runs.worker import train_here
+
+            name = f"{launch.launch_id}-w0"
+            done = train_here(run, name, resources.device, resources.threads, blocks, on_progress)
+            return Result(done.trained, done.failed, {})
         pool = LocalPool(run.paths, launch.launch_id, resources)
         given_up = pool.train(blocks, on_progress)
         return Result(pool.progress.trained, pool.progress.failed, given_up)

@@ -38,7 +38,7 @@ _MALLOC = {
 
 @dataclass(frozen=True)
 class Resources:
-    """Where a launch trains: never part of a run's identity."""
+    """Where a launch trains: never part of a run's identity. No ``workers``: in the launching process itself."""
 
     workers: int
     threads: int = 1
@@ -67,6 +67,12 @@ class Progress:
     trained: int = 0
     failed: dict[int, str] = field(default_factory=dict)
     running: dict[int, float] = field(default_factory=dict)
+
+    def settle(self, block: int, trained: int, failed: dict[int, str]) -> None:
+        """Count a block that was committed."""
+        self.trained += trained
+        self.failed |= failed
+        self.running.pop(block, None)
 
 
 @dataclass
@@ -226,9 +232,8 @@ class LocalPool:
         if "progress" in event and worker.block is not None:
             self.progress.running[worker.block] = event["progress"]
         elif "committed" in event:
-            self.progress.trained += event["trained"]
-            self.progress.failed |= {int(trial): reason for trial, reason in event["failed"].items()}
-            self.progress.running.pop(event["committed"], None)
+            failed = {int(trial): reason for trial, reason in event["failed"].items()}
+            self.progress.settle(event["committed"], event["trained"], failed)
             worker.block = None
         elif "error" in event:
             worker.error, worker.exit_code = event["error"], event["exit_code"]

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ import torch
 
 from memexp.errors import MemexpError, StoreError
 from memexp.files import KEPT, explain_full_disk, here, to_json, versions, write_atomic
+from memexp.runs.pool import Progress
 from memexp.runs.run import Run, open_run
 from memexp.spec.designs import draw_masks
 from memexp.spec.python_files import blamed
@@ -185,6 +186,36 @@ def serve(root: Path, attempt_id: str, device: str, threads: int, commands: Text
             if attempt is not None:
                 attempt.update(error=message)
         say(error=message, exit_code=error.exit_code if isinstance(error, MemexpError) else None)
+
+
+def train_here(
+    run: Run, attempt_id: str, device: str, threads: int, blocks: Sequence[int], on_progress: Callable[[Progress], None]
+) -> Progress:
+    """Train blocks in this process, one after the other: what ``--workers 0`` does, so that a debugger can look in.
+
+    Raises
+    ------
+    MemexpError
+        If the user's model or recipe fails, or the disk is full; finished blocks are kept.
+    """
+    progress = Progress()
+    attempt = _Attempt(run.paths.root, attempt_id)
+    try:
+        trainer = Trainer(run, device, threads)
+        for block in blocks:
+
+            def tell(share: float, block: int = block) -> None:
+                progress.running[block] = share
+                on_progress(progress)
+
+            summary = trainer.train(block, tell)
+            attempt.update(block)
+            progress.settle(block, summary["trained"], summary["failed"])
+            on_progress(progress)
+    except Exception as error:
+        attempt.update(error=str(error))
+        raise
+    return progress
 
 
 def _in_words(error: Exception) -> str:

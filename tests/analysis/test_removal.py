@@ -92,7 +92,7 @@ def test_a_spec_names_a_file_of_lists_and_the_run_keeps_them(
     spec = read_spec(path).spec
     assert spec.subsets.removed == {name: pack(indices) for name, indices in SETS.items()}
     assert yaml.safe_load(as_yaml(spec))["subsets"]["removed"]["few"].startswith("bits:")
-    done = memexp("launch", path, "--executor", "local", "--yes", "--device", "cpu")
+    done = memexp("launch", path, "--executor", "local", "--yes", "--workers", 0)
     assert done.returncode == 0, done.stderr
     run = open_run(tmp_path / "runs/tiny")
     (tmp_path / "sets.json").unlink()  # the run needs it no more
@@ -199,7 +199,7 @@ def test_an_incomplete_or_unsuitable_source_is_refused(
     assert f"memexp resume {run_copy.paths.root}" in refused.stderr
     assert memexp("select", run_copy.paths.root, "--out", "sets.json", "--incomplete").returncode == 0
     removal = new_run(name="removal", subsets=removing())
-    assert memexp("resume", removal.paths.root, "--executor", "local", "--device", "cpu").returncode == 0
+    assert memexp("resume", removal.paths.root, "--executor", "local", "--workers", 0).returncode == 0
     refused = memexp("select", removal.paths.root, "--out", "sets.json")
     assert refused.returncode == 2
     assert "is a run of 'design: remove', which estimates nothing" in refused.stderr

@@ -35,7 +35,7 @@ def test_launch_to_report_on_a_tiny_spec(memexp: Memexp, write_spec: Any, tmp_pa
     assert dry.returncode == 0
     assert not (tmp_path / "runs").exists()
 
-    launched = memexp("launch", spec, "--device", "cpu")
+    launched = memexp("launch", spec, "--workers", 0)
     assert launched.returncode == 0, launched.stderr
     assert launched.stdout == "runs/tiny\n"
     assert "memorization  mean" in launched.stderr
@@ -52,7 +52,7 @@ def test_launch_to_report_on_a_tiny_spec(memexp: Memexp, write_spec: Any, tmp_pa
     ):
         assert (run / name).exists(), name
 
-    again = memexp("launch", spec, "--device", "cpu")
+    again = memexp("launch", spec, "--workers", 0)
     assert again.returncode == 0
     assert "20 of 20 trials are settled already" in again.stderr
 
@@ -73,7 +73,7 @@ def test_status_of_an_unfinished_run_and_resume(memexp: Memexp, new_run: Callabl
     assert "0 done, 0 failed, 20 missing of 20" in waiting.stdout
     assert "memexp resume runs/tiny" in waiting.stdout
     assert memexp("estimate", "runs/tiny").returncode == 3
-    resumed = memexp("resume", "runs/tiny", "--device", "cpu", "--workers", "1")
+    resumed = memexp("resume", "runs/tiny", "--device", "cpu", "--workers", "0")
     assert resumed.returncode == 0, resumed.stderr
     assert memexp("status", "runs/tiny").returncode == 0
 
@@ -182,9 +182,11 @@ def test_options_that_contradict_are_refused(
 
 def test_after_a_complete_run_there_is_nothing_to_resume(memexp: Memexp, run_copy: Run) -> None:
     assert "next     memexp report copy\n" in memexp("cancel", "copy").stdout
+    assert "logs  none\n" in memexp("logs", "copy").stdout
+    (run_copy.paths.logs / "launch-w0.log").touch()
     logs = memexp("logs", "copy")
     assert logs.returncode == 0
-    assert "all empty: nothing was reported" in logs.stdout
+    assert "1, all empty: nothing was reported" in logs.stdout
 
 
 def test_help_names_every_command_and_every_command_has_help(memexp: Memexp) -> None:

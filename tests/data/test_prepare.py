@@ -268,7 +268,7 @@ def test_the_command_prepares_and_a_trial_trains_on_it(
         training={"batch_size": 4, "epochs": 1},
         subsets={"trials": 10},
     )
-    launched = memexp("launch", spec, "--device", "cpu", "--workers", 1)
+    launched = memexp("launch", spec, "--device", "cpu", "--workers", 0)
     assert launched.returncode == 0, launched.stderr
     (images / "train/cat/0.png").write_text("broken")
     refused = memexp("prepare", images, "again", "--size", 8)

@@ -29,7 +29,7 @@ from memexp.runs.run import Run, open_run, prepare_run
 from memexp.store.commit import recover
 from memexp.store.lock import launch_lock, lock_holder
 from memexp.store.receipts import read_receipts
-from tests.conftest import assert_same_outcomes
+from tests.conftest import Done, assert_same_outcomes
 
 TWO = Resources(workers=2)
 
@@ -365,3 +365,13 @@ def _spec_and_data(path: Path) -> tuple[Any, Any]:
 
     spec = read_spec(path).spec
     return spec, load_data(spec.dataset)
+
+
+def test_training_in_the_launching_process_gives_the_same_bits(
+    memexp: Callable[..., Done], write_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    spec = write_spec()
+    for runs, workers in (("here", 0), ("pool", 2)):
+        done = memexp("launch", spec, "--runs", runs, "--device", "cpu", "--workers", workers)
+        assert done.returncode == 0, done.stderr
+    assert_same_outcomes(open_run(tmp_path / "here/tiny"), open_run(tmp_path / "pool/tiny"))

@@ -61,7 +61,7 @@ def test_plan_and_status_show_the_goal_and_what_is_missing(
     waiting = memexp("status", run.paths.root).stdout
     assert "0.199 at the end" in waiting
     assert "0.2 at worst: 30 trials left" in waiting
-    resumed = memexp("resume", run.paths.root, "--device", "cpu")
+    resumed = memexp("resume", run.paths.root, "--workers", 0)
     assert resumed.returncode == 0, resumed.stderr
     done = memexp("status", run.paths.root)
     assert "0.2 at worst: reached" in done.stdout

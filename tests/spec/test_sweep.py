@@ -96,7 +96,7 @@ def test_a_sweep_is_launched_watched_and_compared_together(
     assert plan.stdout.count("standard error") == 4
     assert [each["name"] for each in json.loads(memexp("plan", path, "--json").stdout)][2] == "ratio0.7-mlp"
     assert not (tmp_path / "runs").exists()
-    launch = ("launch", path, "--executor", "local", "--device", "cpu", "--yes")
+    launch = ("launch", path, "--executor", "local", "--workers", 0, "--yes")
     done = memexp(*launch)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs/both"
@@ -125,7 +125,7 @@ def test_runs_that_are_not_trained_yet_are_seen_and_resumed(
 ) -> None:
     """All runs exist before the first is trained: a sweep that was stopped is not complete."""
     path = write_sweep({"training.lr": {"good": {}, "bad": {"training": {"lr": 1e30}}}})
-    done = memexp("launch", path, "--executor", "local", "--device", "cpu", "--yes")
+    done = memexp("launch", path, "--executor", "local", "--workers", 0, "--yes")
     assert done.returncode == 1, "the trials of one run failed"
     folder = tmp_path / "runs/both"
     status = memexp("status", folder)
@@ -141,7 +141,7 @@ def test_runs_that_are_not_trained_yet_are_seen_and_resumed(
     assert memexp("status", folder).returncode == 3
     assert "no Slurm job" in memexp("cancel", folder).stdout
     with launch_lock(open_run(folder / "bad").paths):  # a fault of one run is told, and the other is resumed
-        resumed = memexp("resume", folder, "--executor", "local", "--device", "cpu")
+        resumed = memexp("resume", folder, "--executor", "local", "--workers", 0)
     assert resumed.returncode == 3
     assert "bad is being trained by process" in resumed.stderr
     assert [state["done"] for state in json.loads(memexp("status", folder, "--json").stdout)] == [30, 0]
@@ -151,7 +151,7 @@ def test_a_run_that_is_absent_is_told_and_the_sweep_not_complete(
     write_sweep: Callable[..., Path], memexp: Memexp, tmp_path: Path
 ) -> None:
     vary: dict[str, Any] = {"subsets.seed": [1, 2], "subsets.trials": [10], "training.epochs": [1]}
-    launch = ("launch", write_sweep(vary), "--executor", "local", "--device", "cpu", "--yes")
+    launch = ("launch", write_sweep(vary), "--executor", "local", "--workers", 0, "--yes")
     assert memexp(*launch).returncode == 0
     folder = tmp_path / "runs/both"
     (folder / "seed2").rename(tmp_path / "away")
@@ -169,7 +169,7 @@ def test_another_sweep_of_the_same_name_leaves_the_first_as_it_is(
     write_sweep: Callable[..., Path], memexp: Memexp, tmp_path: Path
 ) -> None:
     few: dict[str, Any] = {"subsets.trials": [10], "training.epochs": [1]}
-    launch = ("launch", write_sweep({"subsets.seed": [1, 2]} | few), "--executor", "local", "--device", "cpu", "--yes")
+    launch = ("launch", write_sweep({"subsets.seed": [1, 2]} | few), "--executor", "local", "--workers", 0, "--yes")
     assert memexp(*launch).returncode == 0
     note = tmp_path / "runs/both/sweep.yaml"
     before = note.read_text()

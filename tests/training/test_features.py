@@ -70,7 +70,7 @@ def test_a_linear_head_on_features_knows_as_much_and_memorizes_far_less(
 
     memorized = {}
     for name in ("whole", "linear"):
-        done = memexp("launch", f"{name}.yaml", "--executor", "local", "--device", "cpu", "--yes")
+        done = memexp("launch", f"{name}.yaml", "--executor", "local", "--workers", 0, "--yes")
         assert done.returncode == 0, done.stderr
         estimates = open_estimates(open_run(tmp_path / "runs" / name).paths)
         memorized[name] = float(np.mean(estimates.scores.memorization))
