@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -91,10 +92,27 @@ def memexp(*words: Any) -> None:
     A launch of which some trials failed (exit code 1) is no reason to stop: each script counts what there is.
     """
     print("memexp", *words, flush=True)
-    done = subprocess.run([sys.executable, "-m", "memexp", *map(str, words)])
-    if done.returncode not in ((0, 1) if words[0] == "launch" else (0,)):
+    command = subprocess.Popen([sys.executable, "-m", "memexp", *map(str, words)])
+    try:
+        code = command.wait()
+    except BaseException:  # stopped: it must not train on without us
+        command.terminate()
+        command.wait()
+        raise
+    if code not in ((0, 1) if words[0] == "launch" else (0,)):
         print("stopped at the command above; start this program again to go on from there", file=sys.stderr)
-        sys.exit(done.returncode)
+        sys.exit(code)
+
+
+def end_as_by_ctrl_c() -> None:
+    """SIGTERM and SIGHUP stop this program as Ctrl-C does: with its commands, and without a traceback."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(name) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(name, interrupt)
 
 
 def write_spec(path: Path, base: dict[str, Any], **blocks: Any) -> Path:
@@ -202,6 +220,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=6, help="of each condition of the removal [%(default)s]")
     parser.add_argument("--data", type=Path, help="folder with Fashion-MNIST's four files")
     options = parser.parse_args()
+    end_as_by_ctrl_c()
     base = yaml.safe_load(BASE.read_text(encoding="utf-8"))
     base["subsets"]["trials"] = options.trials
     if options.data:

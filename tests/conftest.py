@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -188,6 +189,19 @@ def run_copy(trained_run: Path, tmp_path: Path) -> Run:
 
     shutil.copytree(trained_run, tmp_path / "copy")
     return open_run(tmp_path / "copy")
+
+
+def as_other_user() -> list[str]:
+    """What turns a command of root's into one for which other users' files are closed, as for everybody else.
+
+    It stays root, whose clone may lie where nobody else can enter; it only loses root's right to pass over permissions.
+    """
+    rights = "-dac_override,-dac_read_search,-fowner"
+    words = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"]
+    reads = [sys.executable, "-c", "import memexp.cli.app"]
+    if not shutil.which("setpriv") or subprocess.run([*words, *reads], capture_output=True).returncode:
+        pytest.skip("this installation cannot be read without root's rights")
+    return words
 
 
 def outcomes(run: Run) -> dict[str, np.ndarray[Any, Any]]:

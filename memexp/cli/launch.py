@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from memexp.cli import sweep as cli_sweep
 from memexp.cli import watch as cli_watch
 from memexp.cli.console import duration, err, out, print_json, progress, remark, show, size, stoppable
 from memexp.cli.data import describe_classes, describe_images
+from memexp.cli.slurm import AcceptSoftware, AllNodes, TasksGone
 from memexp.cli.watch import Json, RunPath
 from memexp.errors import InputError, command
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from memexp.runs.plan import Plan
     from memexp.runs.pool import Resources
     from memexp.runs.run import Run
-    from memexp.slurm.profile import Profile
+    from memexp.runs.software import Accept
     from memexp.spec.reading import SpecFile
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, or a sweep of it: a YAML file.")]
@@ -40,6 +40,7 @@ Executor = Annotated[
 ProfileName = Annotated[
     str | None, typer.Option("--profile", help="Where to train on Slurm: a name in slurm/profiles/, or a YAML file.")
 ]
+TimeTrial = Annotated[bool, typer.Option("--time-trial", help="Show where a trial's time goes; write nothing.")]
 
 
 def plan(spec: SpecPath, device: Device = "auto", as_json: Json = False) -> None:
@@ -132,28 +133,27 @@ def launch(
     device: Device = "auto",
     block: Annotated[int | None, typer.Option(min=1, help="Trials committed together (new runs only).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and batch scripts; write nothing.")] = False,
-    time_trial: Annotated[
-        bool, typer.Option("--time-trial", help="Show where a trial's time goes; write nothing.")
-    ] = False,
+    time_trial: TimeTrial = False,
+    accept_software: AcceptSoftware = False,
+    tasks_gone: TasksGone = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Create the run of a spec (or the runs of a sweep), or go on with it, and train what is missing."""
     from memexp.runs.plan import planner
     from memexp.runs.run import prepare_run
 
+    accept = cli_slurm.accepting(accept_software, tasks_gone)
     remark(f"checking {spec}")
     files, folder = _specs(spec, runs)
     planned = planner()
-    where = None if time_trial else _profile(executor, profile)
+    where = None if time_trial else cli_slurm.chosen_profile(executor, profile)
     resources = _resources(workers, threads, device) if where is None else None
-    if where is not None:
-        _left_to_profile(workers, threads, device)
+    cli_slurm.left_to_profile(where, workers, threads, device)
     ask = not yes and sys.stdin.isatty()
     if folder != runs:  # a sweep: all runs are checked, then all are created, before the first is trained
         for file in files:
             planned(file)
-        if ask and not typer.confirm(f"Go on with {len(files)} runs?", default=True, err=True):
-            raise typer.Exit(3)
+        _confirm(ask, f"Go on with {len(files)} runs?")
         ask = False
         if not (dry_run or time_trial):
             _create_all(files, planned, folder, block)
@@ -168,17 +168,21 @@ def launch(
                 cli_slurm.show_scripts(made, folder, where, block)
         else:
             show([(f"  {name}", value) for name, value in _describe_plan(made)], err)
-            if ask and not typer.confirm("Train now?", default=True, err=True):
-                raise typer.Exit(3)
+            _confirm(ask, "Train now?")
             if where is not None:
                 cli_slurm.require_fitting_blocks(made, folder, where, block)
             run = prepare_run(made.spec, made.data, folder, block)
             if resources is not None:
-                _train(run, resources)
+                _train(run, resources, accept)
             assert where is not None
-            cli_slurm.submit(run, where, cli_slurm.seconds_per_block(run, where, made))
+            cli_slurm.submit(run, where, cli_slurm.seconds_per_block(run, where, made), accept)
 
     raise typer.Exit(cli_sweep.in_turn(files, launch_one))
+
+
+def _confirm(ask: bool, question: str) -> None:
+    if ask and not typer.confirm(question, default=True, err=True):
+        raise typer.Exit(3)
 
 
 def _create_all(files: list[SpecFile], planned: Callable[[SpecFile], Plan], folder: Path, block: int | None) -> None:
@@ -228,60 +232,32 @@ def resume(
     workers: Workers = None,
     threads: Threads = 1,
     device: Device = "auto",
+    all_nodes: AllNodes = False,
+    accept_software: AcceptSoftware = False,
+    tasks_gone: TasksGone = False,
 ) -> None:
     """Train what is missing of a run (or of all runs of a sweep); its folder is enough."""
     from memexp.runs.run import open_run
 
+    accept = cli_slurm.accepting(accept_software, tasks_gone)
+    changes = {"time_min": time_min, "mem_gb": mem_gb, "leave_out_nodes": False if all_nodes else None}
+
     def resume_one(root: Path) -> None:
         opened = open_run(root)
-        where = _profile(executor, profile, opened)
+        where = cli_slurm.chosen_profile(executor, profile, opened)
         if where is None:
-            if only or time_min or mem_gb:
+            if only or time_min or mem_gb or all_nodes:
                 raise InputError(
-                    "--only, --time-min and --mem-gb are for Slurm tasks; this run is resumed on this machine"
+                    "--only, --time-min, --mem-gb and --all-nodes are for Slurm tasks; this run is resumed here"
                 )
-            _train(opened, _resources(workers, threads, device))
-        _left_to_profile(workers, threads, device)
-        cli_slurm.resume(opened, where, only, {"time_min": time_min, "mem_gb": mem_gb})
+            _train(opened, _resources(workers, threads, device), accept)
+        cli_slurm.left_to_profile(where, workers, threads, device)
+        cli_slurm.resume(opened, where, only, changes, accept)
 
     raise typer.Exit(cli_sweep.in_turn(cli_sweep.roots(run), resume_one))
 
 
-def _profile(executor: str, name: str | None, run: Run | None = None) -> Profile | None:
-    """The profile to submit with, or None for training on this machine."""
-    from memexp.slurm import scheduler
-    from memexp.slurm.profile import Profile, read_profile
-    from memexp.store.launches import read_launches
-
-    if executor == "local":
-        if name is not None:
-            raise InputError(
-                f"--executor local trains on this machine, without --profile {name}; leave one of them away"
-            )
-        return None
-    if name is not None:
-        return read_profile(name)
-    last = read_launches(run.paths)[-1:] if run is not None else []
-    if last and last[0].backend == "slurm" and (executor == "slurm" or scheduler.is_here()):
-        return Profile.model_validate(last[0].profile)
-    if executor == "slurm" or (scheduler.is_here() and "SLURM_JOB_ID" not in os.environ):
-        raise InputError(
-            "this machine submits to Slurm: name a profile with --profile (`memexp doctor --profiles` lists them), "
-            "or train right here with --executor local"
-        )
-    return None
-
-
-def _left_to_profile(workers: int | None, threads: int, device: str) -> None:
-    """Refuse options that say how to train on this machine where a profile does."""
-    given = {"--workers": workers is not None, "--threads": threads != 1, "--device": device != "auto"}
-    if names := [name for name, is_given in given.items() if is_given]:
-        raise InputError(
-            f"{', '.join(names)}: for training on this machine; on Slurm the profile says it (workers, threads, gpus)"
-        )
-
-
-def _train(run: Run, resources: Resources) -> NoReturn:
+def _train(run: Run, resources: Resources, accept: Accept) -> NoReturn:
     """Train locally, then estimate; exit with the run's state."""
     from memexp.launch.launch import launch_local
     from memexp.launch.status import read_status
@@ -298,7 +274,7 @@ def _train(run: Run, resources: Resources) -> NoReturn:
         def tell(now: Progress) -> None:
             bar(now.trained + sum(now.running.values()) * block_size)
 
-        result = launch_local(run, resources, tell)
+        result = launch_local(run, resources, tell, accept)
     for number, cause in result.given_up.items():
         remark(f"block {number} was given up: {cause}")
     after = read_status(run.paths.root)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -61,7 +60,7 @@ def show_states(runs: list[Path], whole: bool, as_json: bool, watch: bool, every
     while True:
         found = [read_status(root) for root in runs]
         if as_json:
-            print_json([asdict(each) for each in found])
+            print_json([each.as_json() for each in found])
         else:
             out.print(_table(runs, found))
         if not watch or not any(each.missing for each in found):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +37,7 @@ def status(
     while True:
         found = read_status(run)
         if as_json:
-            print_json(asdict(found))
+            print_json(found.as_json())
         else:
             print_state(found, show)
         if not watch or not found.missing:
@@ -51,31 +50,34 @@ def print_state(found: Status, write: Callable[[Rows], None]) -> None:
     """Where a run stands, and what to do next."""
     rows = [("trials", f"{found.done:,} done, {found.failed:,} failed, {found.missing:,} missing of {found.trials:,}")]
     if found.trials_per_hour:
-        kind, per = ("worker", 1.0) if found.gpus_per_worker is None else ("GPU", found.gpus_per_worker)
+        kind, per = ("worker", 1.0) if found.slurm.gpus_per_worker is None else ("GPU", found.slurm.gpus_per_worker)
         left = f", {per * found.worker_hours_left:.2g} left" if found.worker_hours_left else ""
         rows.append(
             ("speed", f"{found.trials_per_hour:,.0f} trials/h; {kind} hours {per * found.worker_hours:.2g} used{left}")
         )
     if found.seconds_left is not None:
         rows.append(("time left", f"{duration(found.seconds_left)} at that speed"))
+    rows += [("software", f"{count:,} trials by {made}") for made, count in found.software.items()]
     rows += [("failed", f"{count} trials: {reason}") for reason, count in found.failures.items()]
     rows += _precision(found)
-    if found.tasks:
-        rows.append(("tasks", ", ".join(f"{count} {state}" for state, count in sorted(found.tasks.items()))))
-    if found.scheduler is not None:
-        rows.append(("Slurm", f"cannot be asked: {found.scheduler}"))
-    if found.gave_up is not None:
-        rows.append(("follow-up", f"gave up: {found.gave_up}"))
-    for lost in found.unfollowed:
+    if found.slurm.tasks:
+        rows.append(("tasks", ", ".join(f"{count} {state}" for state, count in sorted(found.slurm.tasks.items()))))
+    if found.slurm.scheduler is not None:
+        rows.append(("Slurm", f"cannot be asked: {found.slurm.scheduler}"))
+    if found.slurm.gave_up is not None:
+        rows.append(("follow-up", f"gave up: {found.slurm.gave_up}"))
+    for lost in found.slurm.unfollowed:
         name = f"job {lost.job_id}" if lost.job_id else f"that of launch {lost.task.split()[0]}"
         rows.append(("follow-up", f"{lost.state}: {name} ({lost.cause}); nothing submits what these tasks leave over"))
         rows += [("", f"  {line}") for line in lost.log]
-    for problem in found.problems:
+    for problem in found.slurm.problems:
         where = f" on {problem.node}" if problem.node else ""
         rows.append((problem.state, f"{problem.count} tasks, such as {problem.task}{where}: {problem.cause}"))
         rows += [("", f"  {line}") for line in problem.log]
-    if found.bad_nodes:
-        text = f"{', '.join(found.bad_nodes)}: tasks fail there again and again; the next submission leaves them out"
+    if found.slurm.held:
+        rows.append(("held", f"wait until somebody says `scontrol release {','.join(found.slurm.held)}`"))
+    if found.slurm.bad_nodes:
+        text = f"{', '.join(found.slurm.bad_nodes)}: tasks fail there again and again; left out next time"
         rows.append(("nodes", text))
     if found.launcher is not None:
         rows.append(("training now", f"process {found.launcher.get('pid')} on {found.launcher.get('host')}"))
@@ -110,14 +112,16 @@ def _next(found: Status) -> str:
         return "change the spec, give it another name, and launch it"
     if not found.missing:
         return command("report", found.run)
-    if found.unfollowed:
+    if found.slurm.unfollowed:
         return command("resume", found.run)
-    states = {*found.tasks, found.follow_up}
+    states = {*found.slurm.tasks, found.slurm.follow_up}
     if found.launcher is not None or states & {"pending", "running"}:
         return command("status", found.run, "--watch")
+    if found.slurm.held:
+        return f"scontrol release {','.join(found.slurm.held)}"
     if "stuck" in states:
         cancel, resume = command("cancel", found.run), command("resume", found.run)
-        return f"mend the cause (scontrol release, say), or {cancel}, then {resume}"
+        return f"mend the cause, or {cancel}, then {resume}"
     return command("resume", found.run)
 
 
@@ -136,7 +140,7 @@ def cancel(run: RunPath) -> None:
         paths = RunPaths.of_run(root)
         done = stop(paths)
         jobs = f"{len(done.jobs)} Slurm jobs ({', '.join(done.jobs)})" if done.jobs else "no Slurm job"
-        process = f"process {done.process} on this machine" if done.process else "no process here"
+        process = f"process {done.process} on this machine" if done.process else done.elsewhere or "no process here"
         then = "resume" if TrialStore(paths.trials).missing_blocks() else "report"
         show([("stopped", f"{jobs}; {process}"), ("next", command(then, root))])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -111,9 +110,7 @@ def _slurm() -> list[Finding]:
     if not scheduler.is_here():
         return [Finding("Slurm", "ok", "no sbatch: launches run on this machine")]
     try:
-        config = dict(
-            re.findall(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", scheduler.call("scontrol", "show", "config"), re.MULTILINE)
-        )
+        config = scheduler.configuration()
         limits = read_limits(Place(time_min=1))
     except scheduler.SchedulerError as error:
         return [Finding("Slurm", "fault", f"sbatch is here, but Slurm does not answer: {error}")]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from memexp.files import KEPT, explain_full_disk
 from memexp.runs.pool import LocalPool, Progress, Resources
 from memexp.runs.run import Run
+from memexp.runs.software import NOTHING, Accept, require_same_software
 from memexp.slurm.tasks import refuse_if_queued
 from memexp.store.commit import recover
 from memexp.store.launches import Launch, new_id
@@ -26,11 +27,20 @@ class Result:
     given_up: dict[int, str]
 
 
-def launch_local(run: Run, resources: Resources, on_progress: Callable[[Progress], None]) -> Result:
+def launch_local(
+    run: Run, resources: Resources, on_progress: Callable[[Progress], None], accept: Accept = NOTHING
+) -> Result:
     """Train all missing trials on this machine and return when they are settled.
+
+    Parameters
+    ----------
+    accept
+        What the user accepts knowingly.
 
     Raises
     ------
+    InputError
+        If the run was trained by other software so far.
     RunBusy
         If another process is training the run.
     MemexpError
@@ -40,8 +50,13 @@ def launch_local(run: Run, resources: Resources, on_progress: Callable[[Progress
         store = run.store(writable=True)
         recover(run.paths, store)
         blocks = store.missing_blocks()
-        refuse_if_queued(run.paths, blocks)
-        launch = Launch(new_id(run.paths), "local", [[block] for block in blocks], asdict(resources))
+        if not accept.lost_queue:
+            refuse_if_queued(run.paths, blocks)
+        if not accept.software:
+            require_same_software(run, trains_here=True)
+        launch = Launch(
+            new_id(run.paths), "local", [[block] for block in blocks], asdict(resources), accepted=accept.software
+        )
         launch.write(run.paths)
         if not resources.workers:
             from memexp.runs.worker import train_here

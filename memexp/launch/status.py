@@ -6,39 +6,22 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from memexp.slurm.scheduler import SchedulerError
-from memexp.slurm.tasks import ALIVE, FollowUp, Queue, Task, bad_nodes, job_log, read_queue
+from memexp.launch.slurm_status import SlurmStatus, read_slurm_status, without_numbers
+from memexp.runs.software import deciding, trained_with
 from memexp.spec.sampling_error import trials_for, worst_case_se
-from memexp.store.launches import Launch, read_launches
 from memexp.store.lock import lock_holder
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
-from memexp.store.receipts import read_receipts
+from memexp.store.receipts import Receipt, read_receipts
 from memexp.store.trials import DONE, FAILED, MISSING, TrialStore
 
 _RECENT_SECONDS = 600.0
-_LOG_LINES = 3
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Tasks (or follow-up jobs) that ended, or wait, for the same cause, and one of them as an example.
-
-    ``log``: the last lines of the example's log.
-    """
-
-    state: str
-    cause: str
-    count: int
-    task: str
-    job_id: str
-    node: str
-    log: list[str]
 
 
 @dataclass(frozen=True)
@@ -85,25 +68,12 @@ class Status:
         Number of failed trials by reason.
     worker_hours_left
         What the missing trials will need at the median time of those trained; None if unknown.
-    tasks
-        Slurm tasks by state (see :class:`memexp.slurm.tasks.Task`); empty for a run trained locally.
-    problems
-        Slurm tasks that ended without finishing, or will not start soon, by cause.
-    follow_up
-        State of the follow-up job: alive as of a task; otherwise nobody will submit what is missing, and
-        ``unfollowed`` says why. None if there is none, or if nothing is missing.
-    unfollowed
-        Follow-up jobs that are gone though tasks wait or run, or blocks are missing.
-    bad_nodes
-        Nodes where tasks failed again and again while others did well elsewhere.
-    scheduler
-        Why Slurm could not be asked; None if it answered or was not needed.
-    gave_up
-        Why the follow-up job of the last launch stopped submitting; None if it did not.
     standard_error
         Now, at the end, and to the goal; None for a design without a ratio.
-    gpus_per_worker
-        Of the last Slurm launch: worker hours times this are GPU hours. None without GPUs.
+    software
+        What trained the blocks, where that was not one and the same: trials by versions, in words.
+    slurm
+        Where its Slurm tasks stand.
     """
 
     run: str
@@ -116,15 +86,9 @@ class Status:
     launcher: dict[str, object] | None
     failures: dict[str, int]
     worker_hours_left: float | None = None
-    tasks: dict[str, int] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    follow_up: str | None = None
-    unfollowed: list[Problem] = field(default_factory=list)
-    bad_nodes: list[str] = field(default_factory=list)
-    scheduler: str | None = None
-    gave_up: str | None = None
     standard_error: StandardError | None = None
-    gpus_per_worker: float | None = None
+    software: dict[str, int] = field(default_factory=dict)
+    slurm: SlurmStatus = field(default_factory=SlurmStatus)
 
     @property
     def trials(self) -> int:
@@ -136,30 +100,25 @@ class Status:
         """0 all done, 1 settled but some failed, 3 some are missing."""
         return 3 if self.missing else 1 if self.failed else 0
 
+    def as_json(self) -> dict[str, Any]:
+        """All of it in one table, Slurm's beside the run's."""
+        found = asdict(self)
+        slurm: dict[str, Any] = found.pop("slurm")
+        return found | slurm
+
 
 def read_status(root: Path) -> Status:
-    """Count the trials of a run."""
+    """Count the trials of a run, and ask Slurm about its tasks if it has any."""
     paths = RunPaths.of_run(root)
     manifest = read_manifest(paths)  # refuses what this version cannot read
     store = TrialStore(paths.trials)
     states = store.status()
     counts = {state: int((states == state).sum()) for state in (DONE, FAILED, MISSING)}
     receipts = sorted(read_receipts(paths), key=lambda receipt: receipt.finished)
-    speed = None
-    if receipts:
-        newest = receipts[-1].finished
-        recent = [r for r in receipts if newest - r.finished < _RECENT_SECONDS]
-        began = min(r.finished - r.seconds for r in recent)
-        speed = 3600 * sum(len(r.trained) for r in recent) / max(newest - began, 1e-3)
+    speed = _speed(receipts)
     # Reasons differ in their numbers; the words before the first number group them.
-    reasons = Counter(_without_numbers(reason) for r in receipts for reason in r.failures.values())
+    reasons = Counter(without_numbers(reason) for r in receipts for reason in r.failures.values())
     per_trial = statistics.median(r.seconds / len(r.trained) for r in receipts if r.trained) if receipts else None
-    missing = store.missing_blocks()
-    launches = read_launches(paths, "slurm")
-    queue, silence = _ask_slurm(paths, missing) if launches else (Queue([], []), None)
-    tasks = queue.tasks
-    gave_up = (launches[-1].gave_up or None) if launches and missing else None
-    waiting = [each for each in queue.follow_ups if each.alive]
     return Status(
         run=str(root),
         done=counts[DONE],
@@ -171,21 +130,34 @@ def read_status(root: Path) -> Status:
         launcher=lock_holder(paths),
         failures=dict(reasons),
         worker_hours_left=per_trial * counts[MISSING] / 3600 if per_trial is not None else None,
-        tasks=dict(Counter(task.state for task in tasks)),
-        problems=_problems(paths, tasks),
-        follow_up=(waiting or queue.follow_ups)[-1].state if queue.follow_ups else None,
-        unfollowed=[] if gave_up else _unfollowed(paths, queue),
-        bad_nodes=bad_nodes(paths, tasks),
-        scheduler=silence,
-        gave_up=gave_up,
         standard_error=_standard_error(paths, manifest, counts),
-        gpus_per_worker=_gpus_per_worker(launches),
+        software=_software(receipts, manifest),
+        slurm=read_slurm_status(paths, store.missing_blocks()),
     )
 
 
-def _gpus_per_worker(launches: Sequence[Launch]) -> float | None:
-    resources = launches[-1].resources if launches else {}
-    return resources["gpus"] / resources["workers"] if resources.get("gpus") else None
+def _speed(receipts: Sequence[Receipt]) -> float | None:
+    """Trials per hour of the last blocks, which come oldest first."""
+    if not receipts:
+        return None
+    newest = receipts[-1].finished
+    recent = [r for r in receipts if newest - r.finished < _RECENT_SECONDS]
+    began = min(r.finished - r.seconds for r in recent)
+    return 3600 * sum(len(r.trained) for r in recent) / max(newest - began, 1e-3)
+
+
+def _software(receipts: Sequence[Receipt], manifest: Manifest) -> dict[str, int]:
+    """Trials by what trained them; empty where that was the same, as far as the receipts know."""
+    arch = str(manifest.science["model"]["arch"])
+    made = [(deciding(trained_with(receipt), arch), len(receipt.trained)) for receipt in receipts]
+    known = set.intersection(*(set(found) for found, _ in made)) if made else set()
+    differing = sorted(name for name in known if len({found[name] for found, _ in made}) > 1)
+    trials: Counter[str] = Counter()
+    for found, count in made:
+        trials[", ".join(f"{'code of memexp' if name == 'code' else name} {found[name]}" for name in differing)] += (
+            count
+        )
+    return dict(trials) if differing else {}
 
 
 def _standard_error(paths: RunPaths, manifest: Manifest, counts: dict[int, int]) -> StandardError | None:
@@ -209,43 +181,3 @@ def _standard_error(paths: RunPaths, manifest: Manifest, counts: dict[int, int])
         measured_trials=estimates.get("trials"),
         trials_left=max(0, trials_for(ratio, goal) - done) if goal is not None else None,
     )
-
-
-def _ask_slurm(paths: RunPaths, missing: list[int]) -> tuple[Queue, str | None]:
-    """Jobs of the run, and why Slurm could not be asked."""
-    try:
-        return read_queue(paths, missing), None
-    except SchedulerError as error:
-        return Queue([], []), str(error)
-
-
-def _problems(paths: RunPaths, tasks: list[Task]) -> list[Problem]:
-    groups: dict[tuple[str, str], list[Task]] = {}
-    for task in tasks:
-        if task.state == "stuck" or task.state not in (*ALIVE, "done") or (task.state == "pending" and task.waits):
-            groups.setdefault((task.state, _without_numbers(task.cause)), []).append(task)
-    found = []
-    for (state, _), alike in groups.items():
-        last = alike[-1]
-        lines = _last_lines(paths, last)
-        name = f"{last.launch} task {last.number}"
-        found.append(Problem(state, last.cause, len(alike), name, last.job_id, last.node, lines))
-    return sorted(found, key=lambda problem: -problem.count)
-
-
-def _unfollowed(paths: RunPaths, queue: Queue) -> list[Problem]:
-    return [
-        Problem(each.state, each.cause, 1, f"{each.launch} follow-up", each.job_id, "", _last_lines(paths, each))
-        for each in queue.unfollowed
-        if not paths.cancelled(each.launch).exists()  # then that is what the user wanted
-    ]
-
-
-def _last_lines(paths: RunPaths, job: Task | FollowUp) -> list[str]:
-    log = job_log(paths, job)
-    return log.read_text(errors="replace", encoding="utf-8").splitlines()[-_LOG_LINES:] if log and log.is_file() else []
-
-
-def _without_numbers(reason: str) -> str:
-    """ "in_accuracy 0.31 is below min_in_accuracy 0.9" -> "in_accuracy is below min_in_accuracy"."""
-    return " ".join(word for word in reason.split() if not word.replace(".", "").isdigit())

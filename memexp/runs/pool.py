@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from memexp.errors import MemexpError
+from memexp.runs.software import differences, refuse_changed, software
 from memexp.store.paths import RunPaths
 
 MAX_ATTEMPTS = 3
@@ -120,6 +121,7 @@ class LocalPool:
         self.given_up: dict[int, str] = {}
         self.unfinished: list[float] = []  # seconds that blocks would have taken which ended with a stop
         self._until: float | None = None
+        self._software = software()
 
     @property
     def stopped(self) -> bool:
@@ -229,7 +231,9 @@ class LocalPool:
             worker.process.stdin.flush()
 
     def _heard(self, worker: _Worker, event: dict[str, Any]) -> None:
-        if "progress" in event and worker.block is not None:
+        if "ready" in event:  # one that replaces a dead worker may find an installation that was edited since
+            refuse_changed(differences(self._software, event.get("software", {})), self.paths.root)
+        elif "progress" in event and worker.block is not None:
             self.progress.running[worker.block] = event["progress"]
         elif "committed" in event:
             failed = {int(trial): reason for trial, reason in event["failed"].items()}

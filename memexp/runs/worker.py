@@ -2,7 +2,7 @@
 
 ``Trainer`` is what every executor uses. Run as ``python -m memexp.runs.worker RUN ATTEMPT DEVICE THREADS`` it
 reads block numbers from standard input, one a line, and answers on standard output with one JSON object
-a line: ``{"ready": true}``, ``{"progress": share}``, ``{"committed": block, ...}`` or, as its last,
+a line: ``{"ready": true, "software": {...}}``, ``{"progress": share}``, ``{"committed": block, ...}`` or, as its last,
 ``{"error": text, "exit_code": n}`` (null where memexp has no explanation). It ends when its input ends,
 so that it never outlives the process that started it.
 """
@@ -27,9 +27,10 @@ import numpy as np
 import torch
 
 from memexp.errors import MemexpError, StoreError
-from memexp.files import KEPT, explain_full_disk, here, to_json, versions, write_atomic
+from memexp.files import KEPT, explain_full_disk, here, to_json, write_atomic
 from memexp.runs.pool import Progress
 from memexp.runs.run import Run, open_run
+from memexp.runs.software import provenance, software
 from memexp.spec.designs import draw_masks
 from memexp.spec.python_files import blamed
 from memexp.store.commit import commit
@@ -62,7 +63,7 @@ class Trainer:
         self.run = run
         self.store = run.store(writable=True)
         self.work = prepare(run.spec, run.load_data(), device)
-        self.made_by = here() | {"device": name, "threads": threads, "versions": versions()}
+        self.made_by = here() | {"device": name, "threads": threads} | provenance()
 
     def train(self, block: int, tell: Callable[[float], None] = lambda _: None) -> dict[str, Any]:
         """Train what is missing of a block and commit it.
@@ -174,7 +175,7 @@ def serve(root: Path, attempt_id: str, device: str, threads: int, commands: Text
         with explain_full_disk(root, KEPT):
             attempt = _Attempt(root, attempt_id)
             trainer = Trainer(open_run(root), device, threads)
-            say(ready=True)
+            say(ready=True, software=software())
             while True:
                 _train_and_tell(trainer, blocks.get(), attempt, say)
     except Exception as error:  # the launcher decides whether to try again

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from memexp.errors import MemexpError, RunBusy, command
 from memexp.runs.run import Run, open_run
-from memexp.slurm.profile import Profile
-from memexp.slurm.scheduler import SchedulerError
+from memexp.slurm.profile import Profile, noted_profile
+from memexp.slurm.scheduler import NoSlurm, SchedulerError
 from memexp.slurm.submit import launch_slurm
-from memexp.slurm.tasks import alive, bad_nodes, read_tasks, seconds_of_unfinished
+from memexp.slurm.tasks import alive, read_tasks, seconds_of_unfinished
 from memexp.store.commit import recover
 from memexp.store.launches import Launch, read_launch
 from memexp.store.receipts import read_receipts
@@ -53,6 +53,13 @@ def _next_round(run: Run, launch: Launch) -> bool:
     for patience in PATIENCE_SECONDS:
         try:
             return _submit_missing(run, launch)
+        except NoSlurm as error:  # this node, or the container of the profile's set-up, will never have it
+            root = run.paths.root
+            raise NoSlurm(
+                f"what is missing of {root} cannot be submitted from a compute node ({error}): sbatch and squeue must "
+                "be on the PATH there, also inside of a container. Mend the profile, or run "
+                f"`{command('resume', root)}` yourself"
+            ) from error
         except (RunBusy, SchedulerError) as error:
             sys.stderr.write(f"{error}\ntrying again in {patience} s\n")
             time.sleep(patience)
@@ -67,7 +74,7 @@ def _submit_missing(run: Run, launch: Launch) -> bool:
     if not missing:
         return False
     tasks = read_tasks(run.paths, missing)
-    profile = Profile.model_validate(launch.profile).without(bad_nodes(run.paths, tasks))
+    profile = noted_profile(launch.profile, run.paths.launches / f"{launch.launch_id}.json")
     idle = 0 if store.layout.n_blocks - len(missing) > launch.settled else launch.idle_rounds + 1
     root = run.paths.root
     if idle >= profile.max_idle_rounds and not alive(tasks):

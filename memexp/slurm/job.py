@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from memexp.errors import MemexpError
+from memexp.errors import InputError, MemexpError
 from memexp.files import KEPT, explain_full_disk, here, to_json, write_atomic
 from memexp.runs.pool import LocalPool, Resources
 from memexp.runs.run import open_run
-from memexp.store.launches import read_launch
+from memexp.runs.software import require_noted_software
+from memexp.store.launches import Launch, read_launch
 from memexp.store.paths import RunPaths
 
 _SECONDS_AFTER_TERM = 10.0  # Slurm's KillWait is 30 s unless an administrator changed it
@@ -37,21 +40,18 @@ def run_task(root: str, launch_id: str, number: int) -> None:
         return  # a controller that lost the cancellation started it again
     attempt = f"{launch_id}-t{number}-r{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     record = _begin(paths, attempt)
-    missing = set(open_run(paths.root).store().missing_blocks())
-    blocks = [block for block in launch.tasks[number] if block in missing]
-    pool = LocalPool(paths, attempt, Resources(**launch.resources))
-    before = [
-        (name, signal.signal(name, lambda *_, seconds=seconds: pool.stop(seconds)))
-        for name, seconds in (
-            (signal.SIGUSR2, float((launch.profile or {}).get("signal_s", _SECONDS_AFTER_TERM))),
-            (signal.SIGTERM, _SECONDS_AFTER_TERM),
-        )
-    ]
-    error = "ended unexpectedly"
+    error, given_up = "ended unexpectedly", {}
+    record["failed"] = True
     try:
-        with explain_full_disk(paths.root, KEPT):
+        run = open_run(paths.root)
+        require_noted_software(run, launch_id)
+        missing = set(run.store().missing_blocks())
+        blocks = [block for block in launch.tasks[number] if block in missing]
+        pool = LocalPool(paths, attempt, Resources(**launch.resources))
+        with explain_full_disk(paths.root, KEPT), _told_to_stop(pool, launch):
             given_up = pool.train(blocks, lambda _: None)
         error = "; ".join(f"block {block}: {cause}" for block, cause in given_up.items())
+        record["failed"] = bool(given_up)
         if not error and pool.stopped:
             error = "told to stop (time limit, preemption or cancellation); the rest was handed back"
             if pool.unfinished and not pool.progress.trained:
@@ -59,14 +59,30 @@ def run_task(root: str, launch_id: str, number: int) -> None:
                 error += f". It finished no block; one takes about {max(pool.unfinished) / 60:,.0f} min"
     except MemexpError as fault:
         error = str(fault)
+        record["users_fault"] = fault.exit_code == InputError.exit_code
         raise
     finally:
-        for name, handler in before:
-            signal.signal(name, handler)
         _end(paths, attempt, record, error)
     if given_up:
         sys.stderr.write(f"{error}\n")
         raise MemexpError(error)
+
+
+@contextmanager
+def _told_to_stop(pool: LocalPool, launch: Launch) -> Iterator[None]:
+    """Slurm's signals, before the time limit and before the end, tell the pool to stop."""
+    signals = {
+        signal.SIGUSR2: float((launch.profile or {}).get("signal_s", _SECONDS_AFTER_TERM)),
+        signal.SIGTERM: _SECONDS_AFTER_TERM,
+    }
+    before = {
+        name: signal.signal(name, lambda *_, seconds=seconds: pool.stop(seconds)) for name, seconds in signals.items()
+    }
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def _begin(paths: RunPaths, attempt: str) -> dict[str, Any]:

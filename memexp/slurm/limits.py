@@ -6,12 +6,13 @@ that of the job's QOS, and both before that of the association.
 
 from __future__ import annotations
 
-import getpass
-import re
+import os
+import pwd
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from memexp.slurm.profile import Place
-from memexp.slurm.scheduler import SchedulerError, call
+from memexp.slurm.scheduler import SchedulerError, call, configuration
 
 _DEFAULT_ARRAY = 1001
 
@@ -43,16 +44,22 @@ class Limits:
         return None if self.max_submit is None else max(0, self.max_submit - self.used - 1)
 
 
-def read_limits(place: Place) -> Limits:
+def read_limits(place: Place, config: Mapping[str, str] | None = None) -> Limits:
     """The limits of jobs with this partition, account and QOS.
+
+    Parameters
+    ----------
+    place
+        What the jobs ask for.
+    config
+        Of :func:`memexp.slurm.scheduler.configuration`; asked where absent.
 
     Raises
     ------
     SchedulerError
         If the controller does not answer. A missing accounting is no fault: it has no limits.
     """
-    text = call("scontrol", "show", "config")
-    config = dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE))
+    config = config or configuration()
     size = config.get("MaxArraySize", "")
     max_array = int(size) if size.isdigit() else _DEFAULT_ARRAY
     if not {"limits", "safe", "all"} & set(config.get("AccountingStorageEnforce", "").lower().split(",")):
@@ -65,36 +72,92 @@ def read_limits(place: Place) -> Limits:
     return Limits(max_array, *tight) if tight else Limits(max_array)
 
 
-def _submit_limits(place: Place, cluster: str) -> list[tuple[int, int, str]]:
-    """Each limit that applies: the number, how much of it is used, and its name."""
-    user = getpass.getuser()
+Found = list[tuple[int, int, str]]  # each limit: the number, how much of it is used, its name
+
+
+def _submit_limits(place: Place, cluster: str) -> Found:
+    """Each limit that applies. Of several partitions (``a,b``) each may be the one that takes a job, so all count."""
+    user = pwd.getpwuid(os.geteuid()).pw_name  # not LOGNAME, which may be another's
     account = place.account or _table("show", "user", f"name={user}", "format=DefaultAccount")[0][0]
     asked = "format=Partition,DefaultQOS,QOS,MaxSubmit,GrpSubmit"
     rows = _table("show", "assoc", f"user={user}", f"account={account}", f"cluster={cluster}", asked)
-    of_partition = [row for row in rows if row[0] and row[0] == place.partition]
-    own = next(iter(of_partition or [row for row in rows if not row[0]]), None)
-    if own is None:
+    if not any(any(row) for row in rows):
         return []  # no association: sbatch will say so
-    _, default_qos, allowed, own_most, own_group = own
-    qualities = {row[0]: row[1:] for row in _table("show", "qos", "format=Name,MaxSubmitPU,GrpSubmit")}
-    qos = place.qos or default_qos or (allowed if allowed in qualities else "normal")
-    found: list[tuple[int, int, str]] = []
-    jobs = [line.split("|") for line in call("squeue", "-h", "-r", "-u", user, "-o", "%a|%q|%P").splitlines()]
-    in_partition, partition_qos = _partition(place.partition)
-    for name, column, value in ((partition_qos, 2, in_partition), (qos, 1, qos)):
-        per_user, group = qualities.get(name, ["", ""])
-        if per_user and not any(what.startswith("MaxSubmit") for _, _, what in found):
-            used = sum(job[column] == value for job in jobs)
-            found.append((int(per_user), used, f"MaxSubmitJobsPerUser of QOS {name}"))
+    qualities = {row[0]: row[1:] for row in _table("show", "qos", "format=Name,MaxSubmitPU,MaxSubmitPA,GrpSubmit")}
+    jobs = _Jobs(user, account)
+    partitions = _partitions(place.partition)
+    found: Found = []
+    for name, partition_qos in partitions.items():
+        own = next((row for row in rows if row[0] == name), next((row for row in rows if not row[0]), None))
+        if own is None:
+            continue  # only associations with other partitions
+        _, default_qos, allowed, own_most, own_group = own
+        qos = place.qos or default_qos or (allowed if allowed in qualities else "normal")
+        found += _of_qualities(qualities, jobs, {partition_qos: (2, name), qos: (1, qos)})
+        if own_most and not any(what.startswith("MaxSubmitJobsPerUser") for _, _, what in found):
+            found.append((int(own_most), jobs.of_user(0, account), f"MaxSubmitJobs of account {account}"))
+        if own_group:
+            found.append((int(own_group), jobs.of_user(0, account), f"GrpSubmitJobs of {user} in account {account}"))
+    return found + _of_accounts(account, cluster)
+
+
+class _Jobs:
+    """Jobs in the queue, each element of an array counted: asked once for this user, and for others where needed."""
+
+    def __init__(self, user: str, account: str) -> None:
+        self.account = account
+        lines = call("squeue", "-h", "-r", "-u", user, "-o", "%a|%q|%P").splitlines()
+        self._mine = [line.split("|") for line in lines]
+
+    def of_user(self, column: int, value: str) -> int:
+        """This user's in an account (column 0), a QOS (1) or a partition (2), also where it is one of several."""
+        return sum(value in job[column].split(",") for job in self._mine)
+
+
+def count_jobs(*where: str) -> int:
+    """Jobs of all users in the queue, each element of an array counted, that these options of ``squeue`` name."""
+    return len(call("squeue", "-h", "-r", *where, "-o", "%i").splitlines())
+
+
+def _of_qualities(qualities: Mapping[str, list[str]], jobs: _Jobs, names: Mapping[str, tuple[int, str]]) -> Found:
+    """Limits of the partition's QOS, then of the job's: where both limit the same, the first counts.
+
+    ``names``: QOS to the column and value of the jobs that it counts.
+    """
+    found: Found = []
+    for name, (column, value) in names.items():
+        per_user, per_account, group = qualities.get(name, ["", "", ""])
+        taken = {what.partition(" ")[0] for _, _, what in found}
+        if per_user and "MaxSubmitJobsPerUser" not in taken:
+            found.append((int(per_user), jobs.of_user(column, value), f"MaxSubmitJobsPerUser of QOS {name}"))
+        counted = ("-p", value) if column == 2 else ("-q", value)
+        if per_account and "MaxSubmitJobsPerAccount" not in taken:
+            used = count_jobs(*counted, "-A", jobs.account)
+            found.append((int(per_account), used, f"MaxSubmitJobsPerAccount of QOS {name}"))
         if group:
-            everybody = len(call("squeue", "-h", "-r", "-q", name, "-o", "%i").splitlines())
-            found.append((int(group), everybody, f"GrpSubmitJobs of QOS {name}"))
-    mine = sum(job[0] == account for job in jobs)
-    if own_most and not any(what.startswith("MaxSubmit") for _, _, what in found):
-        found.append((int(own_most), mine, f"MaxSubmitJobs of account {account}"))
-    if own_group:
-        found.append((int(own_group), mine, f"GrpSubmitJobs of account {account}"))
+            found.append((int(group), count_jobs(*counted), f"GrpSubmitJobs of QOS {name}"))
     return found
+
+
+def _of_accounts(account: str, cluster: str) -> Found:
+    """GrpSubmitJobs of the account and of those above it, which count the jobs of all users and accounts below."""
+    rows = _table("show", "assoc", "user=", f"cluster={cluster}", "format=Account,ParentName,GrpSubmit")
+    above = {row[0]: row[1] for row in rows}
+    found: Found = []
+    for name, _, group in rows:
+        if group and name in _line(account, above):
+            below = [each for each in above if name in _line(each, above)]
+            found.append((int(group), count_jobs("-A", ",".join(below)), f"GrpSubmitJobs of account {name}"))
+    return found
+
+
+def _line(account: str, above: Mapping[str, str]) -> list[str]:
+    """An account and those above it."""
+    line: list[str] = []
+    while account and account not in line:
+        line.append(account)
+        account = above.get(account, "")
+    return line
 
 
 def _table(*what: str) -> list[list[str]]:
@@ -103,10 +166,12 @@ def _table(*what: str) -> list[list[str]]:
     return [line.split("|") for line in lines] or [[""] * (1 + what[-1].count(","))]
 
 
-def _partition(name: str | None) -> tuple[str, str]:
-    """The partition, or the default one, and its QOS; empty where there is none."""
+def _partitions(wanted: str | None) -> dict[str, str]:
+    """The partitions (or the default one) and the QOS of each; empty where it has none."""
+    names = wanted.split(",") if wanted else None
+    found = {}
     for line in call("scontrol", "-o", "show", "partition").splitlines():
         keys = dict(word.partition("=")[::2] for word in line.split())
-        if keys["PartitionName"] == name or (name is None and keys.get("Default") == "YES"):
-            return keys["PartitionName"], keys.get("QoS", "N/A").replace("N/A", "")
-    return "", ""
+        if keys["PartitionName"] in names if names else keys.get("Default") == "YES":
+            found[keys["PartitionName"]] = keys.get("QoS", "N/A").replace("N/A", "")
+    return found or {"": ""}

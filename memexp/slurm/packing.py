@@ -1,12 +1,17 @@
-"""Which blocks make a task: long enough that starting costs little, short enough for the time limit."""
+"""Which blocks make a task: long enough that starting costs little, short enough for the time limit; which arrays."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from memexp.errors import InputError
+from memexp.errors import InputError, command
+from memexp.runs.run import Run
+from memexp.slurm.limits import Limits
 from memexp.slurm.profile import Profile
+from memexp.slurm.scheduler import SchedulerError
+from memexp.store.launches import Job
 
 START_SECONDS = 20.0  # until the first block trains: Python, torch, the data
 START_SHARE = 0.05  # of a task's time, at most, that may go into starting
@@ -90,3 +95,44 @@ def require_fitting(seconds_per_block: float | None, block_size: int, profile: P
 def split(count: int, max_array: int) -> list[range]:
     """Tasks ``0 .. count - 1`` cut into arrays of at most ``max_array`` elements."""
     return [range(start, min(start + max_array, count)) for start in range(0, count, max_array)]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Tasks and jobs before they are submitted; ``left``: blocks in no job, and ``why``."""
+
+    tasks: list[list[int]]
+    jobs: list[Job]
+    left: int
+    why: str
+
+
+def prepare(
+    run: Run,
+    launch_id: str,
+    profile: Profile,
+    blocks: Sequence[int],
+    seconds_per_block: float | None,
+    limits: Limits,
+) -> Prepared:
+    """Tasks and arrays of a launch, as many as the limits allow."""
+    require_fitting(seconds_per_block, run.manifest.block_size, profile, new=False)
+    tasks = pack(blocks, seconds_per_block, profile)
+    why = "" if seconds_per_block else "the first tasks measure the time of a trial; the follow-up submits the rest"
+    most = min(number for number in (limits.room, profile.max_tasks, len(tasks)) if number is not None)
+    if most < len(tasks):
+        limit = "max_tasks of the profile" if most == profile.max_tasks else limits.what
+        why = f"the limit of {most} more jobs is reached ({limit}); the follow-up job submits the rest"
+        tasks = tasks[:most]
+        if not tasks:
+            raise SchedulerError(
+                f"Slurm's limit of submitted jobs ({limits.what}: {limits.max_submit}, with one for the follow-up) is "
+                f"reached by the {limits.used} jobs that are in the queue; run "
+                f"`{command('resume', run.paths.root)}` when some of them have ended, or name a profile "
+                "with another qos or account"
+            )
+    jobs = [
+        Job(f"{run.spec.name}.{launch_id}.{number}", part.start, len(part))
+        for number, part in enumerate(split(len(tasks), limits.max_array))
+    ]
+    return Prepared(tasks, jobs, len(blocks) - sum(map(len, tasks)), why)

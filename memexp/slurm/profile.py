@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
 
 from memexp.errors import InputError
 from memexp.runs.pool import Resources
@@ -15,20 +16,38 @@ from memexp.spec.yaml_file import read_yaml
 
 PositiveInt = Annotated[StrictInt, Field(ge=1)]
 
-# sbatch options that memexp decides itself; the rest may be given under ``sbatch``.
-_OURS = (
-    "array",
-    "dependency",
-    "error",
-    "job-name",
-    "nodes",
-    "ntasks",
-    "open-mode",
-    "output",
-    "requeue",
-    "signal",
-    "wrap",
+# sbatch options that memexp decides itself, or that change what sbatch says or does; the rest may be given under
+# ``sbatch``. Where a key of the profile says the same, it is named.
+_OURS = {
+    "account": "account", "cpus-per-task": "cpus", "mem": "mem_gb", "partition": "partition", "qos": "qos",
+    "time": "time_min", "chdir": "", "array": "", "dependency": "", "error": "", "job-name": "", "no-requeue": "",
+    "nodes": "", "ntasks": "", "ntasks-per-node": "", "open-mode": "", "output": "", "requeue": "", "signal": "",
+    "wrap": "", "help": "", "parsable": "", "quiet": "", "test-only": "", "usage": "", "version": "", "wait": "",
+}  # fmt: skip
+_OPTION = r"[a-z][a-z0-9]*([-_][a-z0-9]+)+|[a-z][a-z0-9]+"  # a long name
+
+
+def _one_line(text: str) -> str:
+    """sbatch reads its options line by line, and a line of the user's own must not become one."""
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise ValueError("must be one line, without control characters")
+    return text
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("must be a variable's name: letters, digits and _, no digit first")
+    return name
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+Variable = Annotated[str, AfterValidator(_variable)]
+# What the follow-up job does not take over from the tasks: it computes on one processor of any node...
+_OF_TASKS = re.compile(
+    r"gres.*|gpu.*|tres.*|exclusive|.*-per-.*|.*cores.*|.*sockets.*|.*threads.*|mincpus|licenses|tmp|bb|bbf"
 )
+# ... and, in another partition than theirs, what names their nodes.
+_OF_NODES = re.compile(r"constraint|cluster-constraint|prefer|nodelist|nodefile|reservation|switches|contiguous")
 
 
 class _Block(BaseModel):
@@ -38,24 +57,44 @@ class _Block(BaseModel):
 class Place(_Block):
     """What a job asks the scheduler for; sbatch's options of the same names."""
 
-    partition: str | None = Field(None, description="where the jobs go; the cluster's default where absent")
-    account: str | None = Field(None, description="whom the time is charged to")
-    qos: str | None = Field(None, description="quality of service")
+    partition: Line | None = Field(None, description="where the jobs go; the cluster's default where absent")
+    account: Line | None = Field(None, description="whom the time is charged to")
+    qos: Line | None = Field(None, description="quality of service")
     time_min: PositiveInt = Field(description="time limit of a task, minutes")
     mem_gb: Annotated[float, Field(gt=0)] | None = Field(
         None, description="memory of a task; the cluster's default where absent"
     )
     cpus: PositiveInt = Field(1, description="processors of a task")
-    sbatch: dict[str, str | int | float | bool] = Field(
-        default={}, description="further sbatch options by their long names, such as constraint: a100"
+    sbatch: dict[str, Line | int | float | bool] = Field(
+        default={},
+        description="further sbatch options by their long names, such as constraint: a100; true for options without a "
+        "value, false to leave one away",
     )
 
     @model_validator(mode="after")
     def _leaves_ours(self) -> Place:
-        taken = sorted({key.replace("_", "-") for key in self.sbatch} & set(_OURS))
-        if taken:
-            raise ValueError(f"sbatch must not set {', '.join(taken)}: memexp sets them itself; remove them")
+        keys = {key: key.replace("_", "-") for key in self.sbatch}
+        if "clusters" in keys.values():
+            raise ValueError(
+                "sbatch must not set clusters: memexp submits to, and asks, the cluster of the machine it runs on; run "
+                "it on a login node of that cluster, or set SLURM_CONF to its configuration, and remove the key"
+            )
+        # sbatch takes any beginning of an option that is not ambiguous
+        ours = {key: [name for name in _OURS if name == key or name.startswith(key)] for key in sorted(keys.values())}
+        if taken := [key for key in ours if key in _OURS]:
+            named = [f"{_OURS[key]} for {key}" for key in taken if _OURS[key]]
+            instead = f" (in the profile: {', '.join(named)})" if named else ""
+            raise ValueError(f"sbatch must not set {', '.join(taken)}: memexp sets them itself{instead}; remove them")
+        if odd := [key for key, name in keys.items() if not re.fullmatch(_OPTION, name) or ours[name]]:
+            raise ValueError(
+                f"sbatch: {', '.join(map(repr, odd))}: options are given by their whole long names, such as constraint"
+            )
         return self
+
+    @property
+    def options(self) -> dict[str, str | int | float | bool]:
+        """The further options as ``sbatch`` takes them."""
+        return {key.replace("_", "-"): value for key, value in self.sbatch.items() if value is not False}
 
 
 class FollowUp(Place):
@@ -82,9 +121,12 @@ class Profile(Place):
     seconds_per_trial: Annotated[float, Field(gt=0)] | None = Field(
         None, description="time of a trial on one worker, for planning; measured where absent"
     )
+    leave_out_nodes: bool = Field(
+        True, description="leave out nodes where tasks fail again and again while others do well elsewhere, for a day"
+    )
     setup: list[str] = Field(default=[], description="shell lines before Python: modules, conda, containers")
-    python: str | None = Field(None, description="Python on the compute nodes; the launching one where absent")
-    env: dict[str, str] = Field(default={}, description="environment variables of the tasks")
+    python: Line | None = Field(None, description="Python on the compute nodes; the launching one where absent")
+    env: dict[Variable, str] = Field(default={}, description="environment variables of the tasks")
     follow_up: FollowUp = Field(default=FollowUp(), description="resources of the job that follows each round")
 
     @model_validator(mode="after")
@@ -100,11 +142,20 @@ class Profile(Place):
             )
         return self
 
-    def without(self, nodes: Sequence[str]) -> Self:
+    def without(self, nodes: Iterable[str]) -> Self:
         """The same, but for these nodes, which are left out beside those that are already."""
         before = str(self.sbatch.get("exclude", ""))
         excluded = ",".join(filter(None, [before, *(node for node in nodes if node not in before.split(","))]))
         return self.model_copy(update={"sbatch": self.sbatch | {"exclude": excluded}}) if excluded else self
+
+    def starts_as(self, other: Profile) -> bool:
+        """Whether tasks are started in the same way, so that what failed with one would fail with the other."""
+
+        def start(profile: Profile) -> dict[str, Any]:
+            keys = profile.model_dump(exclude=_PLANNING)
+            return keys | {"sbatch": {key: value for key, value in profile.options.items() if key != "exclude"}}
+
+        return start(self) == start(other)
 
     @property
     def resources(self) -> Resources:
@@ -113,13 +164,47 @@ class Profile(Place):
         return Resources(workers, self.threads, "cuda" if self.gpus else "cpu", self.gpus)
 
 
+# Keys that say how many tasks there are, and nothing of how one starts.
+_PLANNING = {
+    "array_parallelism", "follow_up", "leave_out_nodes", "max_idle_rounds", "max_tasks", "seconds_per_trial",
+}  # fmt: skip
+
+
 def follow_up_profile(profile: Profile) -> Profile:
-    """Its own small resources; the tasks' partition, account, set-up and nodes left out."""
+    """Its own small resources; the tasks' partition, account, set-up and options.
+
+    Options that ask for hardware are the tasks' alone, and so are those that name nodes if the follow-up job goes to
+    another partition. ``follow_up.sbatch`` comes first; false there drops an option.
+    """
     small = profile.follow_up
-    own = {name: getattr(small, name) for name in ("time_min", "mem_gb", "cpus", "sbatch")}
+    own = {name: getattr(small, name) for name in ("time_min", "mem_gb", "cpus")}
     own |= {name: value for name in ("partition", "account", "qos") if (value := getattr(small, name)) is not None}
     own |= {"gpus": 0, "signal_s": 30, "array_parallelism": 1, "workers": 1}
-    return profile.model_copy(update=own).without(str(profile.sbatch.get("exclude", "")).split(","))
+    moves = small.partition is not None and small.partition != profile.partition
+    taken = {
+        key: value
+        for key, value in profile.options.items()
+        if not (_OF_TASKS.fullmatch(key) or (moves and _OF_NODES.fullmatch(key)))
+    }
+    given = {key.replace("_", "-"): value for key, value in small.sbatch.items()}
+    return profile.model_copy(update=own | {"sbatch": taken | given})
+
+
+def noted_profile(noted: Any, where: Path) -> Profile:
+    """The profile that a launch was made with.
+
+    Raises
+    ------
+    InputError
+        If this memexp refuses it, as it may one of an earlier version.
+    """
+    try:
+        return Profile.model_validate(noted)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise InputError(
+            f"the profile noted in {where} cannot be used: {faults}. Name a mended one with --profile"
+        ) from error
 
 
 def profile_folders() -> list[Path]:

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from memexp.errors import MemexpError
+from memexp.slurm.environment import slurm_environment
 
 # What ends an element. Every other state, also one that a later Slurm invents, counts as alive.
 TERMINAL = {
@@ -25,22 +26,32 @@ TERMINAL = {
 # Ends that Slurm usually takes back, by putting the element into the queue again a little later.
 _TAKEN_BACK = {"BOOT_FAIL", "NODE_FAIL", "PREEMPTED"}
 _GRACE = timedelta(seconds=20)
+_HELD_BY_ADMINISTRATOR = "JobHeldAdmin"
 # Parts of the reasons for which a waiting job will not start unless somebody does something, beginning with its owner.
+# Nodes that are reserved (for maintenance, for others), and partitions that are down, come back by themselves.
 STUCK = (
-    "held", "Held", "DependencyNeverSatisfied", "launch failed", "BadConstraints", "ReqNodeNotAvail", "NodeDown",
+    "DependencyNeverSatisfied", "BadConstraints", "ReqNodeNotAvail, UnavailableNodes", "NodeDown",
     "PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "PerJob",
     "PerNode", "Wall", "CPUMinutes", "GRESMinutes", "MemMinutes", "BillingMinutes", "InvalidAccount", "InvalidQOS",
-    "NotAllowed", "QOSUsageThreshold", "Deadline",
+    "NotAllowed", "QOSUsageThreshold", "Deadline", "ReservationDeleted", _HELD_BY_ADMINISTRATOR,
 )  # fmt: skip
+# Of those, what the user's own `scontrol release` ends.
+_HELD = ("held", "Held", "JobHoldMaxRequeue", "launch failed")
 # What every job meets while it waits for its turn. Other reasons, such as a limit of its user, are worth telling.
 _ORDINARY = ("", "None", "Priority", "Resources", "Dependency", "BeginTime", "JobArrayTaskLimit", "Prolog", "Cleaning")
 
 _TIMEOUT_SECONDS = 60
+# What every command says where neither a file nor the network names a cluster.
+_NO_CLUSTER = "Could not establish a configuration source"
 _CONFIGURATIONS = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/run/slurm/conf/slurm.conf")
 
 
 class SchedulerError(MemexpError):
     """Slurm does not answer, or refused."""
+
+
+class NoSlurm(SchedulerError):
+    """Slurm's commands are not on this machine, which no patience changes."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,13 @@ class Element:
     @property
     def stuck(self) -> bool:
         """Waits for something that never comes by itself."""
-        return not self.ended and any(word in self.reason for word in STUCK)
+        return not self.ended and (self.held or any(word in self.reason for word in STUCK))
+
+    @property
+    def held(self) -> bool:
+        """Waits until its owner releases it."""
+        by_owner = any(word in self.reason for word in _HELD) and self.reason != _HELD_BY_ADMINISTRATOR
+        return not self.ended and by_owner
 
     @property
     def limited(self) -> bool:
@@ -87,9 +104,21 @@ class Element:
 
 
 def is_here() -> bool:
-    """Whether this machine submits to Slurm: it has the commands and knows a cluster."""
-    known = "SLURM_CONF" in os.environ or any(Path(place).exists() for place in _CONFIGURATIONS)
-    return known and shutil.which("sbatch") is not None
+    """Whether this machine submits to Slurm: ``sbatch`` is on the PATH.
+
+    Where no configuration is at a usual place, its neighbour ``scontrol`` is asked: somebody's laptop may have Slurm's
+    commands and no cluster.
+    """
+    sbatch = shutil.which("sbatch")
+    if sbatch is None:
+        return False
+    if "SLURM_CONF" in os.environ or any(Path(place).exists() for place in _CONFIGURATIONS):
+        return True
+    try:
+        call(str(Path(sbatch).parent / "scontrol"), "ping")
+    except SchedulerError as error:
+        return _NO_CLUSTER not in str(error)
+    return True
 
 
 def call(*command: str, seconds: float = _TIMEOUT_SECONDS) -> str:
@@ -97,22 +126,53 @@ def call(*command: str, seconds: float = _TIMEOUT_SECONDS) -> str:
 
     Raises
     ------
+    NoSlurm
+        If it is not on this machine.
     SchedulerError
-        If it is missing, fails or does not answer in time.
+        If it fails or does not answer in time.
     """
-    environment = os.environ | {"SLURM_BITSTR_LEN": "0", "SLURM_TIME_FORMAT": "standard"}
+    environment = slurm_environment()
+    name = Path(command[0]).name
     try:
         done = subprocess.run(
-            command, capture_output=True, timeout=seconds, env=environment, encoding="utf-8", errors="replace"
-        )
-    except FileNotFoundError as error:
-        raise SchedulerError(f"{command[0]} is not here; run this on a machine that submits to Slurm") from error
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds, env=environment,
+            stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    except (FileNotFoundError, PermissionError) as error:
+        raise NoSlurm(f"{name} is not here; run this on a machine that submits to Slurm") from error
     except subprocess.TimeoutExpired as error:
-        raise SchedulerError(f"{command[0]} did not answer within {seconds:.0f} s; try again later") from error
+        raise SchedulerError(f"{name} did not answer within {seconds:.0f} s; try again later") from error
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise SchedulerError(f"{command[0]}: {said}")
+        raise SchedulerError(f"{name}: {said}")
     return done.stdout
+
+
+def configuration() -> dict[str, str]:
+    """What ``scontrol show config`` says, by key.
+
+    Raises
+    ------
+    SchedulerError
+        If the controller does not answer.
+    """
+    text = call("scontrol", "show", "config")
+    return dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE))
+
+
+def nodes_of(partition: str | None) -> set[str]:
+    """Names of the nodes of a partition, or of several with commas between; of the default one where None.
+
+    Raises
+    ------
+    SchedulerError
+        If the controller does not answer.
+    """
+    lines = [line.split() for line in call("sinfo", "-h", "-N", "-o", "%N %P").splitlines()]
+    wanted = set(partition.split(",")) if partition else None
+    return {
+        node for node, name in lines if (name.endswith("*") if wanted is None else name.removesuffix("*") in wanted)
+    }
 
 
 def elements(names: Collection[str], since: datetime, history: bool = True) -> dict[tuple[str, int], Element]:

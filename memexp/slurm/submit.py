@@ -6,11 +6,10 @@ outcomes go to the store only. A follow-up job starts when all tasks have ended,
 
 from __future__ import annotations
 
-import os
 import shlex
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,19 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedSubmissionError
 
-from memexp.errors import command
+from memexp.errors import InputError, command
 from memexp.files import KEPT, explain_full_disk
 from memexp.runs.run import Run
+from memexp.runs.software import NOTHING, Accept, require_same_software
 from memexp.slurm import scheduler
+from memexp.slurm.environment import in_slurm_environment
 from memexp.slurm.job import run_task
-from memexp.slurm.limits import Limits, read_limits
-from memexp.slurm.packing import pack, require_fitting, split
+from memexp.slurm.limits import read_limits
+from memexp.slurm.nodes import bad_nodes, nodes_to_leave_out
+from memexp.slurm.packing import Prepared, prepare
 from memexp.slurm.profile import Profile, follow_up_profile
-from memexp.slurm.scheduler import SchedulerError
-from memexp.slurm.tasks import Queue, alive, read_queue
+from memexp.slurm.scheduler import NoSlurm, SchedulerError
+from memexp.slurm.tasks import Queue, Task, alive, read_queue
 from memexp.store.commit import recover
 from memexp.store.launches import Job, Launch, new_id, read_launch, read_launches
 from memexp.store.lock import launch_lock
@@ -59,16 +61,6 @@ class Submitted:
     why: str = ""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Tasks and jobs before they are submitted; ``left``: blocks in no job, and ``why``."""
-
-    tasks: list[list[int]]
-    jobs: list[Job]
-    left: int
-    why: str
-
-
 def launch_slurm(
     run: Run,
     profile: Profile,
@@ -77,6 +69,7 @@ def launch_slurm(
     wanted: Sequence[int] | None = None,
     idle_rounds: int = 0,
     after: str | None = None,
+    accept: Accept = NOTHING,
 ) -> Submitted:
     """Submit the missing blocks that no live task has, and the job that follows them.
 
@@ -94,74 +87,83 @@ def launch_slurm(
         Rounds before this one that finished no block.
     after
         The launch whose follow-up job asks, if one does; nothing is submitted once that was cancelled.
+    accept
+        What the user accepts knowingly.
 
     Raises
     ------
+    InputError
+        If the run was trained by other software so far, or Slurm could not write logs at its path.
     RunBusy
         If another process launches the run now.
     SchedulerError
         If Slurm does not answer, or refuses all of it.
     """
+    require_plain_path(run.paths.root)
     with launch_lock(run.paths), explain_full_disk(run.paths.root, KEPT):
         store = run.store(writable=True)
         recover(run.paths, store)
         if after is not None and run.paths.cancelled(after).exists():
             return Submitted(None)
-        missing = store.missing_blocks()
         _settle(run)
-        queue = read_queue(run.paths, missing, history=False)
+        missing = store.missing_blocks()
+        queue = read_queue(run.paths, missing, elsewhere_is_gone=accept.lost_queue)
         queued = alive(queue.tasks)
         again = _follow_again(run, queue, profile, then, after)
-        taken = {block for each in queued for block in each.missing}
-        chosen = set(missing if wanted is None else wanted) - taken
-        blocks = [block for block in missing if block in chosen]
+        blocks = _untaken(missing if wanted is None else wanted, missing, queued)
         if not blocks:
             return Submitted(None, len(queued), again)
-        launch_id = new_id(run.paths)
-        prepared = prepare(run, launch_id, profile, blocks, seconds_per_block, read_limits(profile))
-        launch = Launch(
-            launch_id, "slurm", prepared.tasks, asdict(profile.resources), profile.model_dump(mode="json"),
-            prepared.jobs, Job(f"{run.spec.name}.{launch_id}.next"), idle_rounds, store.layout.n_blocks - len(missing),
-        )  # fmt: skip
+        if not accept.software:
+            require_same_software(run, trains_here=False)
+        launch, limited, prepared = _planned(run, queue, profile, blocks, seconds_per_block)
+        settled = store.layout.n_blocks - len(missing)
+        launch = replace(launch, idle_rounds=idle_rounds, settled=settled, accepted=accept.software)
         launch.write(run.paths)
-        launch, refused = _submit(run, launch, profile, then)
-        left = prepared.left + sum(len(tasks) for tasks in launch.tasks) - _submitted_blocks(launch)
-        return Submitted(launch, len(queued), again, left, refused or prepared.why)
+        launch, refused = _submit(run, launch, limited, then)
+        return Submitted(launch, len(queued), again, prepared.left + _refused(launch), refused or prepared.why)
 
 
-def _submitted_blocks(launch: Launch) -> int:
-    return sum(len(blocks) for number, blocks in enumerate(launch.tasks) if launch.job_of(number))
+def _untaken(wanted: Sequence[int], missing: Sequence[int], queued: Sequence[Task]) -> list[int]:
+    """The wanted ones of the missing blocks that no live task has."""
+    chosen = set(wanted) - {block for each in queued for block in each.missing}
+    return [block for block in missing if block in chosen]
 
 
-def prepare(
-    run: Run,
-    launch_id: str,
-    profile: Profile,
-    blocks: Sequence[int],
-    seconds_per_block: float | None,
-    limits: Limits,
-) -> Prepared:
-    """Tasks and arrays of a launch, as many as the limits allow."""
-    require_fitting(seconds_per_block, run.manifest.block_size, profile, new=False)
-    tasks = pack(blocks, seconds_per_block, profile)
-    why = "" if seconds_per_block else "the first tasks measure the time of a trial; the follow-up submits the rest"
-    most = min(number for number in (limits.room, profile.max_tasks, len(tasks)) if number is not None)
-    if most < len(tasks):
-        limit = "max_tasks of the profile" if most == profile.max_tasks else limits.what
-        why = f"the limit of {most} more jobs is reached ({limit}); the follow-up job submits the rest"
-        tasks = tasks[:most]
-        if not tasks:
-            raise SchedulerError(
-                f"Slurm's limit of submitted jobs ({limits.what}: {limits.max_submit}, with one for the follow-up) is "
-                f"reached by the {limits.used} jobs that are in the queue; run "
-                f"`{command('resume', run.paths.root)}` when some of them have ended, or name a profile "
-                "with another qos or account"
-            )
-    jobs = [
-        Job(f"{run.spec.name}.{launch_id}.{number}", part.start, len(part))
-        for number, part in enumerate(split(len(tasks), limits.max_array))
-    ]
-    return Prepared(tasks, jobs, len(blocks) - sum(map(len, tasks)), why)
+def _planned(
+    run: Run, queue: Queue, profile: Profile, blocks: Sequence[int], seconds_per_block: float | None
+) -> tuple[Launch, Profile, Prepared]:
+    """The launch before its submission; the profile without bad nodes, which only this submission has; its jobs."""
+    cluster = scheduler.configuration()
+    left_out = nodes_to_leave_out(bad_nodes(run.paths, queue.tasks, profile), profile)
+    limited, launch_id = profile.without(left_out), new_id(run.paths)
+    prepared = prepare(run, launch_id, limited, blocks, seconds_per_block, read_limits(profile, cluster))
+    launch = Launch(
+        launch_id, "slurm", prepared.tasks, asdict(profile.resources), profile.model_dump(mode="json"), prepared.jobs,
+        Job(f"{run.spec.name}.{launch_id}.next"), cluster=cluster.get("ClusterName", ""), left_out=left_out,
+    )  # fmt: skip
+    return launch, limited, prepared
+
+
+def require_plain_path(root: Path) -> None:
+    """Refuse a path that ``sbatch`` would read otherwise than it stands there.
+
+    Raises
+    ------
+    InputError
+        If the run's path has a character with a meaning in paths of logs.
+    """
+    path = str(root.resolve())
+    found = sorted({character for character in path if character in "%\\" or not character.isprintable()})
+    if found:
+        raise InputError(
+            f"the path {path!r} has {', '.join(map(repr, found))}, which Slurm replaces in the paths of logs and "
+            "tasks; choose another --runs, or another name of the spec"
+        )
+
+
+def _refused(launch: Launch) -> int:
+    """Blocks of its tasks that are in no job."""
+    return sum(len(blocks) for number, blocks in enumerate(launch.tasks) if not launch.job_of(number))
 
 
 # ---------------------------------------------------------------------------------------- submission
@@ -248,7 +250,7 @@ def submit_job(folder: Path, job: Job, profile: Profile, calls: Sequence[Call], 
     before = set(folder.glob("*.pkl")) if folder.exists() else set()
     executor = make_executor(folder, job.name, profile, dependency)
     try:
-        with _outside_any_job():
+        with in_slurm_environment():
             if len(calls) == 1:
                 function, arguments = calls[0]
                 return str(executor.submit(function, *arguments).job_id)
@@ -260,16 +262,6 @@ def submit_job(folder: Path, job: Job, profile: Profile, calls: Sequence[Call], 
             leftover.unlink(missing_ok=True)
         _cancel_by_name(job.name)
         raise SchedulerError(_explain(str(error), profile)) from error
-
-
-@contextmanager
-def _outside_any_job() -> Iterator[None]:
-    """Without the variables of a job that we may run in, which sbatch would take as options."""
-    cluster = os.environ.get("SLURM_CONF")
-    with submitit.helpers.clean_env():
-        if cluster is not None:
-            os.environ["SLURM_CONF"] = cluster
-        yield
 
 
 def _cancel_by_name(name: str) -> None:
@@ -294,6 +286,8 @@ def make_executor(folder: Path, name: str, profile: Profile, dependency: str | N
     Without ``srun``: it costs the controller a call for each task. Python replaces the batch shell, so
     that signals sent to the batch shell (``B:``) reach it.
     """
+    if shutil.which("srun") is None:  # submitit looks for it, as a sign of a cluster
+        raise NoSlurm("srun is not here; run this on a machine that submits to Slurm")
     executor = submitit.SlurmExecutor(folder, python=f"exec {profile.python or shlex.quote(sys.executable)}")
     extra = {"ntasks": 1, "requeue": True, "signal": f"B:USR2@{profile.signal_s}"}
     if profile.gpus:
@@ -306,7 +300,7 @@ def make_executor(folder: Path, name: str, profile: Profile, dependency: str | N
     executor.update_parameters(
         **{key: value for key, value in wanted.items() if value is not None},
         setup=[*profile.setup, *(f"export {key}={shlex.quote(value)}" for key, value in profile.env.items())],
-        additional_parameters=extra | {key.replace("_", "-"): value for key, value in profile.sbatch.items()},
+        additional_parameters=extra | profile.options,
         array_parallelism=profile.array_parallelism,
         use_srun=False,
         stderr_to_stdout=True,

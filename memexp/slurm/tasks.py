@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from memexp.errors import RunBusy, command
 from memexp.slurm import scheduler
-from memexp.slurm.scheduler import Element
+from memexp.slurm.scheduler import Element, SchedulerError
 from memexp.store.launches import Launch, read_launch, read_launches
 from memexp.store.paths import RunPaths
 
@@ -26,6 +25,7 @@ _ENDS = {
 ENDS = tuple(dict.fromkeys([*_ENDS.values(), "lost"]))
 # After a submission the queue may not show a job for a moment.
 _NEW = timedelta(seconds=60)
+LOST_QUEUE = "--tasks-gone"
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Task:
         What is known of why it ended or waits.
     waits
         Whether it waits for more than its turn, such as a limit of its user.
+    held
+        Whether it waits until somebody releases it.
     """
 
     launch: str
@@ -58,6 +60,7 @@ class Task:
     node: str = ""
     cause: str = ""
     waits: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class FollowUp:
         Empty where unknown.
     cause
         Why it waits, or how it ended.
+    held
+        Whether it waits until somebody releases it.
     """
 
     launch: str
@@ -83,6 +88,7 @@ class FollowUp:
     state: str
     job_id: str = ""
     cause: str = ""
+    held: bool = False
 
     @property
     def alive(self) -> bool:
@@ -114,7 +120,9 @@ class Queue:
         return [] if any(each.alive for each in self.follow_ups) else self.follow_ups[-1:]
 
 
-def read_queue(paths: RunPaths, missing: Collection[int], history: bool = True) -> Queue:
+def read_queue(
+    paths: RunPaths, missing: Collection[int], history: bool = True, elsewhere_is_gone: bool = False
+) -> Queue:
     """The newest Slurm task of every block, and the follow-up jobs; at most two calls of the scheduler.
 
     Parameters
@@ -125,17 +133,21 @@ def read_queue(paths: RunPaths, missing: Collection[int], history: bool = True) 
         Blocks that are not finished, from the store.
     history
         Also ask the accounting how tasks ended.
+    elsewhere_is_gone
+        Take tasks that were given to another cluster for lost.
 
     Raises
     ------
     SchedulerError
-        If the scheduler does not answer.
+        If the scheduler does not answer, or is not the one that has the tasks.
     """
     missing = set(missing)
     launches = read_launches(paths, "slurm")
     open_launches = [launch for launch in launches if _open(launch, missing)]
     names = [job.name for launch in open_launches for job in (*launch.jobs, launch.follow_up) if job]
     found = scheduler.elements(names, open_launches[0].when, history) if names else {}
+    if not elsewhere_is_gone:
+        require_cluster_of(open_launches, found)
     tasks: list[Task] = []
     claimed: set[int] = set()
     for launch in reversed(launches):  # a block belongs to the newest task that has it
@@ -150,6 +162,24 @@ def read_queue(paths: RunPaths, missing: Collection[int], history: bool = True) 
 def read_tasks(paths: RunPaths, missing: Collection[int], history: bool = True) -> list[Task]:
     """The tasks of :func:`read_queue`."""
     return read_queue(paths, missing, history).tasks
+
+
+def require_cluster_of(launches: Sequence[Launch], found: Mapping[tuple[str, int], Element]) -> None:
+    """Refuse to take tasks for lost that another cluster has; asks the scheduler only if some are unknown to it.
+
+    Raises
+    ------
+    SchedulerError
+        If launches without any known job were submitted to another cluster than the one that answers here.
+    """
+    known = {name for name, _ in found}
+    unknown = {launch.cluster for launch in launches if not known & {job.name for job in launch.jobs}} - {""}
+    here = scheduler.configuration().get("ClusterName", "") if unknown else ""
+    if elsewhere := sorted(unknown - {here}):
+        raise SchedulerError(
+            f"tasks were submitted to the cluster {', '.join(elsewhere)}, and the one that answers here is {here}: run "
+            "this on a machine that submits to the former"
+        )
 
 
 def _open(launch: Launch, missing: Collection[int]) -> bool:
@@ -172,7 +202,8 @@ def _state(
         cause = last_error(paths, task) or cause
     if element is None:
         return replace(task, state=state, cause=cause)
-    return replace(task, state=state, cause=cause, job_id=element.job_id, node=element.node, waits=element.limited)
+    task = replace(task, waits=element.limited, held=element.held)
+    return replace(task, state=state, cause=cause, job_id=element.job_id, node=element.node)
 
 
 def _follow_up(paths: RunPaths, launch: Launch, found: Mapping[tuple[str, int], Element]) -> FollowUp:
@@ -183,7 +214,8 @@ def _follow_up(paths: RunPaths, launch: Launch, found: Mapping[tuple[str, int], 
     state, cause = _of_element(paths, launch, element)
     if element is None and job.job_id is None and state != "cancelled":
         state, cause = "refused", "Slurm did not take it"
-    return FollowUp(launch.launch_id, job.name, state, element.job_id if element else job.job_id or "", cause)
+    job_id, held = (element.job_id, element.held) if element else (job.job_id or "", False)
+    return FollowUp(launch.launch_id, job.name, state, job_id, cause, held)
 
 
 def _of_element(paths: RunPaths, launch: Launch, element: Element | None) -> tuple[str, str]:
@@ -242,27 +274,30 @@ def alive(tasks: Sequence[Task]) -> list[Task]:
     return [task for task in tasks if task.state in ALIVE]
 
 
-def bad_nodes(paths: RunPaths, tasks: Sequence[Task]) -> list[str]:
-    """Nodes where at least two tasks failed and none ended well, while some did elsewhere."""
-    failed = Counter(task.node for task in tasks if task.node and task.state in ("failed", "node_fail"))
-    well = set()
-    for path in paths.attempts.glob("*-t*-r*[0-9].json"):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if record.get("end") and not record.get("error"):
-            well.add(record.get("node"))
-    return sorted(node for node, count in failed.items() if count >= 2 and node not in well and well)
-
-
 def refuse_if_queued(paths: RunPaths, missing: Collection[int]) -> None:
-    """Raise :class:`RunBusy` if Slurm will train, or is training, some of the missing blocks."""
-    if not scheduler.is_here():
-        return  # a copy of a run that was trained elsewhere
-    tasks = alive(read_tasks(paths, missing, history=False))
+    """Raise if Slurm will train, or is training, some of the missing blocks, or cannot say whether it does.
+
+    Raises
+    ------
+    RunBusy
+        If tasks wait or run.
+    SchedulerError
+        If Slurm cannot be asked about tasks that may be alive. A launch on this machine that is newer than they has
+        asked already.
+    """
+    launches = read_launches(paths)
+    newest = [launch for launch in launches[::-1] if _open(launch, set(missing))][:1]
+    try:
+        tasks = alive(read_tasks(paths, missing, history=False))
+    except SchedulerError as error:
+        if newest and newest[0].backend == "slurm":
+            raise SchedulerError(
+                f"{paths.root} has tasks that were given to Slurm, and whether some are alive cannot be asked "
+                f"({error}). Go on where Slurm answers; if they are gone for sure, as in a copy of a run: {LOST_QUEUE}"
+            ) from error
+        return
     if tasks:
         raise RunBusy(
-            f"{paths.root} has {len(tasks)} tasks in Slurm's queue. Watch them with `{command('status', paths.root)}`, "
-            f"or stop them first with `{command('cancel', paths.root)}`"
+            f"{paths.root} has {len(tasks)} tasks in Slurm's queue. Watch them with "
+            f"`{command('status', paths.root)}`, or stop them first with `{command('cancel', paths.root)}`"
         )

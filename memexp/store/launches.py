@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,6 +13,7 @@ from typing import Any
 from memexp.errors import StoreError, command
 from memexp.files import here, to_json, versions, write_atomic
 from memexp.store.paths import RunPaths
+from memexp.version import code_digest
 
 _TIME = "%Y%m%dT%H%M%SZ"
 
@@ -62,6 +64,15 @@ class Launch:
         Blocks that were finished when this launch was made.
     gave_up
         Why its follow-up job submitted nothing though blocks are missing.
+    cluster
+        Name of the Slurm cluster that has the jobs; empty where an earlier memexp submitted them.
+    accepted
+        Whether it knowingly goes on with other software than before.
+    left_out
+        Nodes that its tasks avoid, and since when (Slurm).
+    versions, code, prefix
+        Of Python and the libraries; digest of memexp's sources that decide outcomes (empty where an earlier memexp
+        launched); Python's folder.
     """
 
     launch_id: str
@@ -74,9 +85,14 @@ class Launch:
     idle_rounds: int = 0
     settled: int = 0
     gave_up: str = ""
+    cluster: str = ""
+    accepted: bool = False
+    left_out: dict[str, str] = field(default_factory=dict)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     by: dict[str, Any] = field(default_factory=here)
     versions: dict[str, str] = field(default_factory=versions)
+    code: str = field(default_factory=code_digest)
+    prefix: str = field(default_factory=lambda: sys.prefix)
 
     @property
     def when(self) -> datetime:
@@ -122,7 +138,7 @@ def read_launch(paths: RunPaths, launch_id: str) -> Launch:
     """
     path = paths.launches / f"{launch_id}.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = {"code": "", "prefix": ""} | json.loads(path.read_text(encoding="utf-8"))
         jobs = [Job(**job) for job in content.pop("jobs")]
         follow_up = content.pop("follow_up")
         return Launch(**content, jobs=jobs, follow_up=Job(**follow_up) if follow_up else None)

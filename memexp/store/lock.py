@@ -32,7 +32,7 @@ def launch_lock(paths: RunPaths, wait_seconds: float = 0.0) -> Iterator[None]:
         If the run is not writable for this user, or its file system has no locks.
     """
     try:
-        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT, 0o666)  # as the umask has it: a group may share a run
     except OSError as error:
         if error.errno not in _NO_RIGHT:
             raise
@@ -64,7 +64,8 @@ def lock_holder(paths: RunPaths) -> dict[str, object] | None:
     try:
         if _try(descriptor, fcntl.LOCK_SH):
             return None
-        return dict(json.loads(os.pread(descriptor, 1000, 0)))
+        holder = json.loads(os.pread(descriptor, 1000, 0))
+        return holder if isinstance(holder, dict) else {}
     except ValueError:
         return {}
     except OSError:  # no locks on this file system: nobody holds one
@@ -107,4 +108,4 @@ def _try(descriptor: int, kind: int) -> bool:
 
 
 def _describe(holder: dict[str, object] | None) -> str:
-    return f"process {holder['pid']} on {holder['host']}" if holder else "another process"
+    return f"process {holder.get('pid')} on {holder.get('host')}" if holder else "another process"

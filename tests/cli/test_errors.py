@@ -6,8 +6,11 @@ Messages are compared with white space as one blank; `<...>` stands for any text
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +24,7 @@ from memexp.runs.run import Run
 from memexp.runs.worker import Trainer
 from memexp.slurm.limits import Limits
 from memexp.slurm.tasks import Task
+from memexp.store.launches import Job, Launch
 from memexp.store.lock import launch_lock
 from tests.conftest import ROOT
 from tests.data.test_data import idx_bytes
@@ -192,6 +196,31 @@ def _(place: Place) -> Answer:
     place.monkeypatch.setattr("memexp.slurm.scheduler.is_here", lambda: True)
     place.monkeypatch.setattr("memexp.slurm.tasks.read_tasks", lambda *_, **__: [Task("launch", 0, [0, 1], "pending")])
     return place.memexp("resume", "runs/other", "--executor", "local", "--device", "cpu")
+
+
+@provokes("launched with other software", 2)
+def _(place: Place) -> Answer:
+    run = place.new_run()
+    Launch("20260101T000000Z-abcd", "local", [[0]], {"workers": 1}, code="0123456789ab").write(run.paths)
+    return place.memexp("resume", "runs/other", "--executor", "local", "--device", "cpu")
+
+
+@provokes("tasks of Slurm that cannot be asked about", 1)
+def _(place: Place) -> Answer:
+    run = place.new_run()
+    job = Job("other.20260101T000000Z-abcd.0", job_id="7")
+    Launch("20260101T000000Z-abcd", "slurm", [[0]], {"workers": 1}, {"time_min": 10}, [job]).write(run.paths)
+    place.monkeypatch.setenv("PATH", str(place.folder))
+    return place.memexp("resume", "runs/other", "--device", "cpu")
+
+
+@provokes("a lock that names another process", 2)
+def _(place: Place) -> Answer:
+    run = place.new_run()
+    run.paths.lock.write_text(json.dumps({"host": socket.gethostname(), "pid": -1}))
+    with open(run.paths.lock) as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        return place.memexp("cancel", "runs/other")
 
 
 # ---------------------------------------------------------------------------------------------- disk

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import threading
@@ -29,7 +28,7 @@ from memexp.runs.run import Run, open_run, prepare_run
 from memexp.store.commit import recover
 from memexp.store.lock import launch_lock, lock_holder
 from memexp.store.receipts import read_receipts
-from tests.conftest import Done, assert_same_outcomes
+from tests.conftest import ROOT, Done, as_other_user, assert_same_outcomes
 
 TWO = Resources(workers=2)
 
@@ -133,6 +132,43 @@ def test_ctrl_c_loses_at_most_the_running_blocks(how: signal.Signals, write_spec
     assert (run.store().status() == 1).sum() >= 20
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_trains_on_once_the_script_of_all_experiments_is_stopped(
+    how: signal.Signals, write_spec: Any, tmp_path: Path
+) -> None:
+    """analysis/paper.py starts launches, which start workers."""
+    spec = write_spec(subsets={"trials": 2000}, training={"epochs": 60})
+    code = (
+        "import sys, paper; paper.end_as_by_ctrl_c()\n"
+        "try: paper.memexp('launch', sys.argv[1], '--runs', sys.argv[2], '--executor', 'local', '--yes')\n"
+        "except KeyboardInterrupt: sys.exit(3)"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'analysis'}:{ROOT}"}
+    script = subprocess.Popen(
+        [sys.executable, "-c", code, spec, tmp_path / "runs"], env=environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list((tmp_path / "runs").glob("tiny/blocks/*.json")):
+        time.sleep(0.05)
+        assert script.poll() is None
+    launched = worker_pids(script.pid)
+    everything = {*launched, *(pid for parent in launched for pid in worker_pids(parent))}
+    assert len(everything) >= 2
+    script.send_signal(how)
+    assert script.wait(30) == 3
+    deadline = time.monotonic() + 10
+    while any(str(tmp_path) in command_line(pid) for pid in everything):
+        assert time.monotonic() < deadline, "a launch, or a worker, outlives the script"
+        time.sleep(0.1)
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def test_a_run_grows_without_redoing_a_trial(new_run: Callable[..., Run]) -> None:
     small = new_run(subsets={"trials": 14})
     launch_local(small, TWO, ignore)
@@ -202,27 +238,16 @@ def test_a_file_system_without_locks_is_named(new_run: Callable[..., Run], monke
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_the_run_of_another_user_is_refused_without_a_traceback(new_run: Callable[..., Run], tmp_path: Path) -> None:
+def test_the_run_of_another_user_is_refused_without_a_traceback(new_run: Callable[..., Run]) -> None:
     run = new_run()
-    for folder in (*tmp_path.parents, tmp_path, run.paths.root.parent):
-        if folder.stat().st_uid == os.geteuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
-
-    def as_stranger(*arguments: Any) -> str:
-        code = (  # Python and all modules first: a stranger may be unable to read this installation
-            "import os, sys, memexp.launch.cancel, memexp.cli.app, memexp.launch.status, memexp.spec.sweep; "
-            "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.argv[0] = 'memexp'; memexp.cli.app.app()"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)], cwd="/tmp", capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, env=os.environ | {"HOME": "/tmp"},
-        )  # fmt: skip
-        assert done.returncode == 2, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stderr
-
     run.paths.manifest.chmod(0o600)
-    assert "manifest.json: permission denied; ask its owner" in as_stranger("status", run.paths.root)
+    os.chown(run.paths.manifest, 65534, 65534)
+    done = subprocess.run(
+        [*as_other_user(), sys.executable, "-m", "memexp", "status", run.paths.root], capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert "manifest.json: permission denied; ask its owner" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_two_launches_at_the_same_moment_make_one_run(write_spec: Any, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +27,7 @@ from memexp.runs.run import Run, open_run, prepare_run
 from memexp.store.launches import read_launches
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_receipts
-from tests.conftest import assert_same_outcomes, make_spec
+from tests.conftest import as_other_user, assert_same_outcomes, make_spec
 
 from .slurm_cluster import SCRIPT, DevCluster, User, eventually, skip_without_slurm
 
@@ -320,14 +319,15 @@ def test_four_thousand_trials_need_two_calls_of_the_scheduler(user: User, slurm:
 def test_another_user_is_refused(user: User, slurm: DevCluster) -> None:
     user.launch(seconds_per_trial=60)
     eventually(lambda: not user.status()["missing"] and user.idle(), 120)
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        Path(folder).chmod(0o755)
-        root = shutil.copytree(user.root, Path(folder) / "tiny")
-        (root / "blocks").joinpath("000000-000009.json").rename(root / "aside.json")
-        stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        done = slurm.run(*stranger, sys.executable, "-m", "memexp", "resume", root, check=False, env={"HOME": "/tmp"})
-        assert done.returncode == 2, done.stderr
-        assert "is not writable for you; ask its owner" in done.stderr
+    (user.root / "blocks/000000-000009.json").rename(user.folder / "aside.json")
+    everything = [user.root, *user.root.rglob("*")]
+    for path in everything:
+        os.chown(path, 65534, 65534)
+    done = slurm.run(*as_other_user(), sys.executable, "-m", "memexp", "resume", user.root, check=False)
+    for path in everything:
+        os.chown(path, 0, 0)
+    assert done.returncode == 2, done.stderr
+    assert "is not writable for you; ask its owner" in done.stderr
 
 
 def test_limits_of_submitted_jobs(tmp_path: Path, write_spec: Callable[..., Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from memexp.errors import InputError, SpecError
 from memexp.slurm import scheduler
 from memexp.slurm.packing import FILL, PILOT_TASKS, START_SECONDS, START_SHARE, pack, require_fitting, split
 from memexp.slurm.profile import Profile, find_profile, follow_up_profile, read_profile
-from memexp.slurm.submit import batch_script
+from memexp.slurm.submit import batch_script, require_plain_path
 from tests.conftest import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -94,6 +95,47 @@ def test_every_fault_of_a_profile_in_one_message(tmp_path: Path) -> None:
         read_profile(str(path))
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("sbatch: {time: 10}", "sbatch must not set time: memexp sets them itself (in the profile: time_min for time)"),
+        ("sbatch: {mem: 4G, cpus_per_task: 2}", "(in the profile: cpus for cpus-per-task, mem_gb for mem)"),
+        ("sbatch: {parsable: true}", "sbatch must not set parsable"),
+        ("sbatch: {wait: true}", "sbatch must not set wait"),
+        ("sbatch: {test-only: true}", "sbatch must not set test-only"),
+        ("sbatch: {arra: 0-3}", "'arra': options are given by their whole long names"),  # sbatch takes it for array
+        ("sbatch: {p: high}", "'p': options are given by their whole long names"),
+        ("sbatch: {--qos: high}", "'--qos': options are given by their whole long names"),
+        ("sbatch: {clusters: other}", "sbatch must not set clusters: memexp submits to, and asks, the cluster of"),
+        ('sbatch: {comment: "a\\nscancel -u me"}', "sbatch.comment"),
+        ('partition: "main\\n#SBATCH --hold"', "partition"),
+        ("env: {'A B': x}", "env"),
+        ("follow_up: {sbatch: {array: 0-3}}", "sbatch must not set array"),
+    ],
+)
+def test_what_would_change_a_submission_unseen_is_refused(keys: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(f"time_min: 10\n{keys}\n")
+    with pytest.raises(SpecError, match=re.escape(said)):
+        read_profile(str(path))
+
+
+def test_an_option_that_is_false_is_left_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with_srun(monkeypatch, tmp_path)
+    profile = Profile.model_validate({"time_min": 10, "sbatch": {"exclusive": False, "overcommit": True, "nice": 0}})
+    script = batch_script(Path("/runs/x"), "x", profile, 2)
+    assert "exclusive" not in script
+    assert "#SBATCH --overcommit\n" in script
+    assert "#SBATCH --nice=0\n" in script
+
+
+@pytest.mark.parametrize("name", ["50%j", "a%", "back\\slash", "two\nlines"])
+def test_a_path_that_slurm_reads_otherwise_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="which Slurm replaces in the paths of logs and tasks; choose another --runs"):
+        require_plain_path(tmp_path / name / "runs/tiny")
+    require_plain_path(tmp_path / "it's a (good) folder, ü" / "tiny")
+
+
 def test_an_unknown_profile_names_those_that_there_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "memexp").mkdir()
@@ -114,7 +156,21 @@ def test_a_follow_up_goes_where_the_tasks_go_also_in_later_rounds() -> None:
     profile = Profile(time_min=60, partition="gpu", account="lab", qos="long", sbatch={"constraint": "a100"})
     noted = Profile.model_validate(profile.model_dump(mode="json"))
     for each in map(follow_up_profile, (profile, noted)):
-        assert (each.partition, each.account, each.qos, each.gpus, each.sbatch) == ("gpu", "lab", "long", 0, {})
+        assert (each.partition, each.account, each.qos, each.gpus) == ("gpu", "lab", "long", 0)
+        assert each.sbatch == {"constraint": "a100"}
+
+
+def test_a_follow_up_takes_over_the_options_that_are_not_about_hardware() -> None:
+    options = {
+        "gres": "gpu:a100:1", "gpu_bind": "closest", "mem-per-cpu": "2G", "exclusive": True, "licenses": "x",
+        "mail_user": "a@b.c", "comment": "two words", "constraint": "a100", "reservation": "mine", "hold": False,
+    }  # fmt: skip
+    same = Profile.model_validate({"time_min": 60, "partition": "gpu", "sbatch": options})
+    kept = {"mail-user": "a@b.c", "comment": "two words"}
+    assert follow_up_profile(same).sbatch == kept | {"constraint": "a100", "reservation": "mine"}
+    other = {"partition": "cpu", "sbatch": {"comment": False, "nice": 5}}
+    moved = follow_up_profile(Profile.model_validate(same.model_dump() | {"follow_up": other}))
+    assert moved.options == {"mail-user": "a@b.c", "nice": 5}
 
 
 def test_nodes_left_out_stay_so_for_the_follow_up_too() -> None:
@@ -125,11 +181,16 @@ def test_nodes_left_out_stay_so_for_the_follow_up_too() -> None:
     assert follow_up_profile(later).sbatch == {"exclude": "n1,n2"}
 
 
+def with_srun(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """submitit only looks whether there is one."""
+    (folder / "srun").write_text("")
+    (folder / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
 def test_the_batch_scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Compared with the files in tests/slurm/golden; MEMEXP_ACCEPT=1 writes them anew."""
-    (tmp_path / "srun").write_text("")  # submitit only looks whether there is one
-    (tmp_path / "srun").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with_srun(monkeypatch, tmp_path)
     monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python")
     profile = Profile.model_validate(
         {
@@ -186,6 +247,8 @@ def test_only_known_ends_count_as_ends() -> None:
         ("QOSMaxJobsPerUserLimit", False, True), ("AssocGrpCpuLimit", False, True),
         ("AssocGrpCPURunMinutesLimit", False, True), ("AssocGrpCPUMinutesLimit", True, True),
         ("PartitionTimeLimit", True, True), ("QOSMaxWallDurationPerJobLimit", True, True),
+        ("ReqNodeNotAvail, Reserved for maintenance", False, True), ("Reservation", False, True),
+        ("ReqNodeNotAvail, May be reserved for other job", False, True), ("PartitionDown", False, True),
         ("ReqNodeNotAvail, UnavailableNodes:n1", True, True), ("JobHeldAdmin", True, True),
     ],
 )  # fmt: skip
@@ -193,6 +256,20 @@ def test_reasons_that_do_not_pass_by_themselves_are_told(reason: str, stuck: boo
     element = scheduler._from_queue(f"7_1|a|PENDING|{reason}||N/A")
     assert element is not None
     assert (element.stuck, element.limited) == (stuck, limited)
+
+
+@pytest.mark.parametrize(
+    ("reason", "held"),
+    [
+        ("JobHeldUser", True), ("JobHoldMaxRequeue", True), ("launch failed requeued held", True),
+        ("job requeued in held state", True), ("JobHeldAdmin", False), ("BadConstraints", False), ("Priority", False),
+    ],
+)  # fmt: skip
+def test_what_its_owner_can_release_is_known(reason: str, held: bool) -> None:
+    element = scheduler._from_queue(f"7_1|a|PENDING|{reason}||N/A")
+    assert element is not None
+    assert element.held is held
+    assert element.stuck is (reason != "Priority")
 
 
 def test_the_accounting_is_asked_about_the_past_only() -> None:
