@@ -199,6 +199,21 @@ def test_controls_tell_random_labels_from_others(runs: Runs, script: Script, tmp
     assert float(found["other examples that reach it, share"]) < 0.3
 
 
+@pytest.mark.parametrize(("name", "flipped"), [("base", 15), ("linear", 0)])
+def test_controls_without_random_labels_are_those_that_need_none(
+    name: str, flipped: int, script: Script, tmp_path: Path
+) -> None:
+    done = script("controls.py", name)
+    assert done.returncode == 0, done.stderr
+    assert f"{flipped} examples of" in done.stderr
+    found = {row["what"]: row["value"] for row in rows_of(tmp_path / "out/controls.csv")}
+    assert found["finished trials"] == "40"
+    assert 0.5 < float(found["accuracy on their own training examples, mean"]) <= 1
+    assert -1 <= float(found["rank correlation of memorization and fractional score"]) <= 1
+    assert not any("random" in what for what in found)
+    assert not (tmp_path / "out/controls.png").exists()
+
+
 def test_ratios_are_sorted_and_agree_with_themselves(script: Script, tmp_path: Path) -> None:
     assert script("ratios.py", "base", "half").returncode == 0
     first, last = rows_of(tmp_path / "out/ratios.csv")
@@ -231,7 +246,8 @@ def test_pairs_that_are_noise_are_not_drawn(runs: Runs, script: Script) -> None:
         (("table_last_layer.py", "base", "other"), "are over different data (y_train differ)"),
         (("table_last_layer.py", "base", "half"), "is on the same inputs as"),
         (("controls.py", "other", "--null", "null"), "are over different data (x_train differ)"),
-        (("controls.py", "base"), "15 examples with random labels are too few"),
+        (("controls.py", "base", "--null", "base"), "15 examples with random labels are too few"),
+        (("controls.py", "linear", "--null", "linear"), "has no random labels; give --null a run"),
         (("duplicates.py", "base", "--correlation", "1.5"), "use more than 0, at most 1"),
         (("duplicates.py", "base", "--correlation", "1"), "no training and test image correlate at 1; lower"),
         (("ratios.py", "base", "base"), "all runs have the ratio 0.7; give runs of several ratios"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from memexp.errors import InputError
 
 Floats = NDArray[np.float64]
+LEAST_RANDOM = 20  # examples with random labels, for a threshold that 95 % of them reach
 ALIKE = 0.9  # correlation of the pixels from which two images count as near-duplicates
 
 
@@ -113,13 +114,14 @@ def null_threshold(memorization: NDArray[Any], share: float = 0.95) -> float:
     Raises
     ------
     InputError
-        If there are fewer than 20 such examples with a defined score.
+        If there are fewer than LEAST_RANDOM such examples with a defined score.
     """
     known = np.asarray(memorization, np.float64)
     known = known[~np.isnan(known)]
-    if len(known) < 20:
+    if len(known) < LEAST_RANDOM:
         raise InputError(
             f"{len(known)} examples with random labels are too few for a threshold; train a run with "
-            "`label_noise: {fraction: 0.9}` (with ten classes: labels that tell nothing), at least 20 examples"
+            "`label_noise: {fraction: 0.9}` (with ten classes: labels that tell nothing), at least "
+            f"{LEAST_RANDOM} examples"
         )
     return float(np.quantile(known, 1 - share))
