@@ -140,7 +140,7 @@ def train(out: Path, base: dict[str, Any], repeats: int) -> dict[str, Path]:
     network = {"arch": "memexp_mlp", "hidden": [128, 128]}
     launch(write_spec(specs / "wider.yaml", base, model=network, subsets=subsets | {"seed": 3}))
     memexp("select", reference, "--pairs", "--out", specs / "removed.json")
-    sets, _ = read_sets(specs / "removed.json")
+    sets = read_sets(specs / "removed.json")["removed"]
     conditions = 2 * len(sets) - 1  # each list has a control, but for the one of nothing
     removal = {"design": "remove", "removed": "removed.json", "control": True, "seed": 2}
     removal["trials"] = conditions * repeats

@@ -48,8 +48,8 @@ class Source:
 
     @property
     def seed(self) -> int:
-        """Seed of the subsets: with its number it names a trial."""
-        return int(self.manifest.science["subsets"]["seed"])
+        """Seed of the subsets: with its number it names a trial. See :func:`stored_seed`."""
+        return stored_seed(int(self.manifest.science["subsets"]["seed"]))
 
     def done_names(self) -> list[tuple[int, int]]:
         """(seed, number) of each trial that is done."""
@@ -106,6 +106,14 @@ def require_same_experiment(sources: list[Source]) -> None:
 def _unseeded(manifest: Manifest) -> Manifest:
     science = manifest.science | {"subsets": manifest.science["subsets"] | {"seed": 0}}
     return replace(manifest, science=science, masks="")
+
+
+def stored_seed(seed: int) -> int:
+    """A seed in 64 bits: itself below 2^63; a larger one, such as NumPy draws, as a negative digest of it."""
+    if seed < 2**63:
+        return seed
+    digest = hashlib.blake2b(str(seed).encode(), digest_size=8).digest()
+    return -1 - (int.from_bytes(digest, "little") >> 1)
 
 
 @dataclass(frozen=True)

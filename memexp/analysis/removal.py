@@ -19,6 +19,7 @@ from memexp.analysis.estimates import Estimates
 from memexp.errors import InputError
 from memexp.files import write_atomic
 from memexp.spec.index_sets import LABELS, unpack
+from memexp.spec.index_sets import THRESHOLDS as THRESHOLDS_KEY
 from memexp.spec.spec import Spec
 from memexp.store.trials import DONE, TrialStore
 
@@ -44,12 +45,15 @@ class Condition:
         Number of examples left out.
     accuracy : float64, shape (R,)
         Of each finished trial, on the test examples in question.
+    threshold
+        Least memorization of the examples of the list, where it was made by that.
     """
 
     name: str
     control: bool
     removed: int
     accuracy: Floats
+    threshold: float | None = None
 
     @property
     def mean(self) -> float:
@@ -69,7 +73,7 @@ class Condition:
 
 def list_name(threshold: float) -> str:
     """Name of the list of examples with at least this memorization."""
-    return f"memorization >= {threshold:g}"
+    return f"memorization >= {threshold:.12g}"
 
 
 def difference(first: Condition, second: Condition) -> tuple[float, float]:
@@ -110,7 +114,8 @@ def read_conditions(spec: Spec, store: TrialStore, tests: NDArray[np.intp] | Non
     for place, (name, control) in enumerate(conditions):
         mine = accuracies[place :: len(conditions)]
         size = len(unpack(spec.subsets.index_sets[name]))
-        found.append(Condition(name, control, size, mine[~np.isnan(mine)]))
+        threshold = spec.subsets.thresholds.get(name)
+        found.append(Condition(name, control, size, mine[~np.isnan(mine)], threshold))
     return found
 
 
@@ -162,12 +167,22 @@ def select_sets(
     return sets
 
 
-def write_sets(sets: dict[str, list[int]], labels: str, path: Path) -> Path:
+def write_sets(sets: dict[str, list[int]], thresholds: Sequence[float], labels: str, path: Path) -> Path:
     """Write index lists as JSON, for `removed:` in a spec.
 
-    ``labels``: digest of the training labels of the run they were selected from.
+    Parameters
+    ----------
+    sets
+        What :func:`select_sets` made.
+    thresholds
+        Those that it was given.
+    labels
+        Digest of the training labels of the run they were selected from.
+    path
+        The file.
     """
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} does not exist; create it, or give another --out")
-    write_atomic(path, (json.dumps({LABELS: labels} | sets) + "\n").encode())
+    least = {list_name(threshold): threshold for threshold in thresholds if list_name(threshold) in sets}
+    write_atomic(path, (json.dumps({LABELS: labels, THRESHOLDS_KEY: least} | sets) + "\n").encode())
     return path

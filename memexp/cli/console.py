@@ -14,6 +14,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.text import Text
 
 from memexp.errors import MemexpError
+from memexp.spec.user_paths import user_path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,6 +73,10 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            for given in kwargs.values():
+                for each in given if isinstance(given, list) else [given]:
+                    if isinstance(each, Path):
+                        user_path(each)
             return command(*args, **kwargs)
         except MemexpError as error:
             err.say(f"memexp: {error}", style="red" if err.is_terminal else None)

@@ -58,6 +58,7 @@ def plan(spec: SpecPath, device: Device = "auto", as_json: Json = False) -> None
 def _plan(made: Plan, where: Resources, as_json: bool) -> dict[str, Any]:
     """What a plan says as numbers, shown unless they are wanted as JSON."""
     from memexp.runs.pilot import seconds_per_trial
+    from memexp.spec.identity import typed_json
 
     seconds = seconds_per_trial(made, where.device)
     total, unit = seconds * made.layout.n_trials, "GPU" if where.gpus else "processor"
@@ -78,6 +79,7 @@ def _plan(made: Plan, where: Resources, as_json: bool) -> dict[str, Any]:
         "parameters": made.parameters,
         "megabytes": made.megabytes,
         "classes": made.class_counts,
+        "training": typed_json(made.spec.training.model_dump(exclude={"file"})),
     }
     return {"name": made.spec.name} | numbers | more | {"notes": made.notes}
 
@@ -94,6 +96,7 @@ def _specs(path: Path, runs: Path) -> tuple[list[SpecFile], Path]:
 
 
 def _describe_plan(made: Plan) -> list[tuple[str, str]]:
+    from memexp.cli.recipe import recipe_rows
     from memexp.spec.sampling_error import lemma_bound, worst_case_se
     from memexp.spec.sections import UserTraining
 
@@ -109,6 +112,7 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
         ("classes", describe_classes(made)),
         ("model", f"{made.spec.model.arch}, {made.parameters:,} parameters"),
         ("trial", f"trains on {made.subset:,} examples {length} ({subsets.design})"),
+        *recipe_rows(made.spec),
         (
             "trials",
             f"{layout.n_trials:,} in {layout.n_blocks:,} blocks of {layout.block_size} (local tasks: one block each)",

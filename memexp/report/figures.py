@@ -95,22 +95,24 @@ def draw_marginal_utility(
     axes, kept
         The upper and the lower panel.
     conditions
-        Of a `remove` run with random controls, thresholds ascending in their names' last word.
+        Of a `remove` run with random controls; drawn are those that have a threshold.
     n_train
         Training examples before any is removed.
     published
         Rows of figure2.csv, drawn thin; accuracies as differences to their own last value, so that the scales agree.
     """
-    if not any(c.name.startswith("memorization") for c in conditions):
+    by_threshold = sorted(((c.threshold, c) for c in conditions if c.threshold is not None), key=lambda each: each[0])
+    if not by_threshold:
         raise InputError(
-            "this run left out no examples by memorization (lists named 'memorization >= 0.25'); launch one with the "
-            "lists that `memexp select` writes"
+            "this run left out no examples by memorization; launch one with the lists that `memexp select` writes, or "
+            "state the least memorization of your lists under removed_thresholds"
         )
     whole = next((c for c in conditions if not c.removed), None)
     for control, colour, name in ((False, ORANGE, "memorized removed"), (True, BLUE, "as many at random")):
-        mine = [c for c in conditions if c.control == control and c.name.startswith("memorization")]
+        x = [threshold for threshold, c in by_threshold if c.control == control]
+        mine = [c for _, c in by_threshold if c.control == control]
         if mine:
-            x, label = [float(c.name.split()[-1]) for c in mine], f"{name}, ± standard deviation, {_trials(mine)}"
+            label = f"{name}, ± standard deviation, {_trials(mine)}"
             axes.errorbar(x, [c.mean for c in mine], [c.deviation for c in mine], color=colour, capsize=2, label=label)
         if not control:
             kept.plot(x, [1 - c.removed / n_train for c in mine], color=ORANGE, marker=".")

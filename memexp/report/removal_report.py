@@ -35,7 +35,7 @@ def write_removal_report(
 def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, object]:
     """Figure (None without thresholds on memorization) and rows of the section on removed examples."""
     figure = None
-    if any(c.name.startswith("memorization") for c in conditions):
+    if any(c.threshold is not None for c in conditions):
         drawn = Figure(figsize=(5.2, 4.6), layout="constrained")
         axes, removed = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         draw_marginal_utility(axes, removed, conditions, n_train, ())

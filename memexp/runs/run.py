@@ -20,7 +20,7 @@ from memexp.data import Data, load_data
 from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError, command
 from memexp.files import explain_full_disk, versions, write_atomic
 from memexp.spec.designs import draw_masks
-from memexp.spec.reading import check_spec, write_spec
+from memexp.spec.reading import read_written, write_spec
 from memexp.spec.spec import Spec
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
@@ -105,11 +105,11 @@ def open_run(root: Path) -> Run:
     paths = RunPaths.of_run(root)
     manifest = read_manifest(paths)
     try:
-        spec, faults = check_spec(yaml.safe_load(paths.spec.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
+        spec, faults = read_written(paths.spec.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise StoreError(f"{paths.spec} cannot be read ({error}); restore it from a backup") from error
-    if spec is None:
-        place = ".".join(map(str, faults[0].place))
+    if spec is None or faults:
+        place = ".".join(map(str, faults[0].location))
         raise StoreError(
             f"{paths.spec} is not a spec this memexp reads: {place}: {faults[0].message}; restore it from a backup"
         )

@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from memexp.errors import InputError
 from memexp.runs.pool import Resources
+from memexp.spec.sections import NUMBER, Flag
+from memexp.spec.subsets import Count, PositiveInt
+from memexp.spec.user_paths import user_path
 from memexp.spec.yaml_file import read_yaml
-
-PositiveInt = Annotated[StrictInt, Field(ge=1)]
+from memexp.spec.yaml_text import Unquoted, short
 
 # sbatch options that memexp decides itself, or that change what sbatch says or does; the rest may be given under
 # ``sbatch``. Where a key of the profile says the same, it is named.
@@ -50,6 +52,16 @@ _OF_TASKS = re.compile(
 _OF_NODES = re.compile(r"constraint|cluster-constraint|prefer|nodelist|nodefile|reservation|switches|contiguous")
 
 
+def _option(value: Any) -> Any:
+    value = value.switch if isinstance(value, Unquoted) and value.switch is not None else value
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"{short(value)}: must be text, a number, true or false")
+    return value
+
+
+SbatchOption = Annotated[Line | int | float | bool, BeforeValidator(_option)]
+
+
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -61,11 +73,11 @@ class Place(_Block):
     account: Line | None = Field(None, description="whom the time is charged to")
     qos: Line | None = Field(None, description="quality of service")
     time_min: PositiveInt = Field(description="time limit of a task, minutes")
-    mem_gb: Annotated[float, Field(gt=0)] | None = Field(
+    mem_gb: Annotated[float, Field(gt=0), NUMBER] | None = Field(
         None, description="memory of a task; the cluster's default where absent"
     )
     cpus: PositiveInt = Field(1, description="processors of a task")
-    sbatch: dict[str, Line | int | float | bool] = Field(
+    sbatch: dict[str, SbatchOption] = Field(
         default={},
         description="further sbatch options by their long names, such as constraint: a100; true for options without a "
         "value, false to leave one away",
@@ -101,13 +113,13 @@ class FollowUp(Place):
     """The small job after a round of tasks. Partition, account and qos are the tasks' where absent here."""
 
     time_min: PositiveInt = Field(60, description="time limit of the follow-up job, minutes")
-    mem_gb: Annotated[float, Field(gt=0)] | None = Field(4, description="memory of the follow-up job")
+    mem_gb: Annotated[float, Field(gt=0), NUMBER] | None = Field(4, description="memory of the follow-up job")
 
 
 class Profile(Place):
     """Where to train: the resources of one task, and how tasks are submitted."""
 
-    gpus: Annotated[StrictInt, Field(ge=0)] = Field(0, description="GPUs of a task")
+    gpus: Count = Field(0, description="GPUs of a task")
     workers: PositiveInt | None = Field(
         None, description="worker processes side by side in a task; one per GPU, or one per processor, where absent"
     )
@@ -118,10 +130,10 @@ class Profile(Place):
         3, description="give up after so many rounds of submission in a row that finished no block"
     )
     signal_s: PositiveInt = Field(120, description="seconds before the time limit at which a task is told to stop")
-    seconds_per_trial: Annotated[float, Field(gt=0)] | None = Field(
+    seconds_per_trial: Annotated[float, Field(gt=0), NUMBER] | None = Field(
         None, description="time of a trial on one worker, for planning; measured where absent"
     )
-    leave_out_nodes: bool = Field(
+    leave_out_nodes: Flag = Field(
         True, description="leave out nodes where tasks fail again and again while others do well elsewhere, for a day"
     )
     setup: list[str] = Field(default=[], description="shell lines before Python: modules, conda, containers")
@@ -209,7 +221,7 @@ def noted_profile(noted: Any, where: Path) -> Profile:
 
 def profile_folders() -> list[Path]:
     """Where a profile is looked for by name."""
-    return [Path("slurm/profiles"), Path(os.environ.get("XDG_CONFIG_HOME", "~/.config")).expanduser() / "memexp"]
+    return [Path("slurm/profiles"), user_path(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "memexp"]
 
 
 def find_profile(name: str) -> Path:
@@ -220,8 +232,10 @@ def find_profile(name: str) -> Path:
     InputError
         If there is none; names those that there are.
     """
+    path = user_path(name)
     if name.endswith((".yaml", ".yml")):
-        return Path(name)
+        return path
+    user_path(f"{name}.yaml")
     for folder in profile_folders():
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"

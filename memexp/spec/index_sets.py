@@ -6,7 +6,9 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 import zlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.errors import InputError
+from memexp.spec.user_paths import read_text
 
-LABELS = "sha256 of the training labels"  # key in a file of lists: of the data that the indices belong to
+# Keys in a file of lists that are no lists.
+LABELS = "sha256 of the training labels"  # of the data that the indices belong to
+THRESHOLDS = "least memorization"  # of the lists that are made by it
 
 _MARK = "bits:"
+_LONGEST_NAME = 200
 _LARGEST = 1 << 26  # beyond any training set, and still indices that fit into memory
 
 
@@ -38,7 +44,9 @@ def pack(indices: Any) -> str:
     if any(isinstance(i, bool) or not isinstance(i, int | np.integer) or i < 0 for i in indices):
         raise ValueError("must be a list of training example indices: integers from 0")
     if max(indices, default=0) >= _LARGEST:
-        raise ValueError(f"index {max(indices)} is beyond any training set; must be a list of training example indices")
+        raise ValueError(
+            f"index {str(max(indices))[:40]} is beyond any training set; must be a list of training example indices"
+        )
     mask = np.zeros(1 + max((int(i) for i in indices), default=-1), np.bool_)
     mask[np.asarray(indices, np.int64)] = True
     return _MARK + base64.b64encode(zlib.compress(np.packbits(mask).tobytes(), 9)).decode()
@@ -74,14 +82,15 @@ def read_digest(packed: str) -> str:
     return hashlib.sha256(unpack(packed).astype("<i8").tobytes()).hexdigest()
 
 
-def read_sets(path: Path) -> tuple[dict[str, str], str | None]:
+def read_sets(path: Path) -> dict[str, Any]:
     """Read a JSON file of named index lists, and pack them.
 
     Returns
     -------
-    sets, labels
-        The lists; and, where `memexp select` wrote the file, the digest of the training labels of the run
-        that they were selected from: they name examples of these data only.
+    keys of a spec's subsets section
+        ``removed``: the lists; and, where `memexp select` wrote the file, ``removed_labels``: the digest of the
+        training labels of the run that they were selected from (they name examples of these data only), and
+        ``removed_thresholds``: the least memorization of the lists that are made by it.
 
     Raises
     ------
@@ -90,17 +99,41 @@ def read_sets(path: Path) -> tuple[dict[str, str], str | None]:
     """
     wanted = 'wanted is {"name": [index, ...], ...}, as `memexp select` writes it'
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); {wanted}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON file ({error}); {wanted}") from error
     labels = content.pop(LABELS, None) if isinstance(content, dict) else None
+    thresholds = content.pop(THRESHOLDS, {}) if isinstance(content, dict) else {}
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} has no named lists; {wanted}")
     if not isinstance(labels, str | None):
         raise InputError(f"{path}: {LABELS} must be the digest that `memexp select` wrote; delete the key")
+    if not _are_thresholds(thresholds, content):
+        raise InputError(
+            f"{path}: {THRESHOLDS} must be that of lists in the file, as `memexp select` wrote it; delete it"
+        )
     try:
-        return {name: pack(indices) for name, indices in content.items()}, labels
+        packed = {require_name(name): pack(indices) for name, indices in content.items()}
     except ValueError as error:
         raise InputError(f"{path}: {error}; {wanted}") from error
+    return {"removed": packed, "removed_labels": labels, "removed_thresholds": thresholds}
+
+
+def require_name(name: str) -> str:
+    """The name of a list, which tables and figures show; :class:`ValueError` if they cannot."""
+    if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ValueError(f"{ascii(name)[:120]} must be a name of 1 to {_LONGEST_NAME} printable characters")
+    return name
+
+
+def _are_thresholds(given: Any, lists: dict[str, Any]) -> bool:
+    numbers = isinstance(given, dict) and all(type(each) in (int, float) and -1 <= each <= 1 for each in given.values())
+    return numbers and given.keys() <= lists.keys()
+
+
+def thresholds_in_names(names: Iterable[str]) -> dict[str, float]:
+    """Least memorization by list, as its name tells where `memexp select` of a version before 0.3 wrote it."""
+    found = {name: re.fullmatch(r"memorization >= (-?\d+(\.\d+)?)", name) for name in names}
+    return {name: float(match[1]) for name, match in found.items() if match}

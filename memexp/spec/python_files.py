@@ -7,6 +7,7 @@ because a run keeps a copy of its text only.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import importlib.abc
 import importlib.util
@@ -22,6 +23,7 @@ from typing import Any
 
 from memexp.errors import InputError, MemexpError
 from memexp.spec.sections import PythonFile
+from memexp.spec.user_paths import read_text
 
 
 def read_python_file(path: Path) -> PythonFile:
@@ -44,7 +46,7 @@ def read_source(path: Path) -> str:
         If it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); wanted is a Python file (relative paths start at the spec's "
@@ -146,10 +148,19 @@ def require_call(function: Callable[..., Any], file: str, positional: tuple[str,
     except TypeError as error:
         name = getattr(function, "__name__", str(function))
         call = ", ".join([*positional, *(f"{key}=..." for key in given)])
+        unknown = [key for key in given if key not in signature.parameters]
+        hint = f" ({meant(unknown, list(signature.parameters))})" if unknown else ""
         raise InputError(
-            f"{file}: {name}{_parameters(signature)} cannot be called as {name}({call}): {error}. "
+            f"{file}: {name}{_parameters(signature)} cannot be called as {name}({call}): {error}{hint}. "
             "Further keys of the block are passed by name; change the keys, or the function"
         ) from error
+
+
+def meant(unknown: list[str], taken: list[str]) -> str:
+    """What arguments that a function does not take were probably meant to be."""
+    close = {key: difflib.get_close_matches(key, [name for name in taken if name not in unknown], 1) for key in unknown}
+    words = [f"no argument {key!r}" + (f" (did you mean {near[0]!r}?)" if near else "") for key, near in close.items()]
+    return f"there is {' and '.join(words)}" + (f"; it takes {', '.join(taken)}" if taken else "")
 
 
 def _parameters(signature: inspect.Signature) -> str:

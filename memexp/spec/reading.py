@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from memexp.errors import InputError, SpecError
 from memexp.spec.index_sets import read_sets
 from memexp.spec.python_files import read_python_file
-from memexp.spec.spec import Dataset, Spec
-from memexp.spec.yaml_file import Fault, Place, describe_faults, read_yaml, validate
+from memexp.spec.sections import Model, UserTraining
+from memexp.spec.spec import PythonData, Spec
+from memexp.spec.user_paths import absolute, user_path
+from memexp.spec.yaml_file import accept, describe_faults, parse_file, validate
+from memexp.spec.yaml_text import Fault, Location, Unquoted, first_lost, parse
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class SpecFile:
 
     path: Path
     spec: Spec
-    lines: dict[Place, int]
+    lines: dict[Location, int]
 
     def refuse(self, faults: list[Fault]) -> None:
         """Raise :class:`SpecError` with all ``faults``, if there are any."""
@@ -37,8 +42,9 @@ def read_spec(path: Path) -> SpecFile:
     SpecError
         With every fault: unknown keys (and what was probably meant), wrong values, missing keys.
     """
-    spec, lines = read_yaml(path, Spec, "spec")
-    return resolve(SpecFile(path, spec, lines), path.parent)
+    parsed = parse_file(path, "spec")
+    spec = accept(path, parsed, *check_spec(parsed.value))
+    return resolve(SpecFile(path, spec, parsed.lines), path.parent)
 
 
 def resolve(file: SpecFile, folder: Path) -> SpecFile:
@@ -50,37 +56,87 @@ def resolve(file: SpecFile, folder: Path) -> SpecFile:
         If one of these files cannot be used.
     """
     spec, faults = file.spec, []
-    update: dict[str, Any] = {"dataset": _with_absolute_path(spec.dataset, folder)}
+    update: dict[str, Any] = {}
     readers: list[tuple[str, str, Callable[[Path], dict[str, Any]]]] = [
         ("model", "file", lambda path: {"file": read_python_file(path)}),
         ("training", "file", lambda path: {"file": read_python_file(path)}),
-        ("subsets", "removed", lambda path: dict(zip(("removed", "removed_labels"), read_sets(path), strict=True))),
+        ("subsets", "removed", read_sets),
+        ("dataset", "path", lambda path: {"path": str(absolute(path))}),
     ]
     for block, key, read in readers:
         given = getattr(getattr(spec, block), key, None)
         if isinstance(given, str):
             try:
-                update[block] = getattr(spec, block).model_copy(update=read(folder / Path(given).expanduser()))
+                update[block] = getattr(spec, block).model_copy(update=read(user_path(given, folder)))
             except InputError as error:
                 faults.append(Fault((block, key), str(error)))
-    resolved = replace(file, spec=spec.model_copy(update=update))
-    resolved.refuse(faults)
-    return resolved
+    file.refuse(faults)
+    return replace(file, spec=spec.model_copy(update=update))
 
 
 def check_spec(value: Any) -> tuple[Spec | None, list[Fault]]:
     """Validate parsed YAML: the spec, or what is wrong with it."""
-    return validate(value, Spec, "spec")
+    spec, faults = validate(value, Spec, "spec")
+    blocks = value if isinstance(value, dict) else {}
+    return spec, faults + [fault for name in _TAKERS for fault in _argument_faults(name, blocks.get(name))]
 
 
 def write_spec(spec: Spec) -> str:
-    """The resolved spec as YAML: every default filled in."""
+    """The resolved spec as YAML: every default filled in.
+
+    Raises
+    ------
+    InputError
+        If something in it would be something else when it is read again.
+    """
+    if (lost := first_lost(spec.model_dump())) is not None:
+        raise InputError(f"{'.'.join(map(str, lost))}: {_LOST}")
     return spec.to_yaml()
 
 
-def _with_absolute_path(dataset: Dataset, folder: Path) -> Dataset:
-    """Paths in a spec are relative to the spec's own folder."""
-    given = getattr(dataset, "path", None)
-    if given is None:
-        return dataset
-    return dataset.model_copy(update={"path": str((folder.resolve() / Path(given).expanduser()).resolve())})
+def read_written(text: str) -> tuple[Spec | None, list[Fault]]:
+    """The spec that :func:`write_spec` wrote, of this or an earlier version; or what is wrong with it.
+
+    Raises
+    ------
+    yaml.YAMLError
+        If it is no YAML.
+    """
+    parsed = parse(text, stored=True)
+    spec, faults = check_spec(parsed.value)
+    return spec, parsed.faults + faults
+
+
+# Blocks that take arguments for a network or a user's own code, which memexp hands on as they are.
+_TAKERS: dict[str, type[BaseModel]] = {"model": Model, "training": UserTraining, "dataset": PythonData}
+_LOST = (
+    "the tasks of a run would read it as something else; allowed are text, numbers, true, false, null, dates, and "
+    "lists, sets and mappings of these"
+)
+
+
+def _argument_faults(block: str, keys: Any) -> list[Fault]:
+    """What is unclear, or would not survive, among the arguments in a block."""
+    own = _TAKERS[block].model_fields
+    if not isinstance(keys, dict):
+        return []
+    if (block == "training" and "file" not in keys) or (block == "dataset" and keys.get("source") != "python"):
+        return []  # they take none
+    arguments = {key: value for key, value in keys.items() if key not in own}
+    if unclear := list(_unclear(arguments, (block,))):
+        return unclear
+    lost = first_lost(arguments, (block,))
+    return [] if lost is None else [Fault(lost, _LOST)]
+
+
+def _unclear(value: Any, location: Location) -> Iterator[Fault]:
+    """Words without quotes that mean something else elsewhere."""
+    if isinstance(value, Unquoted):
+        yield Fault(location, f"{value.meaning}, or quote the text: '{value}'")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _unclear(key, (*location, str(key)))
+            yield from _unclear(inner, (*location, key))
+    elif isinstance(value, list | set):
+        for position, inner in enumerate(value):
+            yield from _unclear(inner, (*location, position))

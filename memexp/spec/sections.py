@@ -7,21 +7,48 @@ run carries the code that it trains with, and its identity has the digest. What 
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import re
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from memexp.spec.yaml_text import Unquoted, short
 
 # What training passes to a user's recipe, beside the keys of its block.
 PASSED = ("model", "images", "labels", "seed")
 
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return float(value)  # such as 1e-3, which YAML 1.1 takes for text
+    if isinstance(value, str):
+        raise ValueError(f"{short(value)}: must be a valid number, unable to parse string as a number")
+    if isinstance(value, bool) or not isinstance(value, int | float | None):
+        raise ValueError(f"{short(value)}: must be a number")
+    return value
+
+
+def _flag(value: Any) -> Any:
+    value = value.switch if isinstance(value, Unquoted) else value
+    if not isinstance(value, bool):
+        raise ValueError(f"{short(value)}: must be true or false")
+    return value
+
+
+NUMBER = BeforeValidator(_number)  # the last in an annotation, so that a schema shows the bounds before it
+Flag = Annotated[bool, BeforeValidator(_flag)]
+
 Standardize = Annotated[
-    bool, Field(description="subtract the training set's mean and divide by its deviation, per channel")
+    Flag, Field(description="subtract the training set's mean and divide by its deviation, per channel")
 ]
 MinInAccuracy = Annotated[
     float,
     Field(ge=0, le=1, description="a trial that ends below this accuracy on its own training set has failed"),
+    NUMBER,
 ]
 
 
@@ -64,8 +91,8 @@ class Model(BaseModel):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the user wrote beside ``arch`` and ``file``."""
-        return dict(self.model_extra or {})
+        """What the user wrote beside ``arch`` and ``file``; a copy, which its taker may change."""
+        return copy.deepcopy(self.model_extra or {})
 
     @property
     def code(self) -> PythonFile | None:
@@ -91,28 +118,11 @@ class UserTraining(Block):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the user wrote beside memexp's own keys."""
-        return dict(self.model_extra or {})
+        """What the user wrote beside memexp's own keys; a copy, which its taker may change."""
+        return copy.deepcopy(self.model_extra or {})
 
     @property
     def code(self) -> PythonFile:
         """The user's file."""
         assert isinstance(self.file, PythonFile), "reading the spec replaces the file's name by its content"
         return self.file
-
-
-class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks, so that code in a resolved spec can be read."""
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
-
-
-_Dumper.add_representer(str, _text)
-
-
-def as_yaml(value: Any) -> str:
-    """YAML for people, keys in their order."""
-    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return text

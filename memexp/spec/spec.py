@@ -6,31 +6,20 @@ need the data or the models are in :mod:`memexp.runs.plan`.
 
 from __future__ import annotations
 
+import copy
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StrictInt,
-    Tag,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)  # fmt: skip
+from pydantic import ConfigDict, Discriminator, Field, StrictInt, Tag, field_validator, model_validator
 
-from memexp.spec.index_sets import pack, read_digest
-from memexp.spec.sampling_error import balanced_group, trials_for
+from memexp.spec.identity import typed_json
+from memexp.spec.index_sets import read_digest
+from memexp.spec.sections import NUMBER, Flag, MinInAccuracy, Model, PythonFile, Standardize, UserTraining
 from memexp.spec.sections import Block as _Block
-from memexp.spec.sections import MinInAccuracy, Model, PythonFile, Standardize, UserTraining, as_yaml
+from memexp.spec.subsets import Count, Fraction, PositiveInt, Seed
+from memexp.spec.subsets import Subsets as Subsets
+from memexp.spec.yaml_text import as_yaml
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"  # of a run's folder
-
-PositiveInt = Annotated[StrictInt, Field(ge=1)]
-Seed = Annotated[StrictInt, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-IndexSet = Annotated[str, BeforeValidator(pack, json_schema_input_type=list[Seed] | str)]
 
 
 class LabelNoise(_Block):
@@ -43,9 +32,7 @@ class LabelNoise(_Block):
 class Limit(_Block):
     """Use a part of the data. Examples are taken class by class in turn, in their own order."""
 
-    classes: list[Annotated[StrictInt, Field(ge=0)]] | None = Field(
-        None, description="labels to keep; they are renumbered from 0 in this order"
-    )
+    classes: list[Count] | None = Field(None, description="labels to keep; they are renumbered from 0 in this order")
     train: PositiveInt | None = Field(None, description="training examples to keep, at most")
     test: PositiveInt | None = Field(None, description="test examples to keep, at most")
 
@@ -89,7 +76,7 @@ class Torchvision(_Source):
     source: Literal["torchvision"]
     dataset: str = Field(description="name of the class, for example SVHN")
     path: str = Field(description="its root folder")
-    download: bool = Field(False, description="let torchvision fetch the files that are not there")
+    download: Flag = Field(False, description="let torchvision fetch the files that are not there")
 
 
 class ImageFolder(_Source):
@@ -97,7 +84,9 @@ class ImageFolder(_Source):
 
     source: Literal["folder"]
     path: str = Field(description="the folder that holds train/ and test/ (or val/)")
-    size: PositiveInt = Field(32, description="images are cut to a centred square and resized to this many pixels")
+    size: Annotated[PositiveInt, Field(le=4096)] = Field(
+        32, description="images are cut to a centred square and resized to this many pixels"
+    )
 
 
 class Prepared(_Source):
@@ -116,8 +105,8 @@ class PythonData(_Source):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the user wrote beside memexp's own keys."""
-        return dict(self.model_extra or {})
+        """What the user wrote beside memexp's own keys; a copy, which its taker may change."""
+        return copy.deepcopy(self.model_extra or {})
 
 
 Dataset = Annotated[
@@ -128,30 +117,36 @@ Dataset = Annotated[
 class Augment(_Block):
     """Drawn anew for each image at each step, on the device."""
 
-    crop: Annotated[StrictInt, Field(ge=0)] = Field(0, description="zero padding in pixels, then a random crop")
-    flip: bool = Field(False, description="left-right flip with probability 1/2")
+    crop: Annotated[StrictInt, Field(ge=0, le=4096)] = Field(
+        0, description="zero padding in pixels, then a random crop"
+    )
+    flip: Flag = Field(False, description="left-right flip with probability 1/2")
 
 
 class Training(_Block):
     """How one trial is trained: SGD, stated in full."""
 
-    epochs: Annotated[float, Field(gt=0)] = Field(description="passes over the trial's own training set")
+    epochs: Annotated[float, Field(gt=0, le=1e6), NUMBER] = Field(
+        description="passes over the trial's own training set"
+    )
     batch_size: PositiveInt = Field(description="examples of a step, at most those that a trial trains on")
-    lr: Annotated[float, Field(gt=0)] = Field(description="highest learning rate")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of SGD")
-    nesterov: bool = Field(False, description="Nesterov's momentum; needs a momentum above 0")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="on every parameter")
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+    lr: Annotated[float, Field(gt=0), NUMBER] = Field(description="highest learning rate")
+    momentum: Annotated[float, Field(ge=0, lt=1), NUMBER] = Field(0.9, description="of SGD")
+    nesterov: Flag = Field(False, description="Nesterov's momentum; needs a momentum above 0")
+    weight_decay: Annotated[float, Field(ge=0), NUMBER] = Field(0.0, description="on every parameter")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), NUMBER] = Field(
         0.0, description="share of each label that is spread over all classes, in training only"
     )
     schedule: Literal["constant", "linear", "cosine", "step"] = Field(
         "constant", description="after the warm-up; linear and cosine end at 0"
     )
-    warmup_epochs: Annotated[float, Field(ge=0)] = Field(0.0, description="epochs of linear rise from 0")
-    milestones: list[Annotated[float, Field(gt=0)]] = Field(
+    warmup_epochs: Annotated[float, Field(ge=0), NUMBER] = Field(0.0, description="epochs of linear rise from 0")
+    milestones: list[Annotated[float, Field(gt=0), NUMBER]] = Field(
         default=[], description="for step: epochs at which the rate is multiplied by decay"
     )
-    decay: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="for step: the factor at each milestone")
+    decay: Annotated[float, Field(gt=0, lt=1), NUMBER] = Field(
+        0.1, description="for step: the factor at each milestone"
+    )
     augment: Augment = Field(default_factory=Augment, description="random changes of the training images")
     standardize: Standardize = False
     precision: Literal["fp32", "bf16"] = Field(
@@ -183,99 +178,6 @@ AnyTraining = Annotated[
 ]
 
 
-class Subsets(_Block):
-    """Which examples each trial trains on, and how many trials."""
-
-    design: Literal["uniform", "balanced", "bernoulli", "remove"] = Field(
-        "balanced",
-        description="how a trial's examples are drawn; uniform: m of n, any m as likely as any other (the paper's); "
-        "balanced: each example is out equally often in every group of trials, and sizes differ by at most one; "
-        "bernoulli: each example by itself; remove: all but given ones",
-    )
-    ratio: Fraction | None = Field(
-        None, description="share of the training set that a trial sees; every design but remove needs it"
-    )
-    target_se: Fraction | None = Field(
-        None, description="instead of trials: the standard error of memorization to reach even in the worst case"
-    )
-    trials: PositiveInt = Field(
-        None,
-        validate_default=True,
-        description="how many models to train; follows from target_se where that is given",
-        json_schema_extra=lambda schema: schema.__delitem__("default"),
-    )
-    seed: Seed = Field(0, description="of every random choice: masks, weights, order, augmentation")
-    removed: dict[str, IndexSet] | str = Field(
-        default={},
-        description="for remove: indices of the training examples left out; or several named lists of them, which "
-        "trials take in turn; or a JSON file of such lists, as `memexp select` writes it",
-    )
-    removed_labels: str | None = Field(
-        None, description="digest of the training labels that removed belongs to; filled in from the JSON file"
-    )
-    control: bool = Field(
-        False, description="for remove: each list is followed by as many examples drawn at random, anew each time"
-    )
-
-    @field_validator("removed", mode="before", json_schema_input_type=list[Seed] | dict[str, IndexSet] | str)
-    @classmethod
-    def _one_list(cls, removed: Any) -> Any:
-        return {"removed": removed} if isinstance(removed, list) and removed else removed or {}
-
-    @field_validator("trials", mode="before")
-    @classmethod
-    def _follow_from_the_goal(cls, trials: Any, info: ValidationInfo) -> Any:
-        if "target_se" not in info.data or "ratio" not in info.data or "design" not in info.data:
-            return 1 if trials is None else trials  # those are faults already
-        goal, ratio = info.data["target_se"], info.data["ratio"]
-        if goal is None:
-            if trials is None:
-                raise ValueError("missing; give a number, or target_se, the standard error to reach")
-            return trials
-        if ratio is None:
-            raise ValueError("target_se needs a ratio, and a design with trials that have an example out")
-        group = balanced_group(ratio) if info.data["design"] == "balanced" else None
-        needed = trials_for(ratio, goal, group[0] if group else 1)
-        if trials not in (None, needed):
-            raise ValueError(
-                f"{trials} is not the {needed} that follow from target_se {goal:g}; delete trials or target_se"
-            )
-        return needed
-
-    @model_validator(mode="after")
-    def _coherent(self) -> Subsets:
-        if self.design == "remove":
-            if self.ratio is not None:
-                raise ValueError("ratio does not go with 'design: remove'; delete it")
-            if not self.removed:
-                raise ValueError("'design: remove' needs removed: a list of training example indices")
-        else:
-            if self.ratio is None:
-                raise ValueError(f"ratio is missing; 'design: {self.design}' needs it, for example 0.7")
-            if self.removed or self.removed_labels or self.control:
-                raise ValueError("removed, removed_labels and control go with 'design: remove' only")
-        return self
-
-    @property
-    def index_sets(self) -> dict[str, str]:
-        """The named lists of removed examples, packed; see :mod:`memexp.spec.index_sets`."""
-        assert isinstance(self.removed, dict), "reading the spec replaces the file's name by its content"
-        return self.removed
-
-    @property
-    def conditions(self) -> list[tuple[str, bool]]:
-        """What trials 0, 1, ... remove, round and round: name of a list, and whether a random control of its size.
-
-        A list without examples has no control.
-        """
-        empty = pack([])
-        return [
-            (name, control)
-            for name, packed in self.index_sets.items()
-            for control in ((False, True) if self.control and packed != empty else (False,))
-        ]
-
-
 class Spec(_Block):
     """One experiment: dataset, model, training, subsets, and what to record of every trial."""
 
@@ -303,7 +205,7 @@ class Spec(_Block):
 
     def to_yaml(self) -> str:
         """The resolved spec: every default filled in, every file's content in it."""
-        return as_yaml(self.model_dump(mode="json"))
+        return as_yaml(self.model_dump())
 
     def science(self) -> dict[str, Any]:
         """What the outcomes depend on, apart from the data's content: the spec's part of the identity.
@@ -311,9 +213,9 @@ class Spec(_Block):
         Without the name, the number of trials (or the error to reach, from which it follows), the dataset
         block (the data count by content) and what only guards it.
         """
-        science = self.model_dump(mode="json", exclude={"name", "dataset"})
+        science: dict[str, Any] = typed_json(self.model_dump(exclude={"name", "dataset"}))
         subsets = science["subsets"]
-        del subsets["trials"], subsets["target_se"], subsets["removed_labels"]
+        del subsets["trials"], subsets["target_se"], subsets["removed_labels"], subsets["removed_thresholds"]
         subsets["removed"] = [[name, read_digest(packed)] for name, packed in self.subsets.index_sets.items()]
         if not subsets["control"]:
             del subsets["control"]

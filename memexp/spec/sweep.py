@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,12 +24,16 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from memexp.errors import InputError, SpecError
+from memexp.errors import InputError, SpecError, StoreError
 from memexp.files import write_atomic
 from memexp.spec.reading import SpecFile, check_spec, resolve
 from memexp.spec.spec import NAME
-from memexp.spec.yaml_file import Fault, describe_faults, load_yaml, read_yaml
+from memexp.spec.user_paths import read_text, user_path
+from memexp.spec.yaml_file import describe_faults, parse_file, read_yaml
+from memexp.spec.yaml_text import Fault, Unquoted, parse, short
 from memexp.store.paths import SWEEP_FILE, RunPaths
+
+MOST_RUNS = 1000
 
 Change = dict[str, Any]
 
@@ -47,10 +52,9 @@ class Sweep(BaseModel):
 def is_sweep(path: Path) -> bool:
     """Whether a YAML file varies a spec."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return "vary" in parse_file(path, "spec").value
+    except SpecError:
         return False  # whoever reads it as a spec explains that
-    return isinstance(content, dict) and "vary" in content
 
 
 def read_sweep(path: Path) -> tuple[Sweep, list[SpecFile]]:
@@ -64,9 +68,10 @@ def read_sweep(path: Path) -> tuple[Sweep, list[SpecFile]]:
     sweep, _ = read_yaml(path, Sweep, "sweep")
     folder, base = path.parent, sweep.base
     if isinstance(base, str):
-        source = path.parent / Path(base).expanduser()
-        folder, base = source.parent, load_yaml(source, "spec")
+        folder, base = _read_base(path, base)
     axes = [_changes(key, values) for key, values in sweep.vary.items()]
+    if (count := math.prod(map(len, axes))) > MOST_RUNS:
+        raise SpecError(f"{path}: vary makes {count:,} runs; a sweep may have {MOST_RUNS:,}, so make several of it")
     files, faults, seen = [], [], set()
     for chosen in itertools.product(*axes):
         name = "-".join(label for (label, _), axis in zip(chosen, axes, strict=True) if len(axis) > 1) or chosen[0][0]
@@ -85,6 +90,18 @@ def read_sweep(path: Path) -> tuple[Sweep, list[SpecFile]]:
     if faults:
         raise SpecError("\n".join([f"{path}: {len(faults)} fault{'s' * (len(faults) > 1)}", *faults]))
     return sweep, files
+
+
+def _read_base(path: Path, base: str) -> tuple[Path, dict[str, Any]]:
+    """The folder of the spec that a sweep varies, and its keys."""
+    try:
+        source = user_path(base, path.parent)
+    except InputError as error:
+        raise SpecError(f"{path}: base: {error}") from error
+    parsed = parse_file(source, "spec")
+    if parsed.faults:
+        raise SpecError(describe_faults(source, parsed.faults, parsed.lines))
+    return source.parent, parsed.value
 
 
 def write_order(folder: Path, files: list[SpecFile]) -> list[str]:
@@ -130,16 +147,42 @@ def runs_of(folder: Path) -> tuple[list[Path], list[str]] | None:
 
 
 def _noted(folder: Path) -> list[Path]:
+    """The runs that a sweep's folder notes; none without a note.
+
+    Raises
+    ------
+    StoreError
+        If the note is damaged.
+    """
     note = folder / SWEEP_FILE
-    return [folder / name for name in yaml.safe_load(note.read_bytes())["runs"]] if note.is_file() else []
+    if not note.is_file():
+        return []
+    try:
+        parsed = parse(read_text(note), stored=True)
+        names = parsed.value["runs"]
+        if not isinstance(names, list) or not all(isinstance(name, str) and re.fullmatch(NAME, name) for name in names):
+            raise ValueError(f"runs is {short(names)}, no list of names")
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        why = " ".join(str(error).split())
+        raise StoreError(
+            f"{note} is damaged ({why}); delete it and launch the sweep's file again, which writes it anew and "
+            "trains nothing twice"
+        ) from error
+    return [folder / name for name in names]
 
 
 def _changes(key: str, values: list[Any] | dict[str, Change]) -> list[tuple[str, Change]]:
     """Each value of an axis as its part of the run's name and the change that it makes."""
     if isinstance(values, dict):
         return list(values.items())
-    short = key.rsplit(".", 1)[-1]
-    return [(re.sub(r"[^A-Za-z0-9._-]+", "_", f"{short}{value}"), _nested(key.split("."), value)) for value in values]
+    last = key.rsplit(".", 1)[-1]
+    return [(_label(last, value), _nested(key.split("."), value)) for value in values]
+
+
+def _label(key: str, value: Any) -> str:
+    """A value as a part of a run's name."""
+    switch = value.switch if isinstance(value, Unquoted) else None
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", f"{key}{value if switch is None else switch}")
 
 
 def _nested(keys: list[str], value: Any) -> Change:

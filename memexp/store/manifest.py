@@ -82,7 +82,7 @@ class Manifest:
         return [
             (name, here.get(name, "(absent)"), there.get(name, "(absent)"))
             for name in names
-            if here.get(name) != there.get(name)
+            if digest(here.get(name)) != digest(there.get(name))  # 1, 1.0 and True are equal to Python
         ]
 
     def require_same(self, other: Manifest, run: str) -> None:

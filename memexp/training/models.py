@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memexp.errors import InputError
+from memexp.errors import InputError, MemexpError
 from memexp.spec.python_files import blamed, function_in, require_call
 from memexp.spec.sections import PythonFile
 from memexp.training.architectures import MLP, NETWORKS, default_cfgs
+from memexp.training.arguments import refused
 
 
 def create(
@@ -70,8 +71,10 @@ def create(
         try:
             with blamed():
                 made = make(**(fitted | arguments))
-        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            raise InputError(f"{arch!r} does not take {fitted | arguments}: {error}") from error
+        except (MemexpError, MemoryError):
+            raise
+        except Exception as error:  # networks raise what they like
+            raise refused(arch, make, fitted, arguments, error) from error
     if not isinstance(made, nn.Module):
         raise InputError(f"{arch!r} gives {type(made).__name__}; it must return a torch module")
     return made
