@@ -19,7 +19,6 @@ from memexp.analysis.estimates import Estimates
 from memexp.errors import InputError
 from memexp.files import write_atomic
 from memexp.spec.index_sets import LABELS, unpack
-from memexp.spec.index_sets import THRESHOLDS as THRESHOLDS_KEY
 from memexp.spec.spec import Spec
 from memexp.store.trials import DONE, TrialStore
 
@@ -167,22 +166,12 @@ def select_sets(
     return sets
 
 
-def write_sets(sets: dict[str, list[int]], thresholds: Sequence[float], labels: str, path: Path) -> Path:
+def write_sets(sets: dict[str, list[int]], labels: str, path: Path) -> Path:
     """Write index lists as JSON, for `removed:` in a spec.
 
-    Parameters
-    ----------
-    sets
-        What :func:`select_sets` made.
-    thresholds
-        Those that it was given.
-    labels
-        Digest of the training labels of the run they were selected from.
-    path
-        The file.
+    ``labels``: digest of the training labels of the run they were selected from.
     """
     if not path.parent.is_dir():
         raise InputError(f"the folder {path.parent} does not exist; create it, or give another --out")
-    least = {list_name(threshold): threshold for threshold in thresholds if list_name(threshold) in sets}
-    write_atomic(path, (json.dumps({LABELS: labels, THRESHOLDS_KEY: least} | sets) + "\n").encode())
+    write_atomic(path, (json.dumps({LABELS: labels} | sets) + "\n").encode())
     return path

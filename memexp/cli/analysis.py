@@ -126,7 +126,7 @@ def select(
     show([(name, f"{len(indices):,} examples") for name, indices in sets.items()])
     if absent := [f"{each:g}" for each in thresholds if removal.list_name(each) not in sets]:
         remark(f"no example has a memorization of {', '.join(absent)} or more: no list for that")
-    out.say(str(removal.write_sets(sets, thresholds, opened.manifest.data["y_train"], to)))
+    out.say(str(removal.write_sets(sets, opened.manifest.data["y_train"], to)))
 
 
 def compare(

@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from memexp.errors import InputError
 from memexp.spec.user_paths import read_text
 
-# Keys in a file of lists that are no lists.
-LABELS = "sha256 of the training labels"  # of the data that the indices belong to
-THRESHOLDS = "least memorization"  # of the lists that are made by it
+LABELS = "sha256 of the training labels"  # key in a file of lists: of the data that the indices belong to
 
 _MARK = "bits:"
 _LONGEST_NAME = 200
@@ -90,7 +88,7 @@ def read_sets(path: Path) -> dict[str, Any]:
     keys of a spec's subsets section
         ``removed``: the lists; and, where `memexp select` wrote the file, ``removed_labels``: the digest of the
         training labels of the run that they were selected from (they name examples of these data only), and
-        ``removed_thresholds``: the least memorization of the lists that are made by it.
+        ``removed_thresholds``: the least memorization of the lists that it made by that.
 
     Raises
     ------
@@ -105,20 +103,15 @@ def read_sets(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON file ({error}); {wanted}") from error
     labels = content.pop(LABELS, None) if isinstance(content, dict) else None
-    thresholds = content.pop(THRESHOLDS, {}) if isinstance(content, dict) else {}
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} has no named lists; {wanted}")
     if not isinstance(labels, str | None):
         raise InputError(f"{path}: {LABELS} must be the digest that `memexp select` wrote; delete the key")
-    if not _are_thresholds(thresholds, content):
-        raise InputError(
-            f"{path}: {THRESHOLDS} must be that of lists in the file, as `memexp select` wrote it; delete it"
-        )
     try:
         packed = {require_name(name): pack(indices) for name, indices in content.items()}
     except ValueError as error:
         raise InputError(f"{path}: {error}; {wanted}") from error
-    return {"removed": packed, "removed_labels": labels, "removed_thresholds": thresholds}
+    return {"removed": packed, "removed_labels": labels, "removed_thresholds": thresholds_in_names(packed)}
 
 
 def require_name(name: str) -> str:
@@ -128,12 +121,7 @@ def require_name(name: str) -> str:
     return name
 
 
-def _are_thresholds(given: Any, lists: dict[str, Any]) -> bool:
-    numbers = isinstance(given, dict) and all(type(each) in (int, float) and -1 <= each <= 1 for each in given.values())
-    return numbers and given.keys() <= lists.keys()
-
-
 def thresholds_in_names(names: Iterable[str]) -> dict[str, float]:
-    """Least memorization by list, as its name tells where `memexp select` of a version before 0.3 wrote it."""
-    found = {name: re.fullmatch(r"memorization >= (-?\d+(\.\d+)?)", name) for name in names}
+    """Least memorization of the lists that have exactly the names that `memexp select` gives."""
+    found = {name: re.fullmatch(r"memorization >= (-?\d+(\.\d+)?(e-\d+)?)", name) for name in names}
     return {name: float(match[1]) for name, match in found.items() if match}
