@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from memexp.spec.designs import subset_size, subset_sizes
 from memexp.spec.index_sets import unpack
 from memexp.spec.reading import SpecFile
 from memexp.spec.sampling_error import MAX_GROUP, balanced_group
-from memexp.spec.sections import UserTraining
+from memexp.spec.sections import Model, UserTraining
 from memexp.spec.spec import Spec, Training
 from memexp.spec.yaml_file import Fault
 from memexp.store.trials import Layout
@@ -143,11 +144,26 @@ def _try_model(spec: Spec, data: Data | None) -> _Tried:
     height, width, channels = data.x_train.shape[1:] if data is not None else (32, 32, 3)
     n_classes = len(data.classes) if data is not None else 10
     block, image = spec.model, (height, width, channels)
+    _require_weights(block)
     model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
     unseen = tryout.try_out(model, image, n_classes)
     if isinstance(spec.training, Training):  # a user's own may train another part of it, or with other outputs
         tryout.try_training(model, image, n_classes, spec.training.batch_size)
     return _Tried(sum(parameter.numel() for parameter in model.parameters()), unseen)
+
+
+def _require_weights(model: Model) -> None:
+    """Refuse weights files of timm's networks that are absent; those that exist have become absolute paths."""
+    if model.code is not None:
+        return
+    configs = [model.arguments.get(key) for key in ("pretrained_cfg", "pretrained_cfg_overlay")]
+    named = [model.arguments.get("checkpoint_path"), *(each.get("file") for each in configs if isinstance(each, dict))]
+    for path in named:
+        if (path and not Path(str(path)).is_absolute()) or (path and not Path(str(path)).is_file()):
+            raise InputError(
+                f"the weights file {path} does not exist (relative paths start at the spec's folder); write it, for "
+                "example with torch.save(model.state_dict(), ...), or correct the path"
+            )
 
 
 def _foreign_lists(spec: Spec, data: Data) -> list[Fault]:

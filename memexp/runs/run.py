@@ -8,7 +8,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from memexp.data import Data, load_data
 from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError, command
 from memexp.files import explain_full_disk, versions, write_atomic
+from memexp.spec.argument_files import MARK
 from memexp.spec.designs import draw_masks
 from memexp.spec.reading import read_written, write_spec
 from memexp.spec.spec import Spec
@@ -58,6 +59,26 @@ class Run:
                 "or launch the spec under another name"
             )
         return data
+
+    def require_same_files(self) -> None:
+        """Check the files that arguments of the model or the recipe name, as :meth:`load_data` checks the data.
+
+        Raises
+        ------
+        RunMismatch
+            If one is not what it was when the run was created.
+        """
+        now = replace(self.manifest, science=self.spec.science())
+        changed = [
+            f"  {name}: {then} then, {there} now"
+            for name, then, there in self.manifest.differences(now)
+            if MARK in str(then)
+        ]
+        if changed:
+            raise RunMismatch(
+                "\n".join([f"files that {self.paths.root} trains with have changed since it was created:", *changed])
+                + f"\nRestore them (their paths are in {self.paths.spec}), or launch the spec under another name"
+            )
 
     def require_same_data(self, other: Run, names: Sequence[str] = ("x_train", "y_train", "x_test", "y_test")) -> None:
         """Raise :class:`RunMismatch` if another run's data differ in ``names``, arrays of the data set."""

@@ -62,6 +62,7 @@ class Trainer:
         name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu ({_processor()})"
         self.run = run
         self.store = run.store(writable=True)
+        run.require_same_files()
         self.work = prepare(run.spec, run.load_data(), device)
         self.made_by = here() | {"device": name, "threads": threads} | provenance()
 

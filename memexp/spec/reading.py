@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from memexp.errors import InputError, SpecError
+from memexp.spec.argument_files import with_absolute_paths
 from memexp.spec.index_sets import read_sets
 from memexp.spec.python_files import read_python_file
 from memexp.spec.sections import Model, UserTraining
@@ -56,7 +57,9 @@ def resolve(file: SpecFile, folder: Path) -> SpecFile:
         If one of these files cannot be used.
     """
     spec, faults = file.spec, []
-    update: dict[str, Any] = {}
+    update: dict[str, Any] = {
+        name: _with_paths_in_arguments(getattr(spec, name), folder) for name in ("dataset", "model", "training")
+    }
     readers: list[tuple[str, str, Callable[[Path], dict[str, Any]]]] = [
         ("model", "file", lambda path: {"file": read_python_file(path)}),
         ("training", "file", lambda path: {"file": read_python_file(path)}),
@@ -67,7 +70,8 @@ def resolve(file: SpecFile, folder: Path) -> SpecFile:
         given = getattr(getattr(spec, block), key, None)
         if isinstance(given, str):
             try:
-                update[block] = getattr(spec, block).model_copy(update=read(user_path(given, folder)))
+                there = read(user_path(given, folder))
+                update[block] = update.get(block, getattr(spec, block)).model_copy(update=there)
             except InputError as error:
                 faults.append(Fault((block, key), str(error)))
     file.refuse(faults)
@@ -140,3 +144,12 @@ def _unclear(value: Any, location: Location) -> Iterator[Fault]:
     elif isinstance(value, list | set):
         for position, inner in enumerate(value):
             yield from _unclear(inner, (*location, position))
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def _with_paths_in_arguments(section: S, folder: Path) -> S:
+    """A section whose further keys are arguments of the user's: see :mod:`memexp.spec.argument_files`."""
+    arguments = section.model_extra
+    return section.model_copy(update=with_absolute_paths(arguments, folder)) if arguments else section

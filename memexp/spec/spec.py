@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, StrictInt, Tag, field_validator, model_validator
 
+from memexp.spec.argument_files import with_digests
 from memexp.spec.identity import typed_json
 from memexp.spec.index_sets import read_digest
 from memexp.spec.sections import NUMBER, Flag, MinInAccuracy, Model, PythonFile, Standardize, UserTraining
@@ -224,4 +225,5 @@ class Spec(_Block):
                 science[name]["file"] = file.digest  # its name does not count
             else:
                 science[name].pop("file", None)
+            science[name] = with_digests(science[name])
         return science

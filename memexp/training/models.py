@@ -9,7 +9,8 @@ import copy
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -68,16 +69,45 @@ def create(
             fitted["img_size"] = (height, width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            with blamed():
-                made = make(**(fitted | arguments))
-        except (MemexpError, MemoryError):
-            raise
-        except Exception as error:  # networks raise what they like
-            raise refused(arch, make, fitted, arguments, error) from error
+        made = _made(arch, make, fitted, arguments, code is None)
     if not isinstance(made, nn.Module):
         raise InputError(f"{arch!r} gives {type(made).__name__}; it must return a torch module")
     return made
+
+
+def _made(arch: str, make: Callable[..., Any], fitted: dict[str, Any], arguments: dict[str, Any], timms: bool) -> Any:
+    """What ``make`` gives; whatever it raises as one line."""
+    pretrained = timms and arch not in NETWORKS and bool(arguments.get("pretrained"))
+    try:
+        with blamed(), _from_this_machine() if pretrained else nullcontext():
+            return make(**(fitted | arguments))
+    except (MemexpError, MemoryError):
+        raise
+    except Exception as error:  # networks raise what they like
+        if not (pretrained and isinstance(error, OSError)):
+            raise refused(arch, make, fitted, arguments, error) from error
+        raise InputError(
+            f"the weights of {arch!r} are not on this machine, and nothing is fetched here; fetch them once where "
+            f'there is a network, such as a login node: `python -c "import timm; timm.create_model({arch!r}, '
+            'pretrained=True)"`'
+        ) from error
+
+
+@contextmanager
+def _from_this_machine() -> Iterator[None]:
+    """No network for weights: without one, asking takes half a minute, and hundreds of tasks would ask at once."""
+    import torch.hub
+    from huggingface_hub import constants
+
+    def refuse(url: str, *_: Any, **__: Any) -> None:
+        raise FileNotFoundError(f"{url} is not in {torch.hub.get_dir()}")
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    download, torch.hub.download_url_to_file = torch.hub.download_url_to_file, refuse
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, torch.hub.download_url_to_file = before, download
 
 
 def _of_timm(arch: str) -> tuple[Callable[..., Any], bool]:
