@@ -91,7 +91,7 @@ def test_ours_stand_in_timms_registry() -> None:
     ("arch", "arguments", "words"),
     [
         ("resnt18", {}, "timm knows no such architecture. Did you mean .*resnet18"),
-        ("memexp_mlp", {"widths": [3]}, "does not take"),
+        ("memexp_mlp", {"widths": [3]}, "there is no argument 'widths'; it takes hidden"),
         ("memexp_mlp", {"pretrained": True}, "no pretrained weights"),
         ("vit_tiny_patch16_224", {"patch_size": 500}, "cannot take images of 28x28x1"),
     ],
