@@ -15,6 +15,7 @@ from memexp.analysis import SHOWN_FDR, products
 from memexp.analysis.discovery import SCREEN, Discoveries, permutation_p_values
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from tests.analysis.test_estimates import brute_force, packed
+from tests.conftest import ROOT
 
 
 def p_value(in_correct: int, in_count: int, correct: int, n_trials: int) -> float:
@@ -131,7 +132,9 @@ def test_of_listed_pairs_an_interval_above_0_says_little_and_the_rate_what_it_pr
             counts[name] += chosen.sum(), (real[chosen] == 0).sum(), holds[chosen].sum()
     shares = {name: (each[0] / 20, each[1] / each[0], each[2] / each[0]) for name, each in counts.items()}
     for name, (many, noise, held) in shares.items():
-        print(f"{name}: {many:.0f} pairs, {100 * noise:.0f} % noise, intervals hold the truth of {100 * held:.0f} %")
+        row = f"| {many:.0f} | {100 * noise:.0f} % | {100 * held:.0f} % |"
+        print(f"{name}: {row}")
+        assert row in (ROOT / "docs/estimators.md").read_text("utf-8")
     assert shares["interval above 0"][1] > 0.75
     assert shares["interval above 0"][2] < 0.25
     assert shares["discoveries"][0] > 15
