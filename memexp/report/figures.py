@@ -101,34 +101,50 @@ def draw_marginal_utility(
     published
         Rows of figure2.csv, drawn thin; accuracies as differences to their own last value, so that the scales agree.
     """
-    by_threshold = sorted(((c.threshold, c) for c in conditions if c.threshold is not None), key=lambda each: each[0])
+    by_threshold = sorted((c for c in conditions if c.threshold is not None), key=_threshold)
     if not by_threshold:
         raise InputError(
             "this run left out no examples by memorization; launch one with the lists that `memexp select` writes, or "
             "state the least memorization of your lists under removed_thresholds"
         )
+    without, at_random = ([c for c in by_threshold if c.control == control] for control in (False, True))
     whole = next((c for c in conditions if not c.removed), None)
-    for control, colour, name in ((False, ORANGE, "memorized removed"), (True, BLUE, "as many at random")):
-        x = [threshold for threshold, c in by_threshold if c.control == control]
-        mine = [c for _, c in by_threshold if c.control == control]
-        if mine:
-            label = f"{name}, ± standard deviation, {_trials(mine)}"
-            axes.errorbar(x, [c.mean for c in mine], [c.deviation for c in mine], color=colour, capsize=2, label=label)
-        if not control:
-            kept.plot(x, [1 - c.removed / n_train for c in mine], color=ORANGE, marker=".")
+    _draw_conditions(axes, without, ORANGE, "memorized removed")
+    _draw_conditions(axes, at_random, BLUE, "as many at random")
+    kept.plot([_threshold(c) for c in without], [1 - c.removed / n_train for c in without], color=ORANGE, marker=".")
     if whole is not None:
         axes.axhline(whole.mean, color=GREY, linewidth=0.8, label=f"nothing removed, {_trials([whole])}")
     if published:
-        x, name = [float(row["threshold"]) for row in published], f"{published[0]['dataset']} as published"
-        kept.plot(x, [float(row["kept"]) for row in published], ":", color=ORANGE, linewidth=1)
-        for key, colour in (("memorized", ORANGE), ("random", BLUE)):
-            if whole is not None:
-                y = [float(row[key]) - float(published[-1][key]) + whole.mean for row in published]
-                axes.plot(x, y, ":", color=colour, linewidth=1, label=f"{name}, shifted" if key == "random" else None)
+        _draw_published_utility(axes, kept, published, whole)
     axes.set_ylabel("test accuracy")
     axes.legend(frameon=False, fontsize=7)
     kept.set(ylim=(0, 1.05), ylabel="share left", xlabel="memorization of the removed at least")
     return axes
+
+
+def _threshold(condition: Condition) -> float:
+    """Least memorization of what was left out, of a condition that has one."""
+    assert condition.threshold is not None
+    return condition.threshold
+
+
+def _draw_conditions(axes: Axes, conditions: Sequence[Condition], colour: str, name: str) -> None:
+    """Accuracy over the threshold with its deviation over trials."""
+    if conditions:
+        means, deviations = ([getattr(c, key) for c in conditions] for key in ("mean", "deviation"))
+        label = f"{name}, ± standard deviation, {_trials(conditions)}"
+        axes.errorbar([_threshold(c) for c in conditions], means, deviations, color=colour, capsize=2, label=label)
+
+
+def _draw_published_utility(axes: Axes, kept: Axes, published: Sequence[Row], whole: Condition | None) -> None:
+    """The published curves dotted, shifted so that they end at the accuracy of the whole set."""
+    x, name = [float(row["threshold"]) for row in published], f"{published[0]['dataset']} as published"
+    kept.plot(x, [float(row["kept"]) for row in published], ":", color=ORANGE, linewidth=1)
+    if whole is None:
+        return
+    for key, colour, label in (("memorized", ORANGE, None), ("random", BLUE, f"{name}, shifted")):
+        y = [float(row[key]) - float(published[-1][key]) + whole.mean for row in published]
+        axes.plot(x, y, ":", color=colour, linewidth=1, label=label)
 
 
 def _trials(conditions: Sequence[Condition]) -> str:
