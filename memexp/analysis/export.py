@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.merged import Merged
 from memexp.analysis.products import Tile, Trials
+from memexp.analysis.tables import pair_columns
 from memexp.errors import InputError
 from memexp.files import explain_full_disk, write_atomic
 
@@ -23,7 +24,9 @@ Arrays = dict[str, NDArray[Any]]
 _ROWS = 65536
 
 
-def export(merged: Merged, estimates: Estimates, form: str, out: Path) -> list[Path]:
+def export(
+    merged: Merged, estimates: Estimates, form: str, out: Path, classes: Sequence[str] | None = None
+) -> list[Path]:
     """Write the estimates in another format; returns the files written.
 
     Parameters
@@ -33,6 +36,8 @@ def export(merged: Merged, estimates: Estimates, form: str, out: Path) -> list[P
         ``csv`` and ``parquet``: a table of the training examples, and one of the pairs beside it.
     out
         The file; the pairs' name has ``-pairs`` before its ending.
+    classes
+        Names of the labels, for columns of both tables.
 
     Raises
     ------
@@ -49,8 +54,9 @@ def export(merged: Merged, estimates: Estimates, form: str, out: Path) -> list[P
             _write_npz(released_format(merged, estimates), out)
             return [out]
         beside = out.with_name(f"{out.stem}-pairs{out.suffix}")
-        write[form](train_table(merged, estimates), out)
-        write[form]({each.name: getattr(estimates.pairs, each.name) for each in fields(estimates.pairs)}, beside)
+        write[form](train_table(merged, estimates, classes), out)
+        pairs = {each.name: getattr(estimates.pairs, each.name) for each in fields(estimates.pairs)}
+        write[form](pairs if classes is None else pair_columns(estimates.pairs, merged.examples, list(classes)), beside)
         return [out, beside]
 
 
@@ -83,10 +89,12 @@ def released_format(merged: Merged, estimates: Estimates) -> Arrays:
     return arrays
 
 
-def train_table(merged: Merged, estimates: Estimates) -> Arrays:
+def train_table(merged: Merged, estimates: Estimates, classes: Sequence[str] | None = None) -> Arrays:
     """One row for each training example: what the store knows of it, then its scores."""
     known = {name: values for name, values in merged.examples.items() if name.startswith("train_")}
     place: Arrays = {"train": np.arange(len(estimates.scores.memorization))}
+    if classes is not None:
+        known["train_class_name"] = np.array(classes)[known["train_label"]]
     return place | known | {each.name: getattr(estimates.scores, each.name) for each in fields(estimates.scores)}
 
 

@@ -220,7 +220,8 @@ def export(
     from memexp.analysis.export import export as write
     from memexp.runs.run import open_run
 
-    for path in write(*estimates_of(open_run(run)), form, to):
+    opened = open_run(run)
+    for path in write(*estimates_of(opened), form, to, opened.manifest.classes):
         out.say(str(path))
 
 

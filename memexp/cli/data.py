@@ -66,8 +66,6 @@ def features(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: one per processor]")] = None,
 ) -> None:
     """Train once on everything and keep what the last layer sees, to train linear heads on subsets."""
-    import torch
-
     from memexp.runs.plan import make_plan
     from memexp.runs.run import available_cpus
     from memexp.spec.reading import read_spec
@@ -76,10 +74,9 @@ def features(
 
     if device == "cuda":
         require_gpu()
-    torch.set_num_threads(threads or available_cpus())
     plan = make_plan(read_spec(spec))
     with stoppable("stopped; nothing was written"), progress("training", 1, "networks") as tell:
-        arrays, accuracy = made.extract(plan.spec, plan.data, device, tell)
+        arrays, accuracy = made.extract(plan.spec, plan.data, device, tell, threads or available_cpus())
     made.save(arrays, to)
     width = arrays["x_train"].shape[-1]
     show(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.data import Data, load_data
+from memexp.data.class_names import composed
 from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError, command
 from memexp.files import explain_full_disk, versions, write_atomic
 from memexp.spec.argument_files import MARK
@@ -58,7 +59,19 @@ class Run:
                 f"Restore the files of dataset {dataset.model_dump(mode='json', exclude_none=True)}, {again}"
                 "or launch the spec under another name"
             )
+        self._require_same_names(data)
         return data
+
+    def _require_same_names(self, data: Data) -> None:
+        """Names are no part of the identity, so they are compared by themselves: a report must not mix them up."""
+        pairs = zip(map(composed, self.manifest.classes), data.classes, strict=True)
+        wrong = [(label, *names) for label, names in enumerate(pairs) if names[0] != names[1]]
+        if wrong:
+            label, there, here = wrong[0]
+            raise DataError(
+                f"label {label} is {there!r} in {self.paths.manifest}, but {here!r} in the data ({len(wrong)} such "
+                "names). Correct the names there (`classes`; they are outside the identity), or those of the data"
+            )
 
     def require_same_files(self) -> None:
         """Check the files that arguments of the model or the recipe name, as :meth:`load_data` checks the data.

@@ -85,6 +85,22 @@ def test_csv_gives_every_number_back(scored: tuple[Merged, Estimates], tmp_path:
         np.testing.assert_array_equal(read == "True" if values.dtype == bool else read.astype(values.dtype), values)
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_tables_name_the_classes(form: str, scored: tuple[Merged, Estimates], tmp_path: Path) -> None:
+    merged, estimates = scored
+    names = [f"class {label}, \u00e9" for label in range(10)]
+    if form == "csv":
+        train, pairs = (read_csv(path) for path in export(merged, estimates, form, tmp_path / "own.csv", names))
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+        written = export(merged, estimates, form, tmp_path / "own.parquet", names)
+        train, pairs = (parquet.read_table(path).to_pydict() for path in written)
+    assert train["train_class_name"] == [names[int(label)] for label in train["train_label"]]
+    for axis in ("train", "test"):
+        labels = merged.examples[f"{axis}_label"][np.array(pairs[axis], int)]
+        assert pairs[f"{axis}_class_name"] == [names[label] for label in labels]
+
+
 def read_csv(path: Path) -> dict[str, list[str]]:
     with open(path, newline="") as file:
         names, *rows = csv.reader(file)

@@ -323,3 +323,15 @@ def test_the_fingerprint_sees_content_order_and_type(tmp_path: Path) -> None:
     floats = {"x_train": x.astype(np.float32), "x_test": np.zeros((3, 4, 4), np.float32)}
     for changes in ({"x_train": x[::-1].copy()}, floats, {"x_train": x ^ 1}):
         assert load(source="npz", path=str(write_npz(tmp_path / "c.npz", **changes))).fingerprint() != base
+
+
+def test_equal_images_are_counted_and_those_of_another_label(tmp_path: Path) -> None:
+    x = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    assert load(source="npz", path=str(write_npz(tmp_path / "a.npz", x_train=x))).equal_images() == (0, 0)
+    x[3] = x[0]  # of the same label
+    x[4] = x[5]  # of labels 1 and 2
+    data = load(source="npz", path=str(write_npz(tmp_path / "b.npz", x_train=x)))
+    assert data.equal_images() == (4, 2)
+    assert data.equal_images(most_bytes=10) is None
+    noisy = load(source="npz", path=str(tmp_path / "b.npz"), label_noise={"fraction": 0.9, "seed": 0})
+    assert noisy.equal_images() == (4, 2), "labels flipped on purpose do not count"
