@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from memexp.analysis.estimates import Estimates, chosen_selection, estimate, is_
 from memexp.analysis.merged import Merged, open_merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.removal import HIGH_INFLUENCE, NOTHING, Condition, read_conditions
+from memexp.cli.console import out, remark
 from memexp.data import Data
 from memexp.errors import InputError, MemexpError, command
 from memexp.runs.run import Run, open_run
@@ -74,7 +74,7 @@ def read(root: Path, options: argparse.Namespace) -> tuple[Run, Merged, Estimate
     current = is_current(run.paths, merged)
     estimates = open_estimates(run.paths) if current else estimate(merged, chosen_selection(run.paths))
     if cut := estimates.cut():
-        print(f"{root}: {cut}", file=sys.stderr)
+        remark(f"{root}: {cut}")
     return run, merged, estimates
 
 
@@ -142,7 +142,7 @@ def save(figure: Figure, path: Path) -> None:
     """PNG and SVG."""
     for ending in (".png", ".svg"):
         figure.savefig(path.with_suffix(ending), dpi=150)
-        print(path.with_suffix(ending))
+        out.say(str(path.with_suffix(ending)))
 
 
 def write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -151,7 +151,7 @@ def write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[Any]]) ->
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(head)
         writer.writerows(rows)
-    print(path)
+    out.say(str(path))
 
 
 def print_table(rows: Sequence[Sequence[Any]]) -> None:
@@ -159,6 +159,5 @@ def print_table(rows: Sequence[Sequence[Any]]) -> None:
     words = [[f"{value:,}" if isinstance(value, int) else str(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*words, strict=True)]
     for row in words:
-        print(
-            f"{row[0]:<{widths[0]}}", *(f"{value:>{width}}" for value, width in zip(row[1:], widths[1:], strict=True))
-        )
+        cells = (f"{value:>{width}}" for value, width in zip(row[1:], widths[1:], strict=True))
+        out.say(" ".join([f"{row[0]:<{widths[0]}}", *cells]))

@@ -13,7 +13,6 @@ that run differs in is told: its threshold is of its own training.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from scipy.stats import spearmanr
 from memexp.analysis.controls import LEAST_RANDOM, fractional_score, null_threshold
 from memexp.analysis.estimates import Memorization
 from memexp.analysis.merged import Merged
-from memexp.cli.console import explained
+from memexp.cli.console import explained, remark
 from memexp.errors import InputError
 from memexp.report.figures import BLUE, GREY, ORANGE
 from memexp.runs.run import Run
@@ -62,10 +61,9 @@ def main() -> None:
         rows += random_control(null_merged, random_labels, natural, threshold)
         save(histograms(natural, random_labels, threshold), options.out / "controls")
     else:
-        print(
+        remark(
             f"{len(random_labels)} examples of {options.run} have random labels: too few for the threshold that these "
-            "reach; give --null a run whose spec has `label_noise: {fraction: 0.9}`",
-            file=sys.stderr,
+            "reach; give --null a run whose spec has `label_noise: {fraction: 0.9}`"
         )
     write_csv(options.out / "controls.csv", ("what", "value"), rows)
     print_table(rows)

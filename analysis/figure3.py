@@ -11,7 +11,7 @@ from common import PUBLISHED, arguments, read, save, write_csv
 from matplotlib.figure import Figure
 
 from memexp.analysis.published import published
-from memexp.cli.console import explained
+from memexp.cli.console import explained, out
 from memexp.report.figures import beside_published, draw_with_published
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     save(figure, options.out / "figure3")
     write_csv(options.out / "figure3.csv", ("quantity", "from", "to", "count", "published"), rows)
     sure = pairs.fdr <= 0.05
-    print(f"{len(pairs):,} pairs, {sure.sum():,} of them at a false discovery rate of 0.05")
+    out.say(f"{len(pairs):,} pairs, {sure.sum():,} of them at a false discovery rate of 0.05")
 
 
 if __name__ == "__main__":

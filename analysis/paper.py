@@ -22,6 +22,8 @@ from typing import Any
 import jinja2
 import yaml
 
+from memexp.cli import console
+from memexp.errors import command
 from memexp.spec.index_sets import read_sets
 
 HERE = Path(__file__).resolve().parent
@@ -91,13 +93,13 @@ def memexp(*words: Any) -> None:
 
     A launch of which some trials failed (exit code 1) is no reason to stop: each script counts what there is.
     """
-    print("memexp", *words, flush=True)
-    command = subprocess.Popen([sys.executable, "-m", "memexp", *map(str, words)])
+    console.out.say(command(*words))
+    process = subprocess.Popen([sys.executable, "-m", "memexp", *map(str, words)])
     try:
-        code = command.wait()
+        code = process.wait()
     except BaseException:  # stopped: it must not train on without us
-        command.terminate()
-        command.wait()
+        process.terminate()
+        process.wait()
         raise
     if code not in ((0, 1) if words[0] == "launch" else (0,)):
         print("stopped at the command above; start this program again to go on from there", file=sys.stderr)

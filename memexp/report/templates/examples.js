@@ -28,7 +28,7 @@
   const sure = (k) => pairs.fdr[k] <= Math.fround(run.shownRate);
   const isShown = (k) => $("uncertain").checked || sure(k);
   const hasPair = (i) => firstPair[i] < firstPair[i + 1] && isShown(firstPair[i]);
-  const rate = (value) => `FDR ${value < 0.001 ? "< 0.001" : value.toPrecision(2)}`;
+  const rate = (value) => `FDR ${value < 0.001 ? "< 0.001" : Number(value.toPrecision(2))}`;
 
   const ORDERS = {
     memorized: ["most memorized", null],
@@ -115,7 +115,8 @@
   };
 
   // ------------------------------------------------------------------ the grid
-  const WIDTH = 126, HEIGHT = 176, MARGIN_ROWS = 4;
+  const pictures = Boolean(run.sheets.train), WIDTH = 126, HEIGHT = pictures ? 176 : 92, MARGIN_ROWS = 4;
+  if (!pictures) $("grid").className = "plain";
   const cells = new Map();
   let columns = 1;
 
@@ -130,6 +131,7 @@
       make("span", "", interval(train.memorization[i], train.memorization_low[i], train.memorization_high[i])),
       make("span", "", `in ${fixed(train.in_accuracy[i])}, out ${fixed(train.out_accuracy[i])}`),
     );
+    if (!pictures) button.append(make("span", "", `train #${train.index[i]}`));
     button.title = `${titleOf(i)}, training example ${train.index[i]}`;
     return button;
   };
