@@ -44,7 +44,10 @@ def verify(
     retrain: Annotated[int, typer.Option(min=0, help="Train at least so many trials again and compare.")] = 1,
     repair: Annotated[bool, typer.Option("--repair", help="Mark damaged blocks as missing, for resume.")] = False,
 ) -> None:
-    """Check checksums, receipts, masks and labels; retrain some trials and compare bit by bit."""
+    """Check checksums, receipts, masks and labels; retrain some trials and compare bit by bit.
+
+    This executes the Python files of the run's spec, as training did: trust a run that you were given first.
+    """
     from memexp.runs import verify as checks
     from memexp.runs.run import open_run
 
