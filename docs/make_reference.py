@@ -37,6 +37,12 @@ model: {arch: memexp_mlp, hidden: [64]}
 training: {epochs: 20, batch_size: 64, lr: 0.1}
 subsets: {ratio: 0.7, trials: 100}
 ```
+
+**Values mean what they say.** A number is no boolean, and an integer neither starts with 0 nor has a colon: YAML 1.1
+reads `0100` as 64 and `1:30` as 90. Arguments of a network and of your own code arrive with the types that you wrote,
+in `plan` as in every trial: keys too (`{0: 50.0}` is not `{"0": 50.0}`, also to a run's identity), `.inf`, `.nan`,
+dates and sets. Words without quotes that one version of YAML, or Python, takes for something else (`no`, `1e-3`,
+`None`) are refused among them: quote the text, or write `false`, `0.001`, `null`.
 """
 
 PROFILE = """# The profile, key by key

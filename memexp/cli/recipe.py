@@ -13,16 +13,16 @@ def recipe_rows(spec: Spec) -> list[tuple[str, str]]:
     """Names and values: the recipe, the changes of the images, and arguments with their types visible."""
     training = spec.training
     rows = []
-    if given := in_words(spec.model.arguments):
-        rows.append(("arguments", f"of the model: {given}"))
+    for name, block in (("data", spec.dataset), ("model", spec.model)):
+        if given := in_words(getattr(block, "arguments", {})):
+            rows.append((f"{name} arguments", given))
     if isinstance(training, UserTraining):
         given = in_words(training.arguments)
         rows.append(("recipe", f"train() of {training.code.name}" + (f" with {given}" if given else "")))
     else:
         rows += [("recipe", _sgd(training)), ("rate", _schedule(training))]
-        rows.append(("images", f"{_augmentation(training)}, {_standardized(training)}"))
-    if isinstance(training, UserTraining):
-        rows.append(("images", _standardized(training)))
+        rows.append(("augmentation", _augmentation(training)))
+    rows.append(("standardized", "yes" if training.standardize else "no"))
     if training.min_in_accuracy:
         text = f"a trial below {training.min_in_accuracy:g} on its own training set has failed"
         rows.append(("gate", text))
@@ -56,8 +56,4 @@ def _schedule(recipe: Training) -> str:
 def _augmentation(recipe: Training) -> str:
     crop, flip = recipe.augment.crop, recipe.augment.flip
     words = [f"random crops with {crop} pixels of padding"] * bool(crop) + ["random left-right flips"] * flip
-    return " and ".join(words) or "no augmentation"
-
-
-def _standardized(recipe: Training | UserTraining) -> str:
-    return "standardized" if recipe.standardize else "not standardized"
+    return " and ".join(words) or "none"
