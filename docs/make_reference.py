@@ -52,7 +52,11 @@ without a default must be there, a key that is not listed here is refused. `pyth
 page from the model that checks a profile; change it there.
 """
 
-FURTHER = "\nFurther keys are arguments of the architecture; what it does not take is refused.\n"
+FURTHER = """
+Further keys are arguments of the architecture; what it does not take is refused. A text with a slash or an ending that
+names a file, seen from the spec's folder, is a path, and the file's content is part of the experiment
+([files among the arguments](extending.md#files-among-the-arguments)).
+"""
 
 
 def main() -> None:

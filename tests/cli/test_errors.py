@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from memexp.runs.run import Run
 from memexp.runs.worker import Trainer
@@ -86,6 +87,43 @@ def _(place: Place) -> Answer:
     return place.memexp("plan", wrong)
 
 
+@provokes("never sees part of the image", 2)
+def _(place: Place) -> Answer:
+    x, y = np.zeros((40, 28, 28), np.uint8), np.arange(40) % 2
+    np.savez("own.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    model = {"arch": "vit_tiny_patch16_224", "depth": 1}
+    return place.memexp("plan", place.spec(dataset={"source": "npz", "path": "own.npz"}, model=model))
+
+
+@provokes("random in evaluation", 2)
+def _(place: Place) -> Answer:
+    Path("net.py").write_text(
+        "import torch.nn.functional as F\n"
+        "from torch import nn\n\n\n"
+        "class Net(nn.Linear):\n"
+        "    def __init__(self, num_classes, in_chans):\n"
+        "        super().__init__(64, num_classes)\n\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(F.dropout(x.flatten(1)))\n",
+        encoding="utf-8",
+    )
+    return place.memexp("plan", place.spec(model={"arch": "Net", "file": "net.py"}))
+
+
+@provokes("weights that are not on this machine", 2)
+def _(place: Place) -> Answer:
+    import huggingface_hub.constants
+
+    before, huggingface_hub.constants.HF_HUB_CACHE = (
+        huggingface_hub.constants.HF_HUB_CACHE,
+        str(Path("cache").absolute()),
+    )
+    try:
+        return place.memexp("plan", place.spec(model={"arch": "resnet10t", "pretrained": True}))
+    finally:
+        huggingface_hub.constants.HF_HUB_CACHE = before
+
+
 # ---------------------------------------------------------------------------------------------- data
 
 
@@ -102,6 +140,15 @@ def _(place: Place) -> Answer:
         Path(f"mnist/{split}-images-idx3-ubyte").write_bytes(images[:-100])
         Path(f"mnist/{split}-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(20, dtype=np.uint8) % 10))
     return place.memexp("plan", place.spec(dataset={"source": "idx", "path": "mnist"}))
+
+
+@provokes("names that are not UTF-8", 2)
+def _(place: Place) -> Answer:
+    for split in ("train", "test"):
+        for name in ("caf\udce9", "dog"):
+            Path(f"images/{split}/{name}").mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(f"images/{split}/{name}/0.png")
+    return place.memexp("plan", place.spec(dataset={"source": "folder", "path": "images"}))
 
 
 @provokes("the data have changed", 2)
