@@ -11,33 +11,53 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import socket
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from memexp.errors import OutOfSpace
+from memexp.errors import InputError, OutOfSpace, StoreError
 
 _LIBRARIES = ("memexp", "torch", "timm", "numpy", "zarr")
+_DIGEST = "digest"
+
 KEPT = "All blocks that were finished are kept."
 
 
 @contextmanager
 def explain_full_disk(path: Path, kept: str) -> Iterator[None]:
-    """Turn "no space left" and "quota exceeded" into an :class:`OutOfSpace` that says what is kept."""
+    """Put in words why ``path`` cannot be written, and what is kept.
+
+    Raises
+    ------
+    OutOfSpace
+        If there is no space, no inode or no quota left.
+    InputError
+        If the file system is read-only, or the user may not write there.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OutOfSpace(
-            f"no space left while writing {path}. {kept} "
-            "Free some space (or raise the quota), then run the same command again."
-        ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutOfSpace(
+                f"no space left while writing {path}. {kept} "
+                "Free some space or inodes (`df -h`, `df -i`) or raise the quota, then run the same command again."
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise InputError(f"{_lasting(error, path)}: {os.strerror(error.errno).lower()}; {_NOT_YOURS}") from error
+        raise
+
+
+_NOT_YOURS = "ask its owner for the right to write there, or copy it to a place of your own and work on the copy"
+
+
+def _lasting(error: OSError, path: Path) -> Path:
+    """The file that an error is about, or ``path`` where it is one of our temporary names."""
+    about = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+    return path if any(part.startswith(".") for part in about.parts[-3:]) or about.suffix == ".partial" else about
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -50,25 +70,38 @@ def _fsync_folder(folder: Path) -> None:
 
 def _write_temporary(path: Path, content: bytes) -> Path:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
-    try:
-        with open(temporary, "xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _named(path):
+        try:
+            with open(temporary, "xb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
     return temporary
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let faults name the file that is wanted, not the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace ``path`` in one step: readers see the old content or the new, never a part."""
     temporary = _write_temporary(path, content)
-    try:
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _named(path):
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     _fsync_folder(path.parent)
 
 
@@ -89,15 +122,6 @@ def write_once(path: Path, content: bytes) -> bool:
     return True
 
 
-def replace_folder(new: Path, old: Path) -> None:
-    """Put a finished folder where an older one may be, which is deleted afterwards."""
-    aside = old.with_name(f".old.{uuid.uuid4().hex[:8]}")
-    if old.exists():
-        old.rename(aside)
-    new.rename(old)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
 def to_json(value: Any) -> bytes:
     """``value`` as readable JSON with a final newline."""
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
@@ -107,6 +131,38 @@ def digest(value: Any) -> str:
     """sha256 of the canonical JSON of ``value``."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def to_record(value: dict[str, Any]) -> bytes:
+    """``value`` as JSON that carries its own digest, so that a change by hand or by decay is seen."""
+    return to_json(value | {_DIGEST: digest(value)})
+
+
+def read_record(
+    path: Path, repair: str, look: Callable[[Path, dict[str, Any]], None] = lambda *_: None
+) -> dict[str, Any]:
+    """Read what :func:`to_record` made; a record of an earlier version has no digest.
+
+    ``look`` sees the content first, to refuse what a later version wrote.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read, is no JSON object, or is not what was written; it ends with ``repair``.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except PermissionError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path} is damaged ({error}); {repair}") from error
+    if not isinstance(content, dict):
+        raise StoreError(f"{path} is damaged (no JSON object); {repair}")
+    look(path, content)
+    written = content.pop(_DIGEST, None)
+    if written is not None and written != digest(content):
+        raise StoreError(f"{path} was edited: its digest does not match its content; {repair}")
+    return content
 
 
 def here() -> dict[str, Any]:

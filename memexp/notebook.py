@@ -86,9 +86,8 @@ class RunView:
         """Memorization (``.scores``) and high-influence pairs (``.pairs``)."""
         from memexp.analysis import estimates as store
 
-        if store.is_current(self.run.paths, self.merged):
-            return store.open_estimates(self.run.paths)
-        return store.estimate(self.merged, store.chosen_selection(self.run.paths))
+        found = store.read_current(self.merged)
+        return found or store.estimate(self.merged, store.chosen_selection(self.run.paths))
 
     @property
     def memorization(self) -> NDArray[np.float32]:

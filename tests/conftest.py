@@ -204,6 +204,13 @@ def as_other_user() -> list[str]:
     return words
 
 
+def untrain(run: Run, block: int) -> None:
+    """Make a block as one that was never trained."""
+    run.store(writable=True).forget_block(block)
+    for path in run.paths.blocks.glob(f"{block * run.manifest.block_size:06d}-*.json"):
+        path.unlink()
+
+
 def outcomes(run: Run) -> dict[str, np.ndarray[Any, Any]]:
     """All arrays of a run's store but the measured times."""
     store = run.store()

@@ -36,7 +36,7 @@ LAYERS = {
         "training.timm_networks",
     },
     "timm": {"cli.doctor", "training.models", "training.timm_networks"},
-    "zarr": {"analysis.dense", "analysis.estimates", "analysis.merged", "store.trials"},
+    "zarr": {"analysis.dense", "analysis.estimates", "analysis.merged", "store.sealed", "store.trials"},
     "submitit": {"slurm.submit"},
 }
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from memexp.errors import RunMismatch, command
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
-from memexp.store.receipts import read_committed
+from memexp.store.receipts import read_committed, read_states
 from memexp.store.trials import DONE, FAILED, TrialStore
 
 PER_TRIAL = ("in_accuracy", "out_accuracy", "test_accuracy", "train_loss", "seconds")
@@ -60,7 +60,8 @@ def read_source(paths: RunPaths) -> Source:
     """Read a run's states and receipts, no outcomes."""
     receipts = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.blocks.glob("*.json")}
     store = TrialStore(paths.trials)
-    return Source(paths, read_manifest(paths), store, store.status(), receipts)
+    status, _ = read_states(paths, store)
+    return Source(paths, read_manifest(paths), store, status, receipts)
 
 
 def best_states(sources: list[Source]) -> NDArray[np.uint8]:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import Crc32cCodec
 
 from memexp.analysis.products import Tile, Trials, in_parallel, n_threads
 from memexp.files import explain_full_disk
+from memexp.store.sealed import EVERY_CHUNK
 
 _WIDTH = 512  # training examples in a chunk
 _KEPT = "What is written already stays; the same command goes on from there."
@@ -37,10 +39,11 @@ def write_dense(
     OutOfSpace
         If the disk is full.
     """
-    array = _open(folder, digest) or _create(trials, folder, digest, memory_gb)
+    with zarr.config.set(EVERY_CHUNK):  # a file says that its tile is done
+        array = _open(folder, digest) or _create(trials, folder, digest, memory_gb)
     (n_test, n_train), (height, width) = array.shape, array.chunks
     corners = [(top, left) for top in range(0, n_test, height) for left in range(0, n_train, width)]
-    done = {corner for corner in corners if _chunk(folder, corner[0] // height, corner[1] // width).is_file()}
+    done = {corner for corner in corners if _is_whole(folder, corner[0] // height, corner[1] // width, height * width)}
     missing = [corner for corner in corners if corner not in done]
     bands = {top: slice(top, min(top + height, n_test)) for top in range(0, n_test, height)}
 
@@ -48,8 +51,7 @@ def write_dense(
         tile = Tile(bands[corner[0]], slice(corner[1], min(corner[1] + width, n_train)))
         array[tile.tests, tile.trains] = trials.influence(tile)
 
-    always = zarr.config.set({"array.write_empty_chunks": True})  # a file says that its tile is done
-    with always, explain_full_disk(folder, _KEPT):
+    with explain_full_disk(folder, _KEPT):
         for count, _ in enumerate(in_parallel(compute, missing), len(done) + 1):
             tell(count / len(corners))
 
@@ -58,17 +60,18 @@ def _open(folder: Path, digest: str) -> Any:
     """The unfinished matrix of the same trials, or None."""
     try:
         array = zarr.open_array(folder, mode="r+")
-    except (FileNotFoundError, ValueError):
+        return array if array.attrs.get("trials_digest") == digest else None
+    except Exception:  # absent, or its metadata are damaged: it is begun again
         return None
-    return array if array.attrs.get("trials_digest") == digest else None
 
 
 def _create(trials: Trials, folder: Path, digest: str, memory_gb: float) -> Any:
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     n_test, n_train = trials.shape
     width = min(n_train, _WIDTH)
-    # For each thread a tile's values, twice while they are written; and once the operand of its rows.
-    per_row = 8 * width * n_threads() + trials.bytes_per_row
+    # For each thread a tile's values, three times while they are written; and once the operand of its rows.
+    per_row = 12 * width * n_threads() + trials.bytes_per_row
     height = max(1, min(n_test, int(memory_gb * 2**30) // per_row))
     return zarr.create_array(
         folder,
@@ -76,11 +79,13 @@ def _create(trials: Trials, folder: Path, digest: str, memory_gb: float) -> Any:
         chunks=(height, width),
         dtype=np.float32,
         fill_value=np.nan,
-        compressors=None,
+        compressors=[Crc32cCodec()],
         dimension_names=("test", "train"),
         attributes={"trials_digest": digest},
     )
 
 
-def _chunk(folder: Path, row: int, column: int) -> Path:
-    return folder / "c" / str(row) / str(column)
+def _is_whole(folder: Path, row: int, column: int, values: int) -> bool:
+    """Whether a tile is written; a machine that lost its power can leave an empty file."""
+    tile = folder / "c" / str(row) / str(column)
+    return tile.is_file() and tile.stat().st_size >= 4 * values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -16,13 +15,16 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from memexp.analysis.counts import count_train
 from memexp.analysis.dense import write_dense
 from memexp.analysis.intervals import difference
-from memexp.analysis.merged import Merged, link, replace_store
+from memexp.analysis.merged import Merged, finish_store, link
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.products import Trials
 from memexp.errors import StoreError, command
+from memexp.files import explain_full_disk
+from memexp.store.derived import derived_lock, replacing
 from memexp.store.paths import RunPaths
+from memexp.store.sealed import EVERY_CHUNK, SEAL, NotWhole, Sealed, check_array, read_attributes, read_metadata
 
-ESTIMATES_SCHEMA = 3
+ESTIMATES_SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -119,27 +121,49 @@ def estimate(
     device
         Where products are made: ``cpu`` or ``cuda``.
     """
-    scores = estimate_memorization(merged)
-    trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials, device)
-    labels = merged.examples["test_label"], merged.examples["train_label"]
-    found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, _half(tell, dense, 0.0))
-    estimates = Estimates(scores, found.pairs, selection, merged.n_trials, found.tested, found.passed)
-    final = merged.paths.estimates
-    building = final.with_name(f".estimates.{uuid.uuid4().hex[:8]}.zarr")
-    matrix = final.with_name(".influence.zarr")
-    try:
-        group = zarr.create_group(building, attributes=_attributes(merged, estimates))
-        _write_arrays(group, scores, "train")
-        _write_arrays(group.create_group("pairs"), found.pairs, "pair")
+    paths = merged.paths
+    with derived_lock(paths), explain_full_disk(paths.estimates, "The trials and older estimates are untouched."):
+        scores = estimate_memorization(merged)
+        trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials, device)
+        labels = merged.examples["test_label"], merged.examples["train_label"]
+        found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, _half(tell, dense, 0.0))
+        estimates = Estimates(scores, found.pairs, selection, merged.n_trials, found.tested, found.passed)
         if dense:
-            write_dense(trials, matrix, merged.trials_digest, memory_gb, _half(tell, True, 0.5))
-            matrix.rename(building / "influence")
-        elif is_current(merged.paths, merged) and (final / "influence").is_dir():
-            shutil.copytree(final / "influence", building / "influence", copy_function=link)
-        replace_store(building, final)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+            write_dense(trials, paths.influence, merged.trials_digest, memory_gb, _half(tell, True, 0.5))
+        with replacing(paths.estimates) as building, zarr.config.set(EVERY_CHUNK):
+            group = zarr.create_group(building, attributes=_attributes(merged, estimates))
+            _write_arrays(group, scores, "train")
+            _write_arrays(group.create_group("pairs"), found.pairs, "pair")
+            # once more, for when the root's attributes are damaged
+            group["memorization"].attrs["selection"] = asdict(selection)
+            if dense:
+                paths.influence.rename(building / "influence")
+            elif _has_influence(merged):
+                shutil.copytree(paths.estimates / "influence", building / "influence", copy_function=link)
+            finish_store(building)
     return estimates
+
+
+def _has_influence(merged: Merged) -> bool:
+    """Whether the estimates hold a whole influence matrix of exactly these trials.
+
+    Raises
+    ------
+    NotWhole
+        If they hold a part of one.
+    """
+    folder = merged.paths.estimates / "influence"
+    try:
+        attributes = read_attributes(merged.paths.estimates)
+    except NotWhole:
+        return False
+    if attributes.get("trials_digest") != merged.trials_digest or not folder.is_dir():
+        return False
+    try:
+        check_array(folder, attributes[SEAL]["arrays"]["influence"] if SEAL in attributes else None)
+    except NotWhole as error:
+        raise NotWhole(f"{error}; make it again with `{command('estimate', merged.paths.root, '--dense')}`") from error
+    return True
 
 
 def _half(tell: Callable[[float], None], halves: bool, start: float) -> Callable[[float], None]:
@@ -152,45 +176,70 @@ def open_estimates(paths: RunPaths) -> Estimates:
 
     Raises
     ------
-    StoreError
+    NotWhole
         If it is absent, damaged, or of another version.
     """
-    try:
-        group = zarr.open_group(paths.estimates, mode="r")
-        attributes: dict[str, Any] = dict(group.attrs)
-        if attributes["memexp_estimates_schema"] != ESTIMATES_SCHEMA:
-            raise KeyError(f"schema {attributes['memexp_estimates_schema']}")
-        scores = Memorization(**{field.name: _read(group, field.name) for field in fields(Memorization)})
-        pairs = Pairs(**{field.name: _read(group, f"pairs/{field.name}") for field in fields(Pairs)})
-    except (FileNotFoundError, ValueError, KeyError, RuntimeError, OSError) as error:
-        raise StoreError(
-            f"{paths.estimates} is not readable ({error}); run `{command('estimate', paths.root)}` to make it again"
-        ) from error
-    selection = Selection(**attributes["selection"])
-    numbers = (int(attributes[name]) for name in ("trials", "pairs_tested", "pairs_passed"))
+    store = _open(paths)
+    scores = Memorization(**{field.name: store.read(field.name) for field in fields(Memorization)})
+    pairs = Pairs(**{field.name: store.read(f"pairs/{field.name}") for field in fields(Pairs)})
+    selection = Selection(**store.attributes["selection"])
+    numbers = (int(store.attributes[name]) for name in ("trials", "pairs_tested", "pairs_passed"))
     return Estimates(scores, pairs, selection, *numbers)
 
 
-def chosen_selection(paths: RunPaths) -> Selection:
+def read_current(merged: Merged) -> Estimates | None:
+    """Read estimates.zarr; None unless it is whole and was made from exactly these merged trials."""
+    try:
+        return open_estimates(merged.paths) if is_current(merged.paths, merged) else None
+    except NotWhole:
+        return None
+
+
+def chosen_selection(paths: RunPaths, otherwise: Selection | None = None) -> Selection:
     """That of the run's last estimates, from whatever trials and version; the paper's rule where there are none.
 
     What a user chose holds until they choose otherwise, also when trials that came later are estimated.
+
+    Parameters
+    ----------
+    otherwise
+        What holds where the estimates are so damaged that they do not tell.
+
+    Raises
+    ------
+    StoreError
+        If they are, without ``otherwise``.
     """
-    try:
-        kept: Any = zarr.open_group(paths.estimates, mode="r").attrs["selection"]
-        return Selection(**kept)
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    if not paths.estimates.exists():
         return Selection()
+    try:
+        try:
+            attributes = read_attributes(paths.estimates)
+        except NotWhole:
+            attributes = read_metadata(paths.estimates / "memorization")["attributes"]
+        return Selection(**attributes["selection"])
+    except (NotWhole, KeyError, TypeError) as error:
+        if otherwise is not None:
+            return otherwise
+        raise StoreError(
+            f"{paths.estimates} is damaged and does not tell any more how its pairs were selected; make it again with "
+            f"`{command('estimate', paths.root)}`, and the options that you gave, if any"
+        ) from error
 
 
 def is_current(paths: RunPaths, merged: Merged) -> bool:
     """Whether estimates.zarr was made from exactly these merged trials."""
     try:
-        attributes = zarr.open_group(paths.estimates, mode="r").attrs
-        current = attributes.get("memexp_estimates_schema") == ESTIMATES_SCHEMA
-        return current and attributes.get("trials_digest") == merged.trials_digest
-    except (FileNotFoundError, ValueError):
+        attributes = read_attributes(paths.estimates)
+    except NotWhole:
         return False
+    current: bool = attributes.get("memexp_estimates_schema") == ESTIMATES_SCHEMA
+    return current and attributes.get("trials_digest") == merged.trials_digest
+
+
+def _open(paths: RunPaths) -> Sealed:
+    again = f"make it again with `{command('estimate', paths.root)}`"
+    return Sealed(paths.estimates, ("memexp_estimates_schema", ESTIMATES_SCHEMA), again, unread=("influence",))
 
 
 def _attributes(merged: Merged, estimates: Estimates) -> dict[str, Any]:
@@ -217,7 +266,3 @@ def _write_arrays(group: zarr.Group, record: Memorization | Pairs, axis: str) ->
         values = getattr(record, field.name)
         codecs = [ZstdCodec(level=3), Crc32cCodec()]
         group.create_array(field.name, data=values, compressors=codecs, dimension_names=(axis,))
-
-
-def _read(group: zarr.Group, name: str) -> Any:
-    return np.asarray(group[name][:])  # type: ignore[index]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,16 +30,20 @@ from memexp.analysis.arrivals import (
 )
 from memexp.analysis.counts import Bits
 from memexp.errors import Incomplete, InputError, MemexpError, StoreError, command
-from memexp.files import replace_folder
+from memexp.files import explain_full_disk
+from memexp.store.derived import derived_lock, replacing
 from memexp.store.paths import RunPaths
+from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, read_attributes, read_metadata, seal
 from memexp.store.trials import DONE, FAILED, MISSING
 
-MERGED_SCHEMA = 3
+MERGED_SCHEMA = 4
 
 _SLAB = 1024  # trials in a file
 _ROWS = 1024  # examples in a chunk
 _CHUNKS = 64  # chunks in a file, at most
 _BAND_BYTES = 32 << 20
+
+_MERGED_FROM = "merged_from"  # the names of the runs once more, for when the root's attributes are damaged
 
 _MATRICES = {"mask": "train", "train_correct": "train", "test_correct": "test"}
 
@@ -71,7 +74,13 @@ def merge(paths: RunPaths, others: Sequence[RunPaths] = (), tell: Tell = lambda 
     StoreError
         If a block is damaged.
     """
-    sources = [read_source(each) for each in (paths, *others)]
+    with derived_lock(paths):
+        return _merge([read_source(each) for each in (paths, *others)], tell, trusting=False)
+
+
+def _merge(sources: list[Source], tell: Tell, trusting: bool) -> Merged:
+    """Merge, under the lock; ``trusting``: what was merged before is not read again."""
+    paths = sources[0].paths
     require_same_experiment(sources)
     states = best_states(sources)
     if not (states == DONE).any():
@@ -81,9 +90,11 @@ def merge(paths: RunPaths, others: Sequence[RunPaths] = (), tell: Tell = lambda 
                 "change the spec, give it another name, and launch it"
             )
         raise Incomplete(f"{paths.root} has no finished trial to merge; run `{command('resume', paths.root)}`")
-    building = paths.merged.with_name(f".merged.{uuid.uuid4().hex[:8]}.zarr")
-    try:
-        old = _reusable(paths, sources)
+    old = _reusable(paths, sources, trusting)
+    if old is not None and old.trials_digest == _digest(sources):
+        return old
+    kept = "The trials are untouched."
+    with explain_full_disk(paths.merged, kept), replacing(paths.merged) as building, zarr.config.set(EVERY_CHUNK):
         if old is None:
             _create(building, sources[0])
         else:  # files are replaced, never changed, so the copy may share them with the store in use
@@ -91,36 +102,53 @@ def merge(paths: RunPaths, others: Sequence[RunPaths] = (), tell: Tell = lambda 
         group = zarr.open_group(building, mode="r+", use_consolidated=False)
         _append(group, Arrivals(sources, set() if old is None else old.names), tell)
         group.attrs.update(_attributes(sources))
-        replace_store(building, paths.merged)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        group["trial"].attrs[_MERGED_FROM] = [*_receipts(sources)]
+        finish_store(building)
     return Merged(paths)
 
 
 def open_merged(paths: RunPaths, tell: Tell = lambda _: None) -> Merged:
     """The run's merged.zarr with all trials that have arrived in the runs it is made from."""
-    others = _merged_before(paths)
+    try:
+        merged = Merged(paths)
+        if merged.trials_digest == _digest([read_source(each) for each in (paths, *_merged_before(paths))]):
+            return merged
+    except NotWhole:  # absent, damaged or of another version
+        pass
+    with derived_lock(paths):
+        return _merge([read_source(each) for each in (paths, *_merged_before(paths))], tell, trusting=True)
+
+
+def _merged_before(paths: RunPaths) -> list[RunPaths]:
+    """The other runs that merged.zarr was made from, even one of another version.
+
+    Raises
+    ------
+    InputError
+        If one of them is not there any more.
+    StoreError
+        If merged.zarr is so damaged that it does not tell.
+    """
+    if not paths.merged.exists():
+        return []
+    try:
+        try:
+            roots = read_attributes(paths.merged)["receipts"]
+        except NotWhole:
+            roots = read_metadata(paths.merged / "trial")["attributes"][_MERGED_FROM]
+        others = [RunPaths(paths.root / root) for root in roots if root != "."]
+    except (NotWhole, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{paths.merged} is damaged and does not tell any more which runs it was merged from; make it again with "
+            f"`{command('merge', paths.root)}`, and name the other runs too, if there were any"
+        ) from error
     absent = [str(other.root) for other in others if not other.manifest.is_file()]
     if absent:
         raise InputError(
             f"{paths.merged} was merged from {', '.join(absent)} too, which is not there any more. Bring it back, "
             f"or run `{command('merge', paths.root)}` to go on with this run's own trials"
         )
-    try:
-        merged = Merged(paths)
-    except StoreError:  # absent, damaged or of another version: it can always be made again
-        return merge(paths, others, tell)
-    digest = _digest([read_source(each) for each in (paths, *others)])
-    return merged if merged.trials_digest == digest else merge(paths, others, tell)
-
-
-def _merged_before(paths: RunPaths) -> list[RunPaths]:
-    """The other runs that merged.zarr was made from, even one of another version."""
-    try:
-        receipts: Any = zarr.open_group(paths.merged, mode="r").attrs["receipts"]
-        return [RunPaths(paths.root / root) for root in receipts if root != "."]
-    except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
-        return []
+    return others
 
 
 class Merged:
@@ -141,37 +169,33 @@ class Merged:
 
     def __init__(self, paths: RunPaths) -> None:
         self.paths = paths
-        try:
-            self.group = zarr.open_group(paths.merged, mode="r")
-            attributes: dict[str, Any] = dict(self.group.attrs)
-            if attributes["memexp_merged_schema"] != MERGED_SCHEMA:
-                raise ValueError(f"schema {attributes['memexp_merged_schema']}")
-            self.trials_digest: str = attributes["trials_digest"]
-            self.receipts: dict[str, dict[str, str]] = attributes["receipts"]
-            self.n_failed: int = attributes["failed"]
-            self.n_missing: int = attributes["missing"]
-            self.names = set(zip(self._read("seed").tolist(), self._read("trial").tolist(), strict=True))
-            self.n_trials: int = self._array("trial").shape[0]
-            if len(self.names) != self.n_trials:  # a chunk that is gone reads as zeros
-                raise ValueError("trials occur twice")
-            skipped = {"trial", "seed", *_MATRICES, *PER_TRIAL}
-            names = set(self.group.array_keys()) - skipped
-            self.examples: dict[str, NDArray[Any]] = {name: self._read(name) for name in sorted(names)}
-        except (FileNotFoundError, ValueError, KeyError) as error:
-            again = command("merge", paths.root)
-            raise StoreError(f"{paths.merged} is not readable ({error}); run `{again}`") from error
+        again = f"make it again with `{command('merge', paths.root)}`"
+        self._store = Sealed(paths.merged, ("memexp_merged_schema", MERGED_SCHEMA), again)
+        self.group = self._store.group
+        attributes = self._store.attributes
+        self.trials_digest: str = attributes["trials_digest"]
+        self.receipts: dict[str, dict[str, str]] = attributes["receipts"]
+        self.n_failed: int = attributes["failed"]
+        self.n_missing: int = attributes["missing"]
+        self.names = set(zip(self._read("seed").tolist(), self._read("trial").tolist(), strict=True))
+        self.n_trials: int = len(self.names)
+        skipped = {"trial", "seed", *_MATRICES, *PER_TRIAL}
+        names = sorted(set(self._store.names) - skipped)
+        self.examples: dict[str, NDArray[Any]] = {name: self._read(name) for name in names}
 
     def _array(self, name: str) -> Any:
-        return self.group[name]
+        return self._store.array(name)
 
     def _read(self, name: str, rows: slice = slice(None)) -> NDArray[Any]:
-        try:
-            return np.asarray(self._array(name)[rows])
-        except (ValueError, RuntimeError, OSError) as error:
-            raise StoreError(
-                f"{self.paths.merged}/{name} is damaged ({error}); delete {self.paths.merged} and "
-                f"run `{command('merge', self.paths.root)}`"
-            ) from error
+        return self._store.read(name, rows)
+
+    def read_everything(self) -> None:
+        """Raise :class:`NotWhole` if anything in it is damaged."""
+        for name in _MATRICES:
+            for _ in self.bands(name):
+                pass
+        for name in PER_TRIAL:
+            self._read(name)
 
     def per_trial(self, name: str) -> NDArray[np.float32]:
         """A number of each merged trial (in_accuracy, seconds, ...), shape (T,)."""
@@ -193,19 +217,21 @@ class Merged:
         return packed
 
 
-def replace_store(new: Path, old: Path) -> None:
-    """Put a finished store where an older one may be, with what lets xarray open it in one look."""
+def finish_store(path: Path) -> None:
+    """The last steps of writing a store: what lets xarray open it in one look, and its seal."""
     with warnings.catch_warnings():  # readers that do not know consolidated metadata read the rest
         warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
-        zarr.consolidate_metadata(new)
-    replace_folder(new, old)
+        zarr.consolidate_metadata(path)
+    seal(path)
 
 
-def _reusable(paths: RunPaths, sources: list[Source]) -> Merged | None:
+def _reusable(paths: RunPaths, sources: list[Source], trusting: bool) -> Merged | None:
     """The store in use, if everything that it holds still stands in the sources."""
     try:
         old = Merged(paths)
-    except StoreError:
+        if not trusting:
+            old.read_everything()
+    except NotWhole:
         return None
     now = _receipts(sources)
     same = all(receipts.items() <= now.get(root, {}).items() for root, receipts in old.receipts.items())

@@ -20,6 +20,8 @@ from memexp.errors import InputError
 from memexp.files import write_atomic
 from memexp.spec.index_sets import LABELS, unpack
 from memexp.spec.spec import Spec
+from memexp.store.paths import RunPaths
+from memexp.store.receipts import read_committed, read_states
 from memexp.store.trials import DONE, TrialStore
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -99,13 +101,13 @@ def read_conditions(spec: Spec, store: TrialStore, tests: NDArray[np.intp] | Non
         raise InputError(
             f"{store.path} has design {spec.subsets.design}; conditions are those of 'design: remove': give such a run"
         )
-    status = store.status()
+    status, _ = read_states(RunPaths(store.path.parent), store)
     accuracies: Floats = np.full(len(status), np.nan)
     for number in range(store.layout.n_blocks):
         trials = store.layout.block(number)
         done = np.asarray(status[trials.start : trials.stop] == DONE)
         if done.any():
-            right = store.read_block(number)["test_correct"]
+            right = read_committed(RunPaths(store.path.parent), store, number)[0]["test_correct"]
             right = right if tests is None else right[:, tests]
             accuracies[trials.start : trials.stop][done] = right[done].mean(axis=1)
     conditions = spec.subsets.conditions

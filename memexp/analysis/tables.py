@@ -13,6 +13,7 @@ from memexp.analysis.estimates import Estimates, Memorization
 from memexp.analysis.pairs import Pairs
 from memexp.errors import InputError
 from memexp.store.paths import RunPaths
+from memexp.store.receipts import read_states
 from memexp.store.trials import DONE, TrialStore
 
 if TYPE_CHECKING:
@@ -92,7 +93,11 @@ def trials_dataset(paths: RunPaths) -> xarray.Dataset:
 
     Trials that failed or are missing are left out, because their rows are no outcomes.
     """
-    done = np.flatnonzero(TrialStore(paths.trials).status() == DONE)
+    store = TrialStore(paths.trials)
+    states, _ = read_states(paths, store)
+    store.examples()
+    store.require_present()  # the data set reads chunks later, and an absent one as zeros
+    done = np.flatnonzero(states == DONE)
     data: xarray.Dataset = _library("xarray").open_zarr(paths.trials, consolidated=False, chunks=None)
     numbers = {axis: np.arange(data.sizes[axis]) for axis in ("trial", "train", "test")}
     examples = [name for name, values in data.data_vars.items() if values.dims[0] != "trial"]

@@ -73,6 +73,7 @@ def estimate(
     What is not said about pairs stays as it was in the run's last estimate.
     """
     from memexp.analysis import estimates as store
+    from memexp.analysis.pairs import Selection
     from memexp.runs.run import open_run
 
     if device == "cuda":
@@ -82,7 +83,7 @@ def estimate(
     opened = open_run(run)
     given = {"memorization": memorization, "influence": influence, "most": most}
     given |= {"all_classes": all_classes, "strongest": strongest, "fdr": fdr}
-    selection = store.chosen_selection(opened.paths).changed(**given)
+    selection = store.chosen_selection(opened.paths, Selection()).changed(**given)
     if opened.spec.subsets.design == "remove":
         remark("the subsets of this run were chosen, not drawn: differences are no estimates of memorization")
     found = _merged(opened)
@@ -230,9 +231,8 @@ def estimates_of(run: Run) -> tuple[Merged, Estimates]:
     from memexp.analysis import estimates as store
 
     merged = _merged(run)
-    if store.is_current(run.paths, merged):
-        found = store.open_estimates(run.paths)
-    else:
+    found = store.read_current(merged)
+    if found is None:
         with progress("estimating", 1, "parts") as tell:
             found = store.estimate(merged, store.chosen_selection(run.paths), tell=tell)
     if cut := found.cut():

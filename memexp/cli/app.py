@@ -44,7 +44,7 @@ def verify(
     retrain: Annotated[int, typer.Option(min=0, help="Train at least so many trials again and compare.")] = 1,
     repair: Annotated[bool, typer.Option("--repair", help="Mark damaged blocks as missing, for resume.")] = False,
 ) -> None:
-    """Check checksums, receipts, masks and labels; retrain some trials and compare bit by bit.
+    """Check seals, checksums, receipts, masks, labels and results; retrain some trials and compare bit by bit.
 
     This executes the Python files of the run's spec, as training did: trust a run that you were given first.
     """
@@ -54,8 +54,8 @@ def verify(
     opened = open_run(run)
     with progress("verifying", 1, "blocks") as tell:
         verdict = checks.verify(opened, retrain, tell)
-    for fault in verdict.faults.values():
-        remark(fault)
+    for problem in verdict.problems:
+        remark(problem)
     for trial, difference in verdict.differing.items():
         remark(f"trial {trial}, trained again: {difference}")
     if verdict.differing and not verdict.same_machine:
@@ -66,10 +66,10 @@ def verify(
             ("retrained", f"{len(verdict.retrained)} trials, {len(verdict.differing)} differ"),
         ]
     )
-    if repair and verdict.faults:
+    if repair and verdict.repairable:
         lost = checks.repair(opened, verdict)
         remark(f"{len(lost)} trials are marked missing; train them with `{command('resume', run)}`")
-    raise typer.Exit(1 if verdict.faults or (verdict.differing and verdict.same_machine) else 0)
+    raise typer.Exit(1 if verdict.problems or (verdict.differing and verdict.same_machine) else 0)
 
 
 def schema() -> None:

@@ -273,7 +273,7 @@ def _train(run: Run, resources: Resources, accept: Accept) -> NoReturn:
     if already:
         remark(f"{already} of {before.trials} trials are settled already")
     stopped = f"stopped; finished blocks are kept. Go on with `{command('resume', run.paths.root)}`"
-    with stoppable(stopped), progress("training", before.missing, "trials") as bar:
+    with stoppable(stopped), progress("training", run.spec.subsets.trials - already, "trials") as bar:
 
         def tell(now: Progress) -> None:
             bar(now.trained + sum(now.running.values()) * block_size)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from memexp.files import KEPT, explain_full_disk
 from memexp.runs.pool import LocalPool, Progress, Resources
-from memexp.runs.run import Run
+from memexp.runs.run import Run, grow
 from memexp.runs.software import NOTHING, Accept, require_same_software
 from memexp.slurm.tasks import refuse_if_queued
 from memexp.store.commit import recover
@@ -49,11 +49,11 @@ def launch_local(
     with launch_lock(run.paths), explain_full_disk(run.paths.root, KEPT):
         store = run.store(writable=True)
         recover(run.paths, store)
-        blocks = store.missing_blocks()
         if not accept.lost_queue:
-            refuse_if_queued(run.paths, blocks)
+            refuse_if_queued(run.paths, store.missing_blocks())
         if not accept.software:
             require_same_software(run, trains_here=True)
+        blocks = grow(run).missing_blocks()
         launch = Launch(
             new_id(run.paths), "local", [[block] for block in blocks], asdict(resources), accepted=accept.software
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -12,13 +11,16 @@ from typing import Any
 
 import yaml
 
+from memexp.errors import StoreError
 from memexp.launch.slurm_status import SlurmStatus, read_slurm_status, without_numbers
 from memexp.runs.software import deciding, trained_with
 from memexp.spec.sampling_error import trials_for, worst_case_se
 from memexp.store.lock import lock_holder
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
-from memexp.store.receipts import Receipt, read_receipts
+from memexp.store.receipts import Receipt, read_states
+from memexp.store.sealed import NotWhole, read_attributes
+from memexp.store.spec_text import read_spec_text
 from memexp.store.trials import DONE, FAILED, MISSING, TrialStore
 
 _RECENT_SECONDS = 600.0
@@ -112,9 +114,9 @@ def read_status(root: Path) -> Status:
     paths = RunPaths.of_run(root)
     manifest = read_manifest(paths)  # refuses what this version cannot read
     store = TrialStore(paths.trials)
-    states = store.status()
+    states, receipts = read_states(paths, store)
     counts = {state: int((states == state).sum()) for state in (DONE, FAILED, MISSING)}
-    receipts = sorted(read_receipts(paths), key=lambda receipt: receipt.finished)
+    receipts = sorted(receipts, key=lambda receipt: receipt.finished)
     speed = _speed(receipts)
     # Reasons differ in their numbers; the words before the first number group them.
     reasons = Counter(without_numbers(reason) for r in receipts for reason in r.failures.values())
@@ -160,18 +162,24 @@ def _software(receipts: Sequence[Receipt], manifest: Manifest) -> dict[str, int]
     return dict(trials) if differing else {}
 
 
+def _goal(paths: RunPaths) -> float | None:
+    """The error that the spec asks for."""
+    try:
+        goal = yaml.safe_load(read_spec_text(paths))["subsets"].get("target_se")
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise StoreError(f"{paths.spec} cannot be read ({error}); restore it from a backup") from error
+    return goal if isinstance(goal, float) else None
+
+
 def _standard_error(paths: RunPaths, manifest: Manifest, counts: dict[int, int]) -> StandardError | None:
     ratio = manifest.science["subsets"].get("ratio")
     if ratio is None:
         return None
     done, missing = counts[DONE], counts[MISSING]
+    goal = _goal(paths)
     try:
-        goal = yaml.safe_load(paths.spec.read_text(encoding="utf-8"))["subsets"].get("target_se")
-    except (OSError, yaml.YAMLError):
-        goal = None
-    try:
-        estimates = json.loads((paths.estimates / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-    except (OSError, ValueError, KeyError):  # absent, or being replaced
+        estimates = read_attributes(paths.estimates)
+    except NotWhole:  # absent, damaged, or being replaced
         estimates = {}
     return StandardError(
         now=worst_case_se(ratio, done) if done else None,

@@ -5,8 +5,6 @@ index.html is whole by itself and can be sent alone; examples.html, beside it, s
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from memexp.files import explain_full_disk, replace_folder
+from memexp.files import explain_full_disk
 from memexp.report.cards import Source, class_name, memorized_card, pairs_section
 from memexp.report.explorer import rank, write_explorer
 from memexp.report.figures import (
@@ -31,7 +29,9 @@ from memexp.report.figures import (
 )
 from memexp.spec.sampling_error import lemma_bound, worst_case_se
 from memexp.spec.spec import Spec
+from memexp.store.derived import derived_lock, replacing
 from memexp.store.manifest import Manifest
+from memexp.store.paths import RunPaths
 
 _GALLERY = 60
 
@@ -53,14 +53,10 @@ def write_report(source: Source, path: Path) -> Path:
 def replace_report(path: Path, write: Callable[[Path], Any]) -> Path:
     """Let ``write`` fill a folder, put it in the place of the report's old one, and return ``path``."""
     folder = path.parent
-    building = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-    building.mkdir(parents=True)
-    try:
-        with explain_full_disk(folder, "The estimates are untouched."):
-            write(building)
-            replace_folder(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    kept = "The estimates are untouched."
+    with derived_lock(RunPaths(folder.parent)), explain_full_disk(folder, kept), replacing(folder) as building:
+        building.mkdir()
+        write(building)
     return path
 
 

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from memexp.data import Data, load_data
 from memexp.data.class_names import composed
 from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError, command
-from memexp.files import explain_full_disk, versions, write_atomic
+from memexp.files import digest, explain_full_disk, versions
 from memexp.spec.argument_files import MARK
 from memexp.spec.designs import draw_masks
 from memexp.spec.reading import read_written, write_spec
 from memexp.spec.spec import Spec
-from memexp.store.manifest import Manifest, read_manifest
+from memexp.store.manifest import Manifest, flat, read_manifest
 from memexp.store.paths import RunPaths
+from memexp.store.spec_text import edited, read_spec_text, write_spec_text
 from memexp.store.trials import MISSING, Layout, TrialStore, create_store, extend_store
 
 
@@ -138,20 +139,39 @@ def open_run(root: Path) -> Run:
 
     paths = RunPaths.of_run(root)
     manifest = read_manifest(paths)
+    text = read_spec_text(paths)
     try:
-        spec, faults = read_written(paths.spec.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        spec, faults = read_written(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StoreError(f"{paths.spec} cannot be read ({error}); restore it from a backup") from error
     if spec is None or faults:
         place = ".".join(map(str, faults[0].location))
         raise StoreError(
             f"{paths.spec} is not a spec this memexp reads: {place}: {faults[0].message}; restore it from a backup"
         )
+    _require_launched(paths, spec, manifest)
     return Run(paths, spec, manifest)
 
 
+def _require_launched(paths: RunPaths, spec: Spec, manifest: Manifest) -> None:
+    """Raise :class:`StoreError` if the spec is not the one that was launched.
+
+    What an earlier version launched may lack keys that this one knows.
+    """
+    here, there = (
+        {name: digest(value) for name, value in flat(science).items()} for science in (spec.science(), manifest.science)
+    )
+    names = sorted(here.keys() & there.keys() if manifest.schema_version == 1 else here.keys() | there.keys())
+    changed = [name for name in names if here.get(name) != there.get(name)]
+    if changed:
+        raise edited(paths, f" ({', '.join(changed)})")
+
+
 def prepare_run(spec: Spec, data: Data, runs: Path, block_size: int | None = None) -> Run:
-    """Create the run of a spec below ``runs``, or open it if it is there; more trials make it grow.
+    """Create the run of a spec below ``runs``, or open it if it is there.
+
+    With more trials than the run has, nothing on the disk changes yet: :func:`grow` makes room for them, once a
+    launch has the run for itself.
 
     Raises
     ------
@@ -168,12 +188,21 @@ def prepare_run(spec: Spec, data: Data, runs: Path, block_size: int | None = Non
     run.manifest.require_same(wanted, str(root))
     if block_size not in (None, run.manifest.block_size):
         raise InputError(f"{root} has blocks of {run.manifest.block_size} trials, which cannot change; omit the option")
-    if spec.subsets.trials > run.spec.subsets.trials:
+    if spec.subsets.trials > run.store().layout.n_trials:
         _require_room(root, layout_of(spec, run.manifest))
-        extend_store(run.paths.trials, spec.subsets.trials)
-        write_atomic(run.paths.spec, write_spec(spec).encode())
         return Run(run.paths, spec, run.manifest)
     return run
+
+
+def grow(run: Run) -> TrialStore:
+    """Make room for the trials that the run's spec has more than its store; only under the launch lock.
+
+    The store first: killed in between, the next launch finds the trials and asks for no fewer.
+    """
+    if run.spec.subsets.trials > run.store().layout.n_trials:
+        extend_store(run.paths.trials, run.spec.subsets.trials)
+        write_spec_text(run.paths, write_spec(run.spec))
+    return run.store()
 
 
 def describe(spec: Spec, data: Data, block_size: int) -> Manifest:
@@ -221,8 +250,8 @@ def _create(root: Path, spec: Spec, data: Data, manifest: Manifest) -> None:
     try:
         with explain_full_disk(root, "No trial was lost."):
             building.make_folders()
-            create_store(building.trials, layout, _example_arrays(data))
-            write_atomic(building.spec, write_spec(spec).encode())
+            create_store(building.trials, layout, example_arrays(data))
+            write_spec_text(building, write_spec(spec))
             manifest.write(building)
         building.root.rename(root)
     except OSError:
@@ -243,7 +272,8 @@ def _require_room(folder: Path, layout: Layout) -> None:
         )
 
 
-def _example_arrays(data: Data) -> dict[str, NDArray[Any]]:
+def example_arrays(data: Data) -> dict[str, NDArray[Any]]:
+    """What the store holds of the examples."""
     arrays: dict[str, NDArray[Any]] = {
         "train_label": data.y_train,
         "test_label": data.y_test,

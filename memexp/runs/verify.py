@@ -1,21 +1,27 @@
-"""Verify a run: checksums, receipts, masks from seeds, labels; retrain some trials and compare bit by bit."""
+"""Verify a run: seals, checksums, receipts, masks from seeds, labels; retrain some trials and compare bit by bit."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memexp.errors import StoreError
-from memexp.files import versions
-from memexp.runs.run import Run
+from memexp.data import Data
+from memexp.errors import StoreError, command
+from memexp.files import KEPT, explain_full_disk, versions, write_atomic
+from memexp.runs.run import Run, example_arrays, layout_of
 from memexp.seeds import generator
 from memexp.spec.designs import draw_masks
 from memexp.store.commit import set_aside
-from memexp.store.receipts import Receipt, read_committed, read_receipt, receipt_files
-from memexp.store.trials import DONE, MISSING, Arrays, TrialStore
+from memexp.store.lock import launch_lock
+from memexp.store.paths import RunPaths, by_repair
+from memexp.store.receipts import Receipt, read_committed, read_receipt, receipt_files, require_fitting
+from memexp.store.sealed import NotWhole, read_everything
+from memexp.store.trials import DONE, FAILED, MISSING, Arrays, TrialStore, create_store
 
 if TYPE_CHECKING:
     from memexp.runs.worker import Trainer
@@ -32,6 +38,12 @@ class Verdict:
         Committed blocks that were read.
     faults
         What is wrong, by block number.
+    store
+        What is wrong with trials.zarr as a whole: its metadata, or the arrays of the examples. Then no block was read.
+    receipts
+        Receipts that are damaged, and what is wrong with them.
+    results
+        What is wrong with merged.zarr and estimates.zarr: the commands that the messages name make them again.
     retrained
         Trials that were trained again.
     differing
@@ -42,36 +54,56 @@ class Verdict:
 
     blocks: int = 0
     faults: dict[int, str] = field(default_factory=dict)
+    store: str | None = None
+    receipts: dict[Path, str] = field(default_factory=dict)
+    results: list[str] = field(default_factory=list)
     retrained: list[int] = field(default_factory=list)
     differing: dict[int, str] = field(default_factory=dict)
     same_machine: bool = True
 
+    @property
+    def problems(self) -> list[str]:
+        """All that is wrong, but for trials that came out otherwise when they were trained again."""
+        whole = [self.store] if self.store is not None else []
+        return [*whole, *self.receipts.values(), *self.faults.values(), *self.results]
+
+    @property
+    def repairable(self) -> bool:
+        """Whether :func:`repair` has something to do."""
+        return self.store is not None or bool(self.receipts or self.faults)
+
 
 def verify(run: Run, retrain: int, tell: Callable[[float], None] = lambda _: None) -> Verdict:
-    """Check every committed block, and retrain at least ``retrain`` trials (whole stacks of them).
+    """Check everything in a run, and retrain at least ``retrain`` trials (whole stacks of them).
 
     Raises
     ------
     DataError
         If the data are not those of the run.
     StoreError
-        If the labels in the store are not those of the data.
+        If the names of the classes in the manifest are not those of the data.
     """
     data = run.load_data()
-    store = run.store()
-    labels = store.examples()
-    for name, values in (("train_label", data.y_train), ("test_label", data.y_test)):
-        if not np.array_equal(labels[name], values):
-            raise StoreError(f"{run.paths.trials}/{name} differs from the data's labels; launch the spec as a new run")
-    verdict = Verdict()
-    status = store.status()
+    if list(data.classes) != run.manifest.classes:
+        raise StoreError(
+            f"{run.paths.manifest} names other classes than the data "
+            f"({', '.join(run.manifest.classes)}; {', '.join(data.classes)}); restore it from a backup"
+        )
+    verdict = Verdict(results=_faults_of_results(run.paths))
+    try:
+        store = run.store()
+        _require_examples(run, store, data)
+    except StoreError as error:
+        verdict.store = str(error)
+        return verdict
+    verdict.receipts = _damaged_receipts(run, store)
     sound: list[Receipt] = []
     for number in range(store.layout.n_blocks):
         trials = store.layout.block(number)
-        if (status[trials.start : trials.stop] == MISSING).all():
-            continue
-        verdict.blocks += 1
         try:
+            if (store.status(trials) == MISSING).all() and not _is_committed(run, trials):
+                continue
+            verdict.blocks += 1
             sound += _checked_receipts(run, store, number)
         except StoreError as error:
             verdict.faults[number] = str(error)
@@ -82,16 +114,103 @@ def verify(run: Run, retrain: int, tell: Callable[[float], None] = lambda _: Non
 
 
 def repair(run: Run, verdict: Verdict) -> list[int]:
-    """Mark the damaged blocks as missing and set their receipts aside; the trials to train again."""
-    store = run.store(writable=True)
-    lost: list[int] = []
-    for number in verdict.faults:
-        trials = store.layout.block(number)
-        store.forget_block(number)
-        for path in receipt_files(run.paths, trials.start):
+    """Make damaged metadata again, mark damaged blocks as missing, set their receipts aside; the trials to train again.
+
+    Raises
+    ------
+    RunBusy
+        If the run is being trained now.
+    """
+    with launch_lock(run.paths), explain_full_disk(run.paths.root, KEPT):
+        if verdict.store is not None:
+            _rebuild(run)
+            verdict = verify(run, 0)
+            if verdict.store is not None:
+                raise StoreError(verdict.store)
+        for path in verdict.receipts:
             set_aside(path, "damaged")
-        lost += trials
+        if verdict.receipts:  # their blocks have none now
+            verdict = verify(run, 0)
+        store = run.store(writable=True)
+        lost: list[int] = []
+        for number in verdict.faults:
+            if _restore_states(run, store, number):
+                continue
+            trials = store.layout.block(number)
+            store.forget_block(number)
+            for path in receipt_files(run.paths, trials.start):
+                set_aside(path, "damaged")
+            lost += trials
     return lost
+
+
+def _restore_states(run: Run, store: TrialStore, number: int) -> bool:
+    """Whether only the states of a block were lost, which its receipts tell: they are written again."""
+    trials = store.layout.block(number)
+    try:
+        receipts = [read_receipt(path) for path in receipt_files(run.paths, trials.start)]
+        states = np.full(len(trials), MISSING, np.uint8)
+        for receipt in receipts:
+            states[: receipt.last - receipt.first + 1] = DONE
+        for trial in (int(name) for receipt in receipts for name in receipt.failures):
+            states[trial - trials.start] = FAILED
+        store.write_status(number, states)
+        _checked_receipts(run, store, number)
+    except StoreError:
+        return False
+    return True
+
+
+def _require_examples(run: Run, store: TrialStore, data: Data) -> None:
+    stored = store.examples()
+    for name, values in example_arrays(data).items():
+        if name not in stored or not np.array_equal(stored[name], values):
+            raise StoreError(f"{run.paths.trials}/{name} differs from the data's; {by_repair(run.paths.root)}")
+
+
+def _damaged_receipts(run: Run, store: TrialStore) -> dict[Path, str]:
+    found = {}
+    for path in sorted(run.paths.blocks.glob("*.json")):
+        try:
+            require_fitting(run.paths, store, read_receipt(path))
+        except StoreError as error:
+            found[path] = str(error)
+    return found
+
+
+def _is_committed(run: Run, trials: range) -> bool:
+    """Whether a block has a receipt, though its states are missing, and is not just being published."""
+    receipts = receipt_files(run.paths, trials.start)
+    return bool(receipts) and not any(run.paths.blocks.glob(f"{receipts[-1].stem}.*.npz"))
+
+
+def _faults_of_results(paths: RunPaths) -> list[str]:
+    found = []
+    for path, again in ((paths.merged, "merge"), (paths.estimates, "estimate")):
+        try:
+            if path.exists():
+                read_everything(path, f"make it again with `{command(again, paths.root)}`")
+        except NotWhole as error:
+            found.append(str(error))
+    return found
+
+
+def _rebuild(run: Run) -> None:
+    """Make the metadata of trials.zarr and the arrays of the examples again; chunks of outcomes stay as they are."""
+    lasts = (int(path.stem[-6:]) for path in run.paths.blocks.glob("[0-9]*-[0-9]*.json") if path.stem[-6:].isdecimal())
+    layout = replace(layout_of(run.spec, run.manifest), n_trials=max(run.spec.subsets.trials, *(n + 1 for n in lasts)))
+    building = run.paths.trials.with_name(".trials.zarr.new")
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        create_store(building, layout, example_arrays(run.load_data()))
+        run.paths.trials.mkdir(exist_ok=True)
+        root = building / "zarr.json"
+        for file in [*(each for each in sorted(building.rglob("*")) if each.is_file() and each != root), root]:
+            target = run.paths.trials / file.relative_to(building)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(target, file.read_bytes())
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
 
 
 def _checked_receipts(run: Run, store: TrialStore, number: int) -> list[Receipt]:

@@ -19,7 +19,7 @@ from submitit.core.utils import FailedSubmissionError
 
 from memexp.errors import InputError, command
 from memexp.files import KEPT, explain_full_disk
-from memexp.runs.run import Run
+from memexp.runs.run import Run, grow
 from memexp.runs.software import NOTHING, Accept, require_same_software
 from memexp.slurm import scheduler
 from memexp.slurm.environment import in_slurm_environment
@@ -33,6 +33,7 @@ from memexp.slurm.tasks import Queue, Task, alive, read_queue
 from memexp.store.commit import recover
 from memexp.store.launches import Job, Launch, new_id, read_launch, read_launches
 from memexp.store.lock import launch_lock
+from memexp.store.trials import TrialStore
 
 Entry = Callable[[str, str], None]
 Call = tuple[Callable[..., None], list[Any]]
@@ -106,8 +107,9 @@ def launch_slurm(
         if after is not None and run.paths.cancelled(after).exists():
             return Submitted(None)
         _settle(run)
+        queue = read_queue(run.paths, store.missing_blocks(), elsewhere_is_gone=accept.lost_queue)
+        store = _grown(run, store, accept)
         missing = store.missing_blocks()
-        queue = read_queue(run.paths, missing, elsewhere_is_gone=accept.lost_queue)
         queued = alive(queue.tasks)
         again = _follow_again(run, queue, profile, then, after)
         blocks = _untaken(missing if wanted is None else wanted, missing, queued)
@@ -121,6 +123,13 @@ def launch_slurm(
         launch.write(run.paths)
         launch, refused = _submit(run, launch, limited, then)
         return Submitted(launch, len(queued), again, prepared.left + _refused(launch), refused or prepared.why)
+
+
+def _grown(run: Run, store: TrialStore, accept: Accept) -> TrialStore:
+    """The store with room for all trials of the spec; one that would be refused has not grown."""
+    if not accept.software and run.spec.subsets.trials > store.layout.n_trials:
+        require_same_software(run, trains_here=False)
+    return grow(run)
 
 
 def _untaken(wanted: Sequence[int], missing: Sequence[int], queued: Sequence[Task]) -> list[int]:

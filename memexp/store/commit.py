@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from memexp.errors import StoreError, command
-from memexp.files import KEPT, explain_full_disk, to_json, write_atomic, write_once
+from memexp.files import KEPT, explain_full_disk, to_record, write_atomic, write_once
 from memexp.store.paths import RunPaths
-from memexp.store.receipts import Receipt, block_digest, read_receipt, read_receipts, receipt_path
+from memexp.store.receipts import Receipt, block_digest, read_receipt, read_receipts, receipt_path, require_fitting
 from memexp.store.trials import MISSING, Arrays, TrialStore
 
 _ORPHAN_AFTER_SECONDS = 3600.0
@@ -70,7 +70,7 @@ def commit(
         np.savez_compressed(buffer, **content)  # type: ignore[arg-type]
         try:
             write_atomic(staged, buffer.getvalue())
-            mine = write_once(path, to_json(asdict(receipt)))
+            mine = write_once(path, to_record(asdict(receipt)))
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
@@ -85,6 +85,7 @@ def recover(paths: RunPaths, store: TrialStore) -> None:
     receipts = list(read_receipts(paths))
     published = []
     for receipt in receipts:
+        require_fitting(paths, store, receipt)
         if (paths.blocks / receipt.staged).exists():
             _publish(paths, store, receipt)
         else:

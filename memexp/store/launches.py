@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from memexp.errors import StoreError, command
-from memexp.files import here, to_json, versions, write_atomic
+from memexp.files import here, to_record, versions, write_atomic
 from memexp.store.paths import RunPaths
+from memexp.store.records import read_as
 from memexp.version import code_digest
 
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -76,7 +77,7 @@ class Launch:
     """
 
     launch_id: str
-    backend: str
+    backend: Literal["local", "slurm"]
     tasks: list[list[int]]
     resources: dict[str, Any]
     profile: dict[str, Any] | None = None
@@ -101,7 +102,7 @@ class Launch:
 
     def write(self, paths: RunPaths) -> None:
         """Write, or replace, its file."""
-        write_atomic(paths.launches / f"{self.launch_id}.json", to_json(asdict(self)))
+        write_atomic(paths.launches / f"{self.launch_id}.json", to_record(asdict(self)))
 
     def with_job_id(self, name: str, job_id: str) -> Launch:
         """The same with the scheduler's answer filled in."""
@@ -123,8 +124,9 @@ def new_id(paths: RunPaths) -> str:
     """A name for a launch, by time; it sorts after those that there are even where this machine's clock is slow."""
     now = datetime.now(UTC)
     for last in sorted(paths.launches.glob("*.json"))[-1:]:
-        newest = datetime.strptime(last.stem[:16], _TIME).replace(tzinfo=UTC)
-        now = max(now, newest + timedelta(seconds=1))
+        with suppress(ValueError):  # a file that is none of ours
+            newest = datetime.strptime(last.stem[:16], _TIME).replace(tzinfo=UTC)
+            now = max(now, newest + timedelta(seconds=1))
     return f"{now:{_TIME}}-{uuid.uuid4().hex[:4]}"
 
 
@@ -137,15 +139,15 @@ def read_launch(paths: RunPaths, launch_id: str) -> Launch:
         If its file is missing or damaged.
     """
     path = paths.launches / f"{launch_id}.json"
+    repair = f"move it away and run `{command('resume', paths.root)}`"
+    launch = read_as(Launch, path, repair, {"code": "", "prefix": ""})
     try:
-        content = {"code": "", "prefix": ""} | json.loads(path.read_text(encoding="utf-8"))
-        jobs = [Job(**job) for job in content.pop("jobs")]
-        follow_up = content.pop("follow_up")
-        return Launch(**content, jobs=jobs, follow_up=Job(**follow_up) if follow_up else None)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StoreError(
-            f"{path} cannot be read ({error}); move it away and run `{command('resume', paths.root)}`"
-        ) from error
+        zone = launch.when.tzinfo
+    except ValueError:
+        zone = None
+    if launch.launch_id != launch_id or zone is None:
+        raise StoreError(f"{path} is damaged (its name or its time is not that of a launch); {repair}")
+    return launch
 
 
 def read_launches(paths: RunPaths, backend: str | None = None) -> Sequence[Launch]:

@@ -1,4 +1,4 @@
-"""The launch lock: one process at a time decides what a run trains next."""
+"""Locks of a run: one process at a time decides what is trained next, and one makes what is derived from trials."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from memexp.errors import InputError, RunBusy, command
 from memexp.files import here
@@ -18,6 +19,7 @@ from memexp.store.paths import RunPaths
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
+_GROUP_WRITES, _GROUP = 0o020, 0o070
 
 
 @contextmanager
@@ -31,41 +33,79 @@ def launch_lock(paths: RunPaths, wait_seconds: float = 0.0) -> Iterator[None]:
     InputError
         If the run is not writable for this user, or its file system has no locks.
     """
+    busy = ("trained", f"Watch it with `{command('status', paths.root)}`, or stop that process first")
+    with exclusive(paths, paths.lock, wait_seconds, busy, "ask its owner, or launch the spec with another --runs"):
+        yield
+
+
+@contextmanager
+def exclusive(
+    paths: RunPaths, lock: Path, wait_seconds: float, busy: tuple[str, str], otherwise: str
+) -> Iterator[None]:
+    """Hold a lock of the run. What is written meanwhile is the group's too, if the run's folder is.
+
+    Parameters
+    ----------
+    busy
+        What is done to the run by the process that holds it, and what to do then.
+    otherwise
+        What somebody can do who may not write the run.
+    """
+    with _umask_of(paths.root):
+        descriptor = _open(paths, lock, otherwise)
+        try:
+            until = time.monotonic() + wait_seconds
+            while not _take(descriptor, paths):
+                if time.monotonic() > until:
+                    doing, then = busy
+                    raise RunBusy(f"{paths.root} is being {doing} by {_describe(_holder(lock))}. {then}")
+                time.sleep(0.2)
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(here()).encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _umask_of(root: Path) -> Iterator[None]:
+    """Where a group shares the run's folder, it can write every file in it, whatever the umask of each member."""
+    before = os.umask(0o077)
     try:
-        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT, 0o666)  # as the umask has it: a group may share a run
+        mode = root.stat().st_mode
+        os.umask(before & ~(mode & _GROUP) if mode & _GROUP_WRITES else before)
+        yield
+    finally:
+        os.umask(before)
+
+
+def _open(paths: RunPaths, lock: Path, otherwise: str) -> int:
+    try:
+        return os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         if error.errno not in _NO_RIGHT:
             raise
-        raise InputError(
-            f"{paths.root} is not writable for you; ask its owner, or launch the spec with another --runs"
-        ) from error
-    try:
-        until = time.monotonic() + wait_seconds
-        while not _take(descriptor, paths):
-            if time.monotonic() > until:
-                raise RunBusy(
-                    f"{paths.root} is being trained by {_describe(lock_holder(paths))}. "
-                    f"Watch it with `{command('status', paths.root)}`, or stop that process first"
-                )
-            time.sleep(0.2)
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(here()).encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+        if lock.exists() and os.access(lock.parent, os.W_OK):
+            raise InputError(f"{lock} is not writable for you; ask its owner for `chmod g+w {lock}`") from error
+        raise InputError(f"{paths.root} is not writable for you; {otherwise}") from error
 
 
 def lock_holder(paths: RunPaths) -> dict[str, object] | None:
     """Host and process that launches the run now, or None."""
+    return _holder(paths.lock)
+
+
+def _holder(lock: Path) -> dict[str, object] | None:
     try:
-        descriptor = os.open(paths.lock, os.O_RDONLY)
+        descriptor = os.open(lock, os.O_RDONLY)
     except OSError:
         return None
     try:
         if _try(descriptor, fcntl.LOCK_SH):
             return None
         holder = json.loads(os.pread(descriptor, 1000, 0))
-        return holder if isinstance(holder, dict) else {}
+        known = isinstance(holder, dict) and type(holder.get("pid")) is int and isinstance(holder.get("host"), str)
+        return holder if known and holder["pid"] > 1 else {}
     except ValueError:
         return {}
     except OSError:  # no locks on this file system: nobody holds one

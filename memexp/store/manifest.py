@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from memexp.errors import NewerSchema, RunMismatch, StoreError
-from memexp.files import digest, to_json, write_atomic
+from memexp.files import digest, read_record, to_record, write_atomic
 from memexp.store.paths import RunPaths
+from memexp.store.records import made_of
 from memexp.version import __version__
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+_RESTORE = "restore it from a backup"
 
 # What another training of the same trial reproduces, by where it is trained; see tests/training/test_determinism.py.
 DETERMINISM = {
@@ -73,11 +76,11 @@ class Manifest:
 
     def write(self, paths: RunPaths) -> None:
         """Write manifest.json."""
-        write_atomic(paths.manifest, to_json({"identity": self.identity} | asdict(self)))
+        write_atomic(paths.manifest, to_record({"identity": self.identity} | asdict(self)))
 
     def differences(self, other: Manifest) -> list[tuple[str, Any, Any]]:
         """What is not the same in two experiments: name, value here, value there."""
-        here, there = (_flat({"data": m.data, "masks": m.masks} | m.science) for m in (self, other))
+        here, there = (flat({"data": m.data, "masks": m.masks} | m.science) for m in (self, other))
         names = sorted(here.keys() | there.keys())
         return [
             (name, here.get(name, "(absent)"), there.get(name, "(absent)"))
@@ -105,26 +108,25 @@ def read_manifest(paths: RunPaths) -> Manifest:
     StoreError
         If it is damaged.
     """
-    try:
-        content = json.loads(paths.manifest.read_text(encoding="utf-8"))
-        version = content["schema_version"]
-        if version > SCHEMA_VERSION:
-            raise NewerSchema(
-                f"{paths.root} was written with schema {version}; memexp {__version__} reads up to {SCHEMA_VERSION}. "
-                "Install a newer memexp (pip install -U memexp)"
-            )
-        identity = content.pop("identity")
-        manifest = Manifest(**content)
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, NewerSchema):
-            raise
-        raise StoreError(f"{paths.manifest} is damaged ({error}); restore it from a backup") from error
+    content = read_record(paths.manifest, _RESTORE, _refuse_newer)
+    identity = content.pop("identity", None)
+    manifest = made_of(Manifest, content, paths.manifest, _RESTORE)
     if manifest.identity != identity:
-        raise StoreError(f"{paths.manifest} was edited: its identity does not match its content; restore it")
+        raise StoreError(f"{paths.manifest} was edited: its identity does not match its content; {_RESTORE}")
     return manifest
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _refuse_newer(path: Path, content: dict[str, Any]) -> None:
+    version = content.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise NewerSchema(
+            f"{path.parent} was written with schema {version}; memexp {__version__} reads up to {SCHEMA_VERSION}. "
+            "Install a newer memexp (pip install -U memexp)"
+        )
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, whose keys are joined by dots."""
     if isinstance(value, dict):
-        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}{key}.").items()}
+        return {k: v for key, inner in value.items() for k, v in flat(inner, f"{prefix}{key}.").items()}
     return {prefix[:-1]: value}

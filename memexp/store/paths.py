@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from memexp.errors import InputError
+from memexp.errors import InputError, command
 
 SWEEP_FILE = "sweep.yaml"  # in the folder of a sweep: its runs, in order
 
@@ -79,6 +79,11 @@ class RunPaths:
         return self.root / "launches" / ".lock"
 
     @property
+    def derived_lock(self) -> Path:
+        """Held by the process that merges, estimates or writes the report."""
+        return self.root / ".derived.lock"
+
+    @property
     def merged(self) -> Path:
         """Trials transposed for analysis."""
         return self.root / "merged.zarr"
@@ -89,6 +94,11 @@ class RunPaths:
         return self.root / "estimates.zarr"
 
     @property
+    def influence(self) -> Path:
+        """The influence matrix until it is finished and part of the estimates."""
+        return self.root / ".influence.zarr"
+
+    @property
     def report(self) -> Path:
         """The report's page."""
         return self.root / "report" / "index.html"
@@ -97,6 +107,11 @@ class RunPaths:
         """Create the folders that the launcher and the workers write to."""
         for folder in (self.root, self.blocks, self.launches, self.attempts, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
+
+
+def by_repair(root: Path) -> str:
+    """What mends damaged trials: the end of a message."""
+    return f"run `{command('verify', root, '--repair')}`, then `{command('resume', root)}`; all other trials are kept"
 
 
 def _runs_near(root: Path) -> str:

@@ -7,17 +7,19 @@ middle of a block gets a second, longer receipt for it; the longest one counts.
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memexp.errors import StoreError, command
-from memexp.store.paths import RunPaths
-from memexp.store.trials import Arrays, TrialStore
+from memexp.store.paths import RunPaths, by_repair
+from memexp.store.records import read_as
+from memexp.store.trials import MISSING, Arrays, TrialStore
 
 
 @dataclass(frozen=True)
@@ -83,17 +85,62 @@ def read_receipt(path: Path) -> Receipt:
     StoreError
         If it is damaged.
     """
-    try:
-        return Receipt(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        repair = command("verify", path.parent.parent, "--repair")
-        raise StoreError(f"{path} is damaged ({error}); run `{repair}`") from error
+    repair = f"run `{command('verify', path.parent.parent, '--repair')}`"
+    receipt = read_as(Receipt, path, repair)
+    trials = range(receipt.first, receipt.last + 1)
+    known = (
+        path.name == receipt_path(RunPaths(path.parent.parent), receipt.first, receipt.last).name
+        and re.fullmatch(rf"{re.escape(path.stem)}\.[0-9a-f]{{12}}\.npz", receipt.staged)
+        and {*receipt.trained, *map(_number, receipt.failures)} <= {*trials}
+    )
+    if not known:
+        raise StoreError(f"{path} is damaged (it tells of other trials or files than its name); {repair}")
+    return receipt
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else -1
 
 
 def read_receipts(paths: RunPaths) -> Iterator[Receipt]:
     """All receipts, by first trial; of a block that grew, the older one first."""
     for path in sorted(paths.blocks.glob("*.json")):
         yield read_receipt(path)
+
+
+def read_states(paths: RunPaths, store: TrialStore) -> tuple[NDArray[np.uint8], list[Receipt]]:
+    """States of all trials, shape (trial,), and all receipts, checked against each other.
+
+    Raises
+    ------
+    StoreError
+        If a state is not the one that was committed, or a receipt is missing or damaged.
+    """
+    receipts = list(read_receipts(paths))
+    for receipt in receipts:
+        require_fitting(paths, store, receipt)
+    latest = {receipt.block: receipt for receipt in receipts}
+    published = [each for each in latest.values() if not (paths.blocks / each.staged).exists()]
+    status = store.status()  # after the look at the files: what was published by then stands in it
+    for receipt in published:
+        committed = status[receipt.first : receipt.last + 1]
+        if block_digest({"status": committed})["status"] != receipt.digests.get("status"):
+            raise StoreError(
+                f"trials {receipt.first} to {receipt.last} of {paths.trials} do not have the states that were "
+                f"committed; {by_repair(paths.root)}"
+            )
+    for number in np.unique(np.flatnonzero(status != MISSING) // store.layout.block_size).tolist():
+        if number not in latest and not receipt_files(paths, store.layout.block(number).start):
+            raise StoreError(f"block {number} of {paths.trials} has no receipt in blocks/; {by_repair(paths.root)}")
+    return status, receipts
+
+
+def require_fitting(paths: RunPaths, store: TrialStore, receipt: Receipt) -> None:
+    """Raise :class:`StoreError` if a receipt tells of trials that the store does not have, or of another block."""
+    trials = store.layout.block(receipt.block)
+    if trials.start != receipt.first or receipt.last not in trials:
+        path = receipt_path(paths, receipt.first, receipt.last)
+        raise StoreError(f"{path} and {paths.trials} do not belong together; {by_repair(paths.root)}")
 
 
 def receipt_files(paths: RunPaths, first: int) -> list[Path]:
@@ -117,8 +164,5 @@ def read_committed(paths: RunPaths, store: TrialStore, number: int) -> tuple[dic
     wrong = receipt.wrong_arrays(content) if receipt else []
     if receipt is None or wrong:
         problem = f"differs from its receipt in {', '.join(wrong)}" if receipt else "has no receipt in blocks/"
-        raise StoreError(
-            f"block {number} of {paths.trials} {problem}. Run `{command('verify', paths.root, '--repair')}`, "
-            f"then `{command('resume', paths.root)}`"
-        )
+        raise StoreError(f"block {number} of {paths.trials} {problem}; {by_repair(paths.root)}")
     return content, receipt

@@ -11,15 +11,27 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from memexp.errors import NewerSchema, StoreError, command
+from memexp.errors import NewerSchema, StoreError
 from memexp.store.manifest import SCHEMA_VERSION
+from memexp.store.paths import by_repair
+from memexp.store.plausible import require_plausible
+from memexp.store.sealed import (
+    EVERY_CHUNK,
+    SEAL,
+    NotWhole,
+    check_array,
+    explained,
+    read_attributes,
+    read_metadata,
+    seal,
+)
 
 MISSING, DONE, FAILED = 0, 1, 2
 
@@ -100,12 +112,17 @@ def create_store(path: Path, layout: Layout, examples: Mapping[str, NDArray[Any]
             dimension_names=("trial", axis) if axis else ("trial",),
             fill_value=np.nan if dtype is np.float32 else 0,
         )
-    for name, values in examples.items():
-        group.create_array(name, data=values, compressors=codecs, dimension_names=(name.split("_")[0],))
+    with zarr.config.set(EVERY_CHUNK):
+        for name, values in examples.items():
+            group.create_array(name, data=values, compressors=codecs, dimension_names=(name.split("_")[0],))
+    seal(path, growing=[*layout.outcome_arrays()])
 
 
 def extend_store(path: Path, n_trials: int) -> None:
-    """Make room for more trials; rows that exist stay as they are."""
+    """Make room for more trials; rows that exist stay as they are.
+
+    ``status``, which tells how many trials there are, grows last: killed in between, the store is the old one.
+    """
     store = TrialStore(path, writable=True)
     for name in store.layout.outcome_arrays():
         array = store._array(name)
@@ -121,22 +138,57 @@ class TrialStore:
         The store.
     writable
         Workers and the launcher open it for writing.
+
+    Raises
+    ------
+    NewerSchema
+        If a newer memexp wrote it.
+    StoreError
+        If its metadata are damaged.
     """
 
     def __init__(self, path: Path, writable: bool = False) -> None:
         self.path = path
         try:
-            self.group = zarr.open_group(path, mode="r+" if writable else "r", use_consolidated=False)
-        except (FileNotFoundError, ValueError, KeyError) as error:
-            raise StoreError(f"{path} is not a readable store ({error}); restore it or launch a new run") from error
-        schema = self.group.attrs.get("memexp_schema")
-        if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+            attributes = read_attributes(path, self._refuse_newer)
+            schema = attributes.get("memexp_schema")
+            if schema not in (1, 2) or (schema == 1) != (SEAL not in attributes):
+                raise NotWhole(f"{path}: its zarr.json has schema {schema}")
+            self._digests: dict[str, str] = attributes[SEAL]["arrays"] if SEAL in attributes else {}
+            self.layout = self._read_layout()
+            mode: Literal["r+", "r"] = "r+" if writable else "r"
+            self.group = explained(path, lambda: zarr.open_group(path, mode=mode, use_consolidated=False))
+        except NotWhole as error:
+            raise StoreError(f"{error}; {by_repair(path.parent)}") from error
+
+    def _refuse_newer(self, attributes: dict[str, Any]) -> None:
+        schema = attributes.get("memexp_schema")
+        if isinstance(schema, int) and schema > SCHEMA_VERSION:
             raise NewerSchema(
-                f"{path} has schema {schema}; this memexp reads up to {SCHEMA_VERSION}. "
+                f"{self.path} has schema {schema}; this memexp reads up to {SCHEMA_VERSION}. "
                 "Install a newer memexp (pip install -U memexp)"
             )
-        mask, test = self._array("mask"), self._array("test_correct")
-        self.layout = Layout(mask.shape[0], mask.shape[1], test.shape[1], mask.chunks[0], "train_margin" in self.group)
+
+    def _read_layout(self) -> Layout:
+        """The store's shape, which all of its arrays must have; of an older store it is all that is known of them."""
+        mask, test, status = (
+            _shape_and_chunk(self.path / name, axes) for name, axes in (("mask", 2), ("test_correct", 2), ("status", 1))
+        )
+        margins = (self.path / "train_margin").is_dir()
+        layout = Layout(status[0][0], mask[0][1], test[0][1], mask[1][0], margins)
+        sizes = {"train": layout.n_train, "test": layout.n_test}
+        for name, (axis, dtype) in layout.outcome_arrays().items():
+            folder = self.path / name
+            rest = [sizes[axis]] if axis else []
+            shape, chunk = _shape_and_chunk(folder, 1 + len(rest))
+            kind = read_metadata(folder).get("data_type")
+            if shape[0] < layout.n_trials or [*shape[1:]] != rest or [*chunk] != [layout.block_size, *rest]:
+                raise NotWhole(f"{folder}/zarr.json is damaged (shape {shape}, chunks {chunk})")
+            if kind != np.dtype(dtype).name:
+                raise NotWhole(f"{folder}/zarr.json is damaged (its type is {kind})")
+            if self._digests:
+                check_array(folder, self._digests[name], growing=True)
+        return layout
 
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self.group[name]
@@ -144,14 +196,36 @@ class TrialStore:
         return array
 
     def examples(self) -> dict[str, NDArray[Any]]:
-        """Arrays of the examples: train_label, test_label, train_index, test_index, ..."""
+        """Arrays of the examples: train_label, test_label, train_index, test_index, ...
+
+        Raises
+        ------
+        StoreError
+            If one is not what was written.
+        """
         outcome = self.layout.outcome_arrays()
-        return {name: self._read(name, slice(None)) for name in sorted(self.group.array_keys()) if name not in outcome}
+        names = set(self._digests) or {file.parent.name for file in self.path.glob("*/zarr.json")}
+        found = {}
+        for name in sorted(names - outcome.keys()):
+            try:
+                if self._digests:
+                    check_array(self.path / name, self._digests[name])
+            except NotWhole as error:
+                raise StoreError(f"{error}; {by_repair(self.path.parent)}") from error
+            found[name] = self._read(name, slice(None))
+        if not self._digests:
+            require_plausible(self.path, found)
+        return found
 
     def status(self, trials: range | None = None) -> NDArray[np.uint8]:
         """State of some trials, or of every one, shape (trial,): MISSING, DONE or FAILED."""
         rows = slice(None) if trials is None else slice(trials.start, trials.stop)
         return np.asarray(self._read("status", rows))
+
+    def require_present(self) -> None:
+        """Raise :class:`StoreError` if a file of an outcome is missing; for readers that know nothing of receipts."""
+        for number in np.unique(np.flatnonzero(self.status() != MISSING) // self.layout.block_size).tolist():
+            self._require_chunks(number)
 
     def missing_blocks(self) -> list[int]:
         """Blocks with a trial that is neither done nor failed."""
@@ -172,19 +246,20 @@ class TrialStore:
         """
         trials = self.layout.block(number)
         rows = slice(trials.start, trials.stop)
-        content = {}
+        self._require_chunks(number)
+        return {name: self._read(name, rows, number) for name in self.layout.outcome_arrays()}
+
+    def _require_chunks(self, number: int) -> None:
         for name in self.layout.outcome_arrays():
             if not self._chunk(name, number).is_file():
                 raise self._damaged(name, number, "its file is missing")
-            content[name] = self._read(name, rows, number)
-        return content
 
     def write_block(self, number: int, content: Arrays) -> None:
         """Write all arrays of a block, ``status`` last, and see them safely on the disk."""
         trials = self.layout.block(number)
         rows = slice(trials.start, trials.stop)
         names = list(self.layout.outcome_arrays())
-        with zarr.config.set({"array.write_empty_chunks": True}):
+        with zarr.config.set(EVERY_CHUNK):
             for name in names[:-1]:
                 self._array(name)[rows] = content[name]
             self._flush(names[:-1], number)
@@ -193,10 +268,14 @@ class TrialStore:
 
     def forget_block(self, number: int) -> None:
         """Mark the trials of a block as missing; its other chunks are overwritten when it is trained again."""
+        self.write_status(number, np.zeros(len(self.layout.block(number)), dtype=np.uint8))
+
+    def write_status(self, number: int, states: NDArray[np.uint8]) -> None:
+        """Write the states of a block, whatever its chunk was."""
         trials = self.layout.block(number)
-        with zarr.config.set({"array.write_empty_chunks": True}):
+        with zarr.config.set(EVERY_CHUNK):
             self._chunk("status", number).unlink(missing_ok=True)
-            self._array("status")[trials.start : trials.stop] = np.zeros(len(trials), dtype=np.uint8)
+            self._array("status")[trials.start : trials.stop] = states
 
     def _chunk(self, name: str, block: int) -> Path:
         return self.path / name / "c" / ("/".join([str(block), "0"]) if self._array(name).ndim == 2 else str(block))
@@ -208,13 +287,21 @@ class TrialStore:
 
     def _read(self, name: str, rows: slice, block: int | None = None) -> NDArray[Any]:
         try:
-            return np.asarray(self._array(name)[rows])
-        except (ValueError, RuntimeError, OSError, KeyError) as error:
-            raise self._damaged(name, block, str(error)) from error
+            return np.asarray(explained(self.path / name, lambda: self._array(name)[rows]))
+        except NotWhole as error:
+            raise self._damaged(name, block, str(error.__cause__)) from error
 
     def _damaged(self, name: str, block: int | None, why: str) -> StoreError:
         where = self.path / name if block is None else self._chunk(name, block)
-        return StoreError(
-            f"{where} is damaged: {why}. Run `{command('verify', self.path.parent, '--repair')}`, "
-            f"then `{command('resume', self.path.parent)}`; all other trials are kept"
-        )
+        return StoreError(f"{where} is damaged: {why}; {by_repair(self.path.parent)}")
+
+
+def _shape_and_chunk(folder: Path, axes: int) -> tuple[list[int], list[int]]:
+    metadata = read_metadata(folder)
+    try:
+        shape, chunk = metadata["shape"], metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        if len(shape) == len(chunk) == axes and all(type(length) is int and length > 0 for length in (*shape, *chunk)):
+            return shape, chunk
+    except (KeyError, TypeError):
+        pass
+    raise NotWhole(f"{folder}/zarr.json is damaged (its shape or chunks are none)")

@@ -31,6 +31,7 @@ from memexp.store.commit import commit
 from memexp.store.manifest import Manifest
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING, Layout, TrialStore, create_store
+from tests.conftest import untrain
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -231,15 +232,14 @@ def test_a_damaged_block_stops_the_merge(run_copy: Run) -> None:
 def test_estimates_are_made_again_when_trials_arrive_or_files_break(run_copy: Run) -> None:
     merged = open_merged(run_copy.paths)
     assert is_current(run_copy.paths, merged)
-    store = run_copy.store(writable=True)
-    store.forget_block(3)
+    untrain(run_copy, 3)
     fewer = open_merged(run_copy.paths)
     assert fewer.n_trials == 30
     assert not is_current(run_copy.paths, fewer)
     (run_copy.paths.merged / "zarr.json").write_text("{")
     assert open_merged(run_copy.paths).n_trials == 30
     (run_copy.paths.estimates / "memorization/c/0").write_bytes(b"cut")
-    with pytest.raises(StoreError, match="run `memexp estimate"):
+    with pytest.raises(StoreError, match="again with `memexp estimate"):
         open_estimates(run_copy.paths)
 
 
@@ -261,7 +261,7 @@ def test_what_was_selected_once_is_selected_again_until_the_user_chooses_otherwi
     assert first.passed > 30
     # Estimates of other trials, of another version: as `report` and the follow-up job meet them.
     zarr.open_group(run_copy.paths.estimates, mode="r+").attrs["memexp_estimates_schema"] = 1
-    run_copy.store(writable=True).forget_block(3)
+    untrain(run_copy, 3)
     reported = memexp("report", root)
     assert f"memexp estimate --most {open_estimates(run_copy.paths).passed}" in reported.stderr
     assert "They were cut: only the strongest 30 of" in run_copy.paths.report.read_text()

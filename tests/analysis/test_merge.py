@@ -145,7 +145,7 @@ def test_strangers_are_refused_and_nothing_is_changed(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "theirs", ignore_errors=True)
         paths = make_store(tmp_path / "theirs", trials, done, 5, spec_seed=changes.pop("seed", 1))
         written = json.loads(paths.manifest.read_text())
-        written.pop("identity")
+        del written["identity"], written["digest"]
         Manifest(**(written | changes)).write(paths)
         return paths
 
@@ -185,7 +185,7 @@ def test_the_command_merges_seeds_and_explains_strangers(memexp: Callable[..., A
     assert merged.returncode == 0, merged.stderr
     assert "20 trials" in merged.stdout
     written = json.loads((tmp_path / "theirs/manifest.json").read_text())
-    written.pop("identity")
+    del written["identity"], written["digest"]
     Manifest(**(written | {"data": {"x": "other"}})).write(RunPaths(tmp_path / "theirs"))
     refused = memexp("merge", "ours", "theirs")
     assert refused.returncode == 2

@@ -29,7 +29,7 @@ from memexp.spec.spec import Subsets
 from memexp.store.receipts import receipt_files
 from memexp.store.trials import extend_store
 from memexp.training.block import count_steps
-from tests.conftest import make_spec
+from tests.conftest import make_spec, untrain
 
 SETS = {"nothing": [], "few": [3, 5], "many": list(range(40, 140))}
 
@@ -177,7 +177,7 @@ def test_what_a_merged_run_of_another_cluster_has_is_not_missing(
     elsewhere = shutil.copytree(run_copy.paths.root, tmp_path / "elsewhere")
     for receipt in receipt_files(run_copy.paths, 0):
         receipt.unlink()
-    run_copy.store(writable=True).forget_block(0)
+    untrain(run_copy, 0)
     select = ("select", run_copy.paths.root, "--out", "sets.json")
     assert memexp(*select).returncode == 3
     merged = memexp("merge", run_copy.paths.root, elsewhere)

@@ -175,6 +175,13 @@ def test_a_run_grows_without_redoing_a_trial(new_run: Callable[..., Run]) -> Non
     first = {receipt.staged for receipt in read_receipts(small.paths)}
     grown = new_run(subsets={"trials": 30})
     assert grown.paths.root == small.paths.root
+    with launch_lock(small.paths), pytest.raises(RunBusy):  # a launch that is refused changes nothing
+        launch_local(grown, TWO, ignore)
+    assert len(small.store().status()) == 14
+    assert open_run(small.paths.root).spec.subsets.trials == 14
+    # killed while the store grew: it is the old one, and grows again
+    small.store(writable=True)._array("mask").resize((30, 200))
+    assert small.store().layout.n_trials == len(small.store().status()) == 14
     assert launch_local(grown, TWO, ignore).trained == 16
     assert first <= {receipt.staged for receipt in read_receipts(grown.paths)}
     whole = new_run("whole", subsets={"trials": 30})

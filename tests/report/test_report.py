@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from memexp.analysis.estimates import Estimates, Memorization, estimate, open_estimates
-from memexp.analysis.merged import open_merged
+from memexp.analysis.merged import finish_store, open_merged
 from memexp.analysis.pairs import Pairs, Selection
 from memexp.report.cards import Source
 from memexp.report.explorer import write_explorer
@@ -99,12 +99,14 @@ def test_a_run_without_flips_pairs_or_defined_scores_has_a_report_too(run_copy: 
     mask = group["mask"]
     assert isinstance(mask, zarr.Array)
     mask[:5] = np.ones((5, mask.shape[1]), bool)
+    finish_store(run_copy.paths.merged)
     merged = open_merged(run_copy.paths)
     estimate(merged, Selection())
     _, text = make(run_copy)
     assert "AUROC" not in text
     assert "5 examples were never in or never out" in text
     mask[:] = np.ones(mask.shape, bool)
+    finish_store(run_copy.paths.merged)
     estimate(open_merged(run_copy.paths), Selection())
     _, text = make(run_copy)  # no warning of NumPy or matplotlib
     assert "median –, at worst" in text

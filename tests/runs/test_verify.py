@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
 import pytest
 
+from memexp.analysis.merged import merge
 from memexp.errors import StoreError
 from memexp.launch.launch import launch_local
+from memexp.launch.status import read_status
 from memexp.runs.pool import Resources
 from memexp.runs.run import Run
 from memexp.runs.verify import repair, verify
@@ -42,11 +45,10 @@ def test_damage_is_repaired_without_losing_anything_else(run_copy: Run) -> None:
     chunk = run_copy.paths.trials / "test_correct/c/2/0"
     chunk.write_bytes(b"")
     (run_copy.paths.trials / "status/c/1").write_bytes(b"x")
-    with pytest.raises(StoreError, match="status.* is damaged"):
-        verify(run_copy, retrain=0)
-    (run_copy.paths.trials / "status/c/1").unlink()
+    (run_copy.paths.trials / "status/c/3").unlink()
     verdict = verify(run_copy, retrain=0)
-    assert list(verdict.faults) == [2]
+    assert list(verdict.faults) == [1, 2, 3]
+    assert "status is damaged" in verdict.faults[1]
     assert "test_correct" in verdict.faults[2]
     assert repair(run_copy, verdict) == list(range(20, 30))
     launch_local(run_copy, Resources(workers=1), lambda _: None)
@@ -78,8 +80,33 @@ def test_outcomes_that_do_not_come_out_again_are_found(run_copy: Run) -> None:
 def test_labels_of_other_data_are_found(run_copy: Run) -> None:
     import zarr
 
+    right = run_copy.store().examples()
     labels = zarr.open_group(run_copy.paths.trials, mode="r+")["train_label"]
     assert isinstance(labels, zarr.Array)
     labels[5] = (int(np.asarray(labels[5])) + 1) % 10
-    with pytest.raises(StoreError, match="train_label differs"):
-        verify(run_copy, retrain=0)
+    verdict = verify(run_copy, retrain=0)
+    assert "train_label is not what was written" in str(verdict.store)
+    assert repair(run_copy, verdict) == []
+    np.testing.assert_array_equal(run_copy.store().examples()["train_label"], right["train_label"])
+    assert not verify(run_copy, retrain=0).problems
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "mask/zarr.json", "status/zarr.json", "train_index/zarr.json"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"shape": [7]}', b"\x1b[31m"])
+def test_damaged_metadata_are_named_and_made_again(name: str, content: bytes | None, run_copy: Run) -> None:
+    before = outcomes(run_copy)
+    path = run_copy.paths.trials / name
+    path.unlink() if content is None else path.write_bytes(content)
+    if name != "train_index/zarr.json":  # which no count needs
+        with pytest.raises(StoreError, match="memexp verify .* --repair"):
+            read_status(run_copy.paths.root)
+    shutil.rmtree(run_copy.paths.merged)
+    with pytest.raises(StoreError, match="memexp verify .* --repair"):
+        merge(run_copy.paths)
+    verdict = verify(run_copy, retrain=0)
+    assert verdict.store is not None
+    assert repair(run_copy, verdict) == []
+    for array, values in outcomes(run_copy).items():
+        np.testing.assert_array_equal(values, before[array])
+    assert merge(run_copy.paths).n_trials == 40
+    assert not verify(run_copy, retrain=0).problems

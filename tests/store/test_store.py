@@ -212,7 +212,7 @@ def test_a_newer_schema_is_refused(run_copy: Run) -> None:
     with pytest.raises(NewerSchema, match=r"has schema 99; .*newer memexp"):
         TrialStore(run_copy.paths.trials)
     text = run_copy.paths.manifest.read_text()
-    run_copy.paths.manifest.write_text(text.replace('"schema_version": 1', '"schema_version": 99'))
+    run_copy.paths.manifest.write_text(text.replace('"schema_version": 2', '"schema_version": 99'))
     with pytest.raises(NewerSchema, match="written with schema 99"):
         open_run(run_copy.paths.root)
 
