@@ -101,6 +101,7 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     faults += _recipe_faults(spec)
     if data is not None:
         faults += _foreign_lists(spec, data) or _fit(spec, len(data.y_train))
+        faults += _crop_faults(spec, min(data.x_train.shape[1:3]))
     faults += _group_faults(spec)
     file.refuse(faults)
     assert data is not None
@@ -176,6 +177,14 @@ def _foreign_lists(spec: Spec, data: Data) -> list[Fault]:
         "labels; select them with `memexp select` from a run whose dataset block is this spec's"
     )
     return [Fault(("subsets", "removed"), text)]
+
+
+def _crop_faults(spec: Spec, side: int) -> list[Fault]:
+    """Padding so wide that a crop may show nothing of the image, whose shorter side has so many pixels."""
+    if not isinstance(spec.training, Training) or spec.training.augment.crop < max(1, side):
+        return []
+    text = f"{spec.training.augment.crop} pixels of padding leave crops that show nothing of images of {side} pixels"
+    return [Fault(("training", "augment", "crop"), f"{text}; make it less than {side}, for example {side // 8}")]
 
 
 def _fit(spec: Spec, n_train: int) -> list[Fault]:

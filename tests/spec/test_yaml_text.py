@@ -502,3 +502,14 @@ def test_a_list_has_a_name_that_can_be_shown(name: str) -> None:
 def test_a_spec_of_python_objects_is_checked_as_one_of_yaml() -> None:
     with pytest.raises(ValueError, match="must be a number"):
         Spec.model_validate(changed(training={"lr": True}))
+
+
+@pytest.mark.parametrize("case", ["seed_128_bits", "removed_list_name"])
+def test_the_cases_of_the_spec_train_and_are_reported(case: str, tmp_path: Path, memexp: Callable[..., Any]) -> None:
+    if not SHARED.exists():
+        pytest.skip("needs the shared cases")
+    for path in sorted((SHARED / "cases" / case).glob("*.yaml")):
+        done = memexp("launch", path, "--yes", "--executor", "local", "--device", "cpu", "--workers", "0")
+        assert done.returncode == 0, done.stderr
+        done = memexp("report", tmp_path / "runs" / read_spec(path).spec.name)
+        assert done.returncode == 0, done.stderr
