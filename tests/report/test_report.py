@@ -24,7 +24,8 @@ from memexp.analysis.pairs import Pairs, Selection
 from memexp.report.cards import Source
 from memexp.report.explorer import write_explorer
 from memexp.report.report import render_examples, write_report
-from memexp.report.thumbnails import write_sheets
+from memexp.report.thumbnails import data_uri, write_sheets
+from memexp.report.thumbnails import shown as drawn
 from memexp.runs.run import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -402,3 +403,21 @@ def test_images_of_any_size_become_tiles(tmp_path: Path) -> None:
         assert write_sheets(smooth, np.arange(3000), tmp_path, prefix, budget).count == 3000
         sizes.append(sum(file.stat().st_size for file in tmp_path.glob(f"{prefix}-*")) / 1e6)
     assert sizes[1] < 1.05 < sizes[0] < 9
+
+
+@pytest.mark.parametrize("features", [1, 3, 20, 64, 4000])
+def test_features_are_shown_as_squares_of_their_values_and_not_blank(features: int, tmp_path: Path) -> None:
+    """A table's row has no picture; its values are drawn row by row, the smallest black and the largest white."""
+    rows = np.linspace(-3, 5, 40 * features, dtype=np.float32).reshape(40, 1, 1, features)[:, :, :, ::-1].copy()
+    picture = drawn(rows[7])
+    side = int(np.ceil(np.sqrt(features)))
+    assert picture.shape == (side, side, 1)
+    if features > 1:
+        assert picture[0, 0, 0] == 255
+        assert picture.ravel()[features - 1] == 0
+        assert (np.diff(picture.ravel()[:features].astype(int)) <= 0).all()
+    sheets = write_sheets(rows, np.arange(40), tmp_path, "train", budget_mb=9)
+    with Image.open(tmp_path / "train-000.webp") as sheet:
+        assert sheet.size == (sheets.tile * sheets.columns, sheets.tile * 2)
+        assert features == 1 or np.asarray(sheet).max() > 200
+    assert data_uri(rows[0]).startswith("data:image/png;base64,")
