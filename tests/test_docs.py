@@ -46,7 +46,8 @@ CANNOT_RUN = {
     ("docs/slurm.md", "memexp doctor --profile"): "needs a cluster; tests/slurm/test_cluster.py has one",
     ("slurm/devcluster/README.md", "eval"): "needs root; tests/slurm/test_devcluster.py does it",
 }
-ELSEWHERE = {f"docs/{page}.md": f"tests/test_{page}.py" for page in ("tutorial", "errors", "extending", "notebook")}
+ELSEWHERE = {f"docs/{page}.md": f"tests/test_{page}.py" for page in ("tutorial", "extending", "notebook")}
+ELSEWHERE["docs/errors.md"] = "tests/cli/test_errors.py"
 
 
 def reason(block: Block) -> str | None:
