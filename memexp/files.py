@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from memexp.errors import InputError, OutOfSpace, StoreError
 
@@ -68,12 +68,12 @@ def _fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_temporary(path: Path, content: bytes) -> Path:
+def _write_temporary(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     with _named(path):
         try:
             with open(temporary, "xb") as stream:
-                stream.write(content)
+                write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
         except BaseException:
@@ -93,9 +93,12 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace ``path`` in one step: readers see the old content or the new, never a part."""
-    temporary = _write_temporary(path, content)
+def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:
+    """Replace ``path`` in one step: readers see the old content or the new, never a part.
+
+    ``content``: the bytes, or what writes them to a stream.
+    """
+    temporary = _write_temporary(path, content if callable(content) else lambda stream: stream.write(content))
     with _named(path):
         try:
             os.replace(temporary, path)
@@ -111,7 +114,7 @@ def write_once(path: Path, content: bytes) -> bool:
     ``link(2)`` is atomic on local disks and on NFS, so of several processes on several machines
     exactly one gets True, and the file never has a part of its content.
     """
-    temporary = _write_temporary(path, content)
+    temporary = _write_temporary(path, lambda stream: stream.write(content))
     try:
         os.link(temporary, path)
     except FileExistsError:

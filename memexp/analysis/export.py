@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.merged import Merged
-from memexp.analysis.products import Tile, Trials
+from memexp.analysis.products import Tile, Trials, in_parallel
 from memexp.analysis.tables import pair_columns
 from memexp.errors import InputError
 from memexp.files import explain_full_disk, write_atomic
@@ -22,6 +23,7 @@ from memexp.files import explain_full_disk, write_atomic
 Arrays = dict[str, NDArray[Any]]
 
 _ROWS = 65536
+_ENDINGS = {"fz": ".npz", "csv": ".csv", "parquet": ".parquet"}
 
 
 def export(
@@ -48,10 +50,14 @@ def export(
         raise InputError(f"the folder {out.parent} does not exist; create it, or give another --out")
     if out.is_dir():
         raise InputError(f"{out} is a folder; give --out the name of a file in it")
+    if out.suffix != _ENDINGS[form]:
+        raise InputError(
+            f"{out}: --format {form} writes a {_ENDINGS[form]} file; end the name of --out so, or give another --format"
+        )
     write: dict[str, Callable[[Arrays, Path], None]] = {"csv": _write_csv, "parquet": _write_parquet}
     with explain_full_disk(out, "The estimates are untouched."):
         if form == "fz":
-            _write_npz(released_format(merged, estimates), out)
+            write_atomic(out, lambda stream: _write_npz(released_arrays(merged, estimates), stream))
             return [out]
         beside = out.with_name(f"{out.stem}-pairs{out.suffix}")
         write[form](train_table(merged, estimates, classes), out)
@@ -61,7 +67,12 @@ def export(
 
 
 def released_format(merged: Merged, estimates: Estimates) -> Arrays:
-    """Keys of the released CIFAR-100 file and of the released pair files in one.
+    """All of :func:`released_arrays`."""
+    return dict(released_arrays(merged, estimates))
+
+
+def released_arrays(merged: Merged, estimates: Estimates) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Keys of the released CIFAR-100 file and of the released pair files in one, and their arrays, one at a time.
 
     ``tr_mem``, ``tr_labels``, ``tt_labels``; for each class K ``tr_classidx_K``, ``tt_classidx_K`` and
     ``infl_matrix_classK`` (train, test): the transpose of our orientation. ``tr_idx``, ``tt_idx``,
@@ -70,7 +81,7 @@ def released_format(merged: Merged, estimates: Estimates) -> Arrays:
     train_label, test_label = merged.examples["train_label"], merged.examples["test_label"]
     memorization = estimates.scores.memorization.astype(np.float64)
     passing = estimates.pairs.passing()
-    arrays: Arrays = {
+    yield from {
         "tr_mem": memorization,
         "tr_labels": train_label,
         "tt_labels": test_label,
@@ -78,15 +89,21 @@ def released_format(merged: Merged, estimates: Estimates) -> Arrays:
         "tt_idx": passing.test,
         "infl": passing.influence.astype(np.float64),
         "mem": memorization[passing.train],
-    }
+    }.items()
     trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials)
-    for label in np.unique(np.concatenate([train_label, test_label])):
+
+    def of_class(label: int) -> Arrays:
         trains, tests = np.flatnonzero(train_label == label), np.flatnonzero(test_label == label)
-        arrays[f"tr_classidx_{label}"], arrays[f"tt_classidx_{label}"] = trains, tests
         empty = not len(trains) or not len(tests)
         matrix = np.empty((len(tests), len(trains)), np.float32) if empty else trials.influence(Tile(tests, trains))
-        arrays[f"infl_matrix_class{label}"] = np.ascontiguousarray(matrix.T)
-    return arrays
+        return {
+            f"tr_classidx_{label}": trains,
+            f"tt_classidx_{label}": tests,
+            f"infl_matrix_class{label}": np.ascontiguousarray(matrix.T),
+        }
+
+    for arrays in in_parallel(of_class, np.unique(np.concatenate([train_label, test_label])).tolist()):
+        yield from arrays.items()
 
 
 def train_table(merged: Merged, estimates: Estimates, classes: Sequence[str] | None = None) -> Arrays:
@@ -98,10 +115,12 @@ def train_table(merged: Merged, estimates: Estimates, classes: Sequence[str] | N
     return place | known | {each.name: getattr(estimates.scores, each.name) for each in fields(estimates.scores)}
 
 
-def _write_npz(arrays: Arrays, out: Path) -> None:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomic(out, buffer.getvalue())
+def _write_npz(arrays: Iterable[tuple[str, NDArray[Any]]], out: BinaryIO) -> None:
+    """An .npz, array by array. Influences are not compressed: their last bits are noise, and zlib is slow."""
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, values in arrays:
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, values, allow_pickle=False)
 
 
 def _write_csv(columns: Arrays, out: Path) -> None:

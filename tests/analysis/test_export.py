@@ -129,6 +129,9 @@ def test_parquet_without_its_library_names_the_fix(
 def test_a_place_that_cannot_be_written_is_said(scored: tuple[Merged, Estimates], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="absent does not exist; create it"):
         export(*scored, "csv", tmp_path / "absent/own.csv")
+    for form, name in (("fz", "own.csv"), ("csv", "own.csv.gz"), ("csv", "own"), ("parquet", "own.csv")):
+        with pytest.raises(InputError, match=rf"--format {form} writes a \.\w+ file; end the name of --out so"):
+            export(*scored, form, tmp_path / name)
     with pytest.raises(InputError, match="is a folder; give --out the name of a file"):
         export(*scored, "csv", tmp_path)
 
