@@ -79,6 +79,13 @@ def _(place: Place) -> Answer:
     return place.memexp("plan", place.spec(training={"learning_rate": 0.1}, subsets={"ratio": 1.7}))
 
 
+@provokes("reads as something else", 2)
+def _(place: Place) -> Answer:
+    path = Path(place.spec(model={"names": {"NO": 1}}, training={"epochs": "ten"}))
+    path.write_text(path.read_text().replace("'NO':", "no:").replace("epochs: ten", "epochs: 010"))
+    return place.memexp("plan", str(path))
+
+
 @provokes("no such architecture", 2)
 @provokes("fewer than one balanced group", 2)
 @provokes("batch size above the subset", 2)

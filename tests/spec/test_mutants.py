@@ -26,6 +26,7 @@ from tests.spec.mutants import Mutant, Mutator, write_surroundings
 COUNT = int(os.environ.get("MEMEXP_MUTANTS", "80"))
 SEED = int(os.environ.get("MEMEXP_MUTANTS_SEED", "1"))
 SECONDS, GIGABYTES = 20, 2
+HANGS = 6 * SECONDS  # by the clock, where the machine is shared with others; SECONDS are of the processor
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ def outcome(mutant: Mutant, folder: Path) -> tuple[int | None, str]:
     for name, content in mutant.files.items():
         (folder / name).write_bytes(content)
     try:
-        with at_most(SECONDS):
+        with at_most(HANGS):
             done = in_process(*mutant.command, folder=folder)
     except BaseException:
         return None, traceback.format_exc()
@@ -74,12 +75,12 @@ def test_every_mutant_is_planned_or_refused_in_words(tmp_path: Path) -> None:
     mutator, codes, wrong, slowest = Mutator(SEED), Counter[int | None](), [], 0.0
     for number in range(COUNT):
         mutant = mutator.mutant()
-        before, memory = time.monotonic(), gigabytes()
+        before, memory = time.process_time(), gigabytes()
         code, said = outcome(mutant, tmp_path)
-        seconds = time.monotonic() - before
+        seconds = time.process_time() - before
         slowest = max(slowest, seconds)
         codes[code] += 1
-        heavy = gigabytes() > max(GIGABYTES, memory)
+        heavy = gigabytes() > max(GIGABYTES, memory) or seconds > SECONDS
         if code not in (0, 2) or "Traceback" in said or heavy or (code == 2 and not 10 < len(said) < 20_000):
             wrong.append(f"{number}: {mutant.told}: exit {code}, {seconds:.1f} s, {gigabytes():.1f} GB: {said[-1500:]}")
     print(f"{COUNT} mutants: exit codes {dict(codes)}, slowest {slowest:.1f} s, most {gigabytes():.2f} GB")
