@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # The tests of a Slurm cluster have the machine for themselves.
-CLUSTER = tests/slurm/test_devcluster.py tests/slurm/test_cluster.py tests/slurm/test_memory.py
+CLUSTER = tests/slurm/test_devcluster.py tests/slurm/test_cluster.py tests/slurm/test_limits.py tests/slurm/test_memory.py
 
 .PHONY: demo paper test lint clean
 

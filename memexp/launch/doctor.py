@@ -155,5 +155,11 @@ def probe(profile: Profile, runs: Path) -> list[Finding]:
             gpus if enough else f"torch sees {gpus}, but the profile asks for {profile.gpus}: is this torch built for "
             "CUDA, and is the driver recent enough?",
         ),
+        Finding(
+            "follow-up", "ok" if seen["submits"] else "fault",
+            "a job can submit jobs: the follow-up job goes on by itself" if seen["submits"]
+            else "sbatch or squeue is not on the PATH there: the follow-up job cannot submit what is missing; run "
+            "`memexp resume` by hand, or mend setup or python in the profile",
+        ),
         Finding("shared files", "ok", f"what the node wrote was seen here after {seen['delay']:.1f} s"),
     ]  # fmt: skip

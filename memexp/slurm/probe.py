@@ -30,6 +30,7 @@ def report(folder: str) -> None:
         "node": os.environ.get("SLURMD_NODENAME", ""),
         "versions": versions(),
         "gpus": gpus,
+        "submits": scheduler.is_here() and shutil.which("squeue") is not None,
         "written": time.time(),
     }
     write_atomic(path / "seen.json", to_json(seen))

@@ -35,6 +35,10 @@ class Daemon:
         return self.command[0]
 
 
+# Variables that Slurm's commands take as options: another cluster's, or a user's own.
+OPTIONS = ("SLURM", "SBATCH", "SQUEUE_", "SACCT", "SCANCEL_", "SCONTROL_", "SINFO_", "SRUN_", "SALLOC_")
+
+
 @dataclass
 class Cluster:
     """One cluster in one folder."""
@@ -57,7 +61,7 @@ class Cluster:
     @property
     def environment(self) -> dict[str, str]:
         """What Slurm's tools and daemons run with; also how a process of this cluster is recognized."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OPTIONS)}
         return inherited | {"SLURM_CONF": str(self.layout.conf), "PATH": host.search_path()}
 
     def tool(self, *command: str, check: bool = True, seconds: float = 30) -> str:

@@ -17,7 +17,16 @@ from typing import Any, Self
 import pytest
 import yaml
 
+from memexp.slurm.environment import without_slurm
+
 PROFILE: dict[str, Any] = {"partition": "main", "time_min": 20, "mem_gb": 1, "cpus": 1, "array_parallelism": 4}
+# What a user may have among their settings; each would mislead the Slurm command that it is for.
+USERS = {
+    "SQUEUE_PARTITION": "x", "SQUEUE_USERS": "x", "SQUEUE_ACCOUNT": "x", "SQUEUE_QOS": "x", "SQUEUE_LICENSES": "x",
+    "SQUEUE_FORMAT": "%i", "SACCT_FORMAT": "JobID", "SCANCEL_STATE": "PENDING", "SBATCH_ARRAY_INX": "0-9",
+    "SBATCH_HOLD": "1", "SBATCH_CLUSTERS": "other", "SLURM_CLUSTERS": "other", "SINFO_PARTITION": "x",
+    "SLURM_TIME_FORMAT": "relative", "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "3", "RANK": "1",
+}  # fmt: skip
 CGROUPS = Path("/sys/fs/cgroup")
 SCRIPT = Path(__file__).parents[2] / "slurm/devcluster/devcluster.py"
 
@@ -49,7 +58,7 @@ class DevCluster:
     @property
     def env(self) -> dict[str, str]:
         """Environment for Slurm's commands and for memexp: SLURM_CONF and a PATH with the tools."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
+        own = without_slurm({name: value for name, value in os.environ.items() if name != "SLURM_CONF"})
         path = os.pathsep.join([str(Path(sys.executable).parent), own.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
         return own | {
             "PATH": path,
@@ -141,7 +150,7 @@ class User:
         return path
 
     def memexp(self, *arguments: Any, codes: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
-        done = self.slurm.run("memexp", *arguments, check=False, cwd=self.folder)
+        done = self.slurm.run("memexp", *arguments, check=False, cwd=self.folder, env=USERS)
         assert done.returncode in codes, done.stdout + done.stderr
         return done
 

@@ -264,14 +264,15 @@ def test_two_copies_of_a_task_at_once(
     assert sorted(trial for receipt in receipts for trial in receipt.trained) == list(range(300))
 
 
-def test_ten_times_the_array_limit(user: User, slurm: DevCluster) -> None:
+def test_five_times_the_array_limit(user: User, slurm: DevCluster) -> None:
+    user.spec.write_text(user.spec.read_text().replace("trials: 20", "trials: 10"))
     slurm.up(max_array=2)
     slurm.daemon("restart", "slurmctld")
     try:
         said = user.launch("--block", 1, seconds_per_trial=700, array_parallelism=8)
-        assert "20 tasks of up to 1 blocks" in said
+        assert "10 tasks of up to 1 blocks" in said
         (launch,) = read_launches(open_run(user.root).paths)
-        assert [job.count for job in launch.jobs] == [2] * 10
+        assert [job.count for job in launch.jobs] == [2] * 5
         eventually(lambda: not user.status()["missing"] and user.idle(), 200)
     finally:
         slurm.up(max_array=1001)
@@ -279,20 +280,26 @@ def test_ten_times_the_array_limit(user: User, slurm: DevCluster) -> None:
 
 
 def test_two_launches_at_the_same_moment(user: User, slurm: DevCluster) -> None:
+    """Nothing has to train for it: each block is in one task."""
     command = ["memexp", "launch", user.spec, "--profile", user.profile(seconds_per_trial=60), "--yes"]
-    both = [
-        subprocess.Popen(
-            [*map(str, command)], env=slurm.env, cwd=user.folder, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    said = [process.communicate(timeout=120) for process in both]
-    assert sorted(process.returncode for process in both) == [0, 3], said
-    assert len(read_launches(open_run(user.root).paths)) == 1
-    eventually(lambda: not user.status()["missing"] and user.idle(), 120)
-    receipts = list(read_receipts(open_run(user.root).paths))
-    assert sorted(trial for receipt in receipts for trial in receipt.trained) == list(range(20))
+    slurm.run("scontrol", "update", "PartitionName=main", "State=DOWN")
+    try:
+        both = [
+            subprocess.Popen(
+                [*map(str, command)], env=slurm.env, cwd=user.folder, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        said = [process.communicate(timeout=120) for process in both]
+        assert sorted(process.returncode for process in both) == [0, 3], said
+        (launch,) = read_launches(open_run(user.root).paths)
+        assert launch.tasks == [[0], [1]]
+        queued = slurm.run("squeue", "-h", "-r", "-o", "%j").stdout.split()
+        assert sorted(queued) == sorted([launch.jobs[0].name] * 2 + [f"tiny.{launch.launch_id}.next"])
+    finally:
+        user.memexp("cancel", user.root)
+        slurm.run("scontrol", "update", "PartitionName=main", "State=UP")
 
 
 def test_four_thousand_trials_need_two_calls_of_the_scheduler(user: User, slurm: DevCluster) -> None:
@@ -316,40 +323,44 @@ def test_four_thousand_trials_need_two_calls_of_the_scheduler(user: User, slurm:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_another_user_is_refused(user: User, slurm: DevCluster) -> None:
-    user.launch(seconds_per_trial=60)
-    eventually(lambda: not user.status()["missing"] and user.idle(), 120)
-    (user.root / "blocks/000000-000009.json").rename(user.folder / "aside.json")
+def test_another_user_is_refused(user: User, slurm: DevCluster, new_run: Callable[..., Run]) -> None:
+    new_run()
     everything = [user.root, *user.root.rglob("*")]
     for path in everything:
         os.chown(path, 65534, 65534)
-    done = slurm.run(*as_other_user(), sys.executable, "-m", "memexp", "resume", user.root, check=False)
+    words = [*as_other_user(), sys.executable, "-m", "memexp", "resume", user.root, "--profile", user.profile()]
+    done = slurm.run(*words, check=False)
     for path in everything:
         os.chown(path, 0, 0)
     assert done.returncode == 2, done.stderr
     assert "is not writable for you; ask its owner" in done.stderr
 
 
-def test_limits_of_submitted_jobs(tmp_path: Path, write_spec: Callable[..., Path]) -> None:
-    """With accounting: five jobs at a time; the follow-up job submits the rest, round after round.
+def test_what_waits_is_told_with_the_way_out(user: User, slurm: DevCluster) -> None:
+    """A maintenance that comes: tasks wait. Then they are held: `status` names the command that releases them."""
+    when = ["StartTime=now+10minutes", "Duration=60", "Users=root", "Flags=MAINT,IGNORE_JOBS", "Nodes=ALL"]
+    slurm.run("scontrol", "create", "reservation", "ReservationName=repair", *when)
+    try:
+        user.launch(seconds_per_trial=60)
+        reason = "ReqNodeNotAvail, Reserved for maintenance"
+        found = eventually(lambda: (found := user.status())["problems"] and found, 30)
+        assert [(each["state"], each["cause"]) for each in found["problems"]] == [("pending", reason)]
+        (launch,) = read_launches(RunPaths(user.root))
+        slurm.run("scontrol", "hold", launch.jobs[0].job_id)
+    finally:
+        slurm.run("scontrol", "delete", "ReservationName=repair")
+    said = user.memexp("status", user.root, codes=(3,)).stdout
+    assert "stuck" in said
+    release = f"scontrol release {launch.jobs[0].job_id}"
+    assert f"`{release}`" in said
+    slurm.run(*release.split())
+    eventually(lambda: not user.status()["missing"], 90)
 
-    A QOS that is not asked for allows fewer, which does not matter.
-    """
-    skip_without_slurm()
-    with DevCluster(accounting="dbd", nodes=2) as limited:
-        user = User(limited, tmp_path, write_spec())
-        limited.run("sacctmgr", "-i", "add", "qos", "debug", "set", "MaxSubmitJobsPerUser=1")
-        limited.run("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=5", "qos=normal,debug")
-        eventually(lambda: scheduler_limit(limited) == "5", 30)
-        said = user.launch("--block", 2, seconds_per_trial=350)
-        assert "4 tasks of up to 1 blocks" in said
-        assert "6 blocks: the limit of 4 more jobs is reached (MaxSubmitJobs of account root)" in " ".join(said.split())
-        eventually(lambda: not user.status()["missing"] and user.idle(), 200)
-        assert user.status()["tasks"] == {"done": 10}
-        assert len(read_launches(open_run(user.root).paths)) == 3
-        user.memexp("doctor", "--profile", user.profile())
 
-
-def scheduler_limit(slurm: DevCluster) -> str:
-    text = slurm.run("sacctmgr", "-n", "-P", "show", "assoc", "user=root", "format=MaxSubmit").stdout
-    return text.split()[0] if text.split() else ""
+def test_a_mistake_of_the_profile_is_mended_and_no_node_is_blamed(user: User, slurm: DevCluster) -> None:
+    user.launch("--block", 5, setup=["module load nowhere || exit 1"], seconds_per_trial=100)
+    eventually(lambda: user.status()["tasks"] == {"failed": 4} and user.idle(), 60)
+    assert user.status()["bad_nodes"] == []
+    user.memexp("resume", user.root, "--profile", user.profile(seconds_per_trial=100))
+    assert [launch.left_out for launch in read_launches(RunPaths(user.root))] == [{}, {}]
+    eventually(lambda: not user.status()["missing"], 90)

@@ -24,12 +24,7 @@ from memexp.slurm.profile import Profile
 from memexp.slurm.scheduler import NoSlurm, SchedulerError
 from memexp.store.launches import Job, Launch, new_id, read_launch
 
-USERS = {
-    "SQUEUE_PARTITION": "x", "SQUEUE_USERS": "x", "SQUEUE_ACCOUNT": "x", "SQUEUE_QOS": "x", "SQUEUE_LICENSES": "x",
-    "SQUEUE_FORMAT": "%i", "SACCT_FORMAT": "JobID", "SCANCEL_STATE": "PENDING", "SBATCH_ARRAY_INX": "0-9",
-    "SBATCH_HOLD": "1", "SBATCH_CLUSTERS": "other", "SLURM_CLUSTERS": "other", "SINFO_PARTITION": "x",
-    "SLURM_TIME_FORMAT": "relative", "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "3", "RANK": "1",
-}  # fmt: skip
+from .slurm_cluster import USERS
 
 
 @pytest.fixture
