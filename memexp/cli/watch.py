@@ -114,11 +114,11 @@ def _next(found: Status) -> str:
         return command("report", found.run)
     if found.slurm.unfollowed:
         return command("resume", found.run)
+    if found.slurm.held:
+        return f"scontrol release {','.join(found.slurm.held)}"
     states = {*found.slurm.tasks, found.slurm.follow_up}
     if found.launcher is not None or states & {"pending", "running"}:
         return command("status", found.run, "--watch")
-    if found.slurm.held:
-        return f"scontrol release {','.join(found.slurm.held)}"
     if "stuck" in states:
         cancel, resume = command("cancel", found.run), command("resume", found.run)
         return f"mend the cause, or {cancel}, then {resume}"

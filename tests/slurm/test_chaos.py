@@ -38,7 +38,7 @@ from .slurm_cluster import USERS, DevCluster, User, eventually, skip_without_slu
 
 FAULTS = int(os.environ.get("MEMEXP_CHAOS", "0"))
 SEED = int(os.environ.get("MEMEXP_CHAOS_SEED", "0"))
-PAUSE = float(os.environ.get("MEMEXP_CHAOS_PAUSE", "3"))  # seconds between faults, at most; a task starts in some
+PAUSE = float(os.environ.get("MEMEXP_CHAOS_PAUSE", "2"))  # seconds between faults, at most; a task starts in some
 TRIALS, BLOCK = 480, 2
 NODES = ("n1", "n2", "n3", "n4")
 MATE = "games"  # a user that every Debian has
@@ -196,7 +196,8 @@ def mate_of(user: Somebody) -> Somebody:
     who = pwd.getpwnam(MATE)
     other = Somebody(user.slurm, user.folder, user.spec)
     other.root = user.root
-    other.become = ("setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--clear-groups")
+    user_only = ("sh", "-c", 'exec "$@"', "sh")  # setpriv itself still enters every folder
+    other.become = ("setpriv", f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--clear-groups", *user_only)
     done = user.slurm.run(*other.become, "memexp", "--version", check=False)
     if done.returncode:
         pytest.skip(f"{MATE} cannot read this installation: {done.stderr}")
@@ -227,6 +228,7 @@ def one_run(number: int, folder: Path, chaos: Chaos) -> None:
     user = Somebody(chaos.slurm, folder, spec)
     user.root = folder / f"runs/chaos{number}"
     more = {"seconds_per_trial": 20, "max_idle_rounds": 50, "time_min": 20, "array_parallelism": 3}
+    mate = mate_of(user)
     user.launch("--block", BLOCK, **more, setup=["module load nowhere || exit 1"])
     eventually(lambda: user.status()["tasks"].keys() == {"failed"} and user.idle(), 120)
     user.memexp("resume", user.root, "--profile", user.profile(**more))
@@ -236,7 +238,6 @@ def one_run(number: int, folder: Path, chaos: Chaos) -> None:
     eventually(lambda: not user.slurm.run("scontrol", "ping", check=False).returncode, 60)
     user.memexp("cancel", user.root)
     eventually(user.idle, 120)
-    mate = mate_of(user)
     mate.memexp("resume", user.root, codes=(0, 3))
     until(mate, chaos, lambda found: not found["missing"])
     chaos.slurm.up()

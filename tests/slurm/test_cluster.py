@@ -346,13 +346,14 @@ def test_what_waits_is_told_with_the_way_out(user: User, slurm: DevCluster) -> N
         found = eventually(lambda: (found := user.status())["problems"] and found, 30)
         assert [(each["state"], each["cause"]) for each in found["problems"]] == [("pending", reason)]
         (launch,) = read_launches(RunPaths(user.root))
-        slurm.run("scontrol", "hold", launch.jobs[0].job_id)
+        slurm.run("scontrol", "uhold", launch.jobs[0].job_id)  # root's hold would be an administrator's
     finally:
         slurm.run("scontrol", "delete", "ReservationName=repair")
     said = user.memexp("status", user.root, codes=(3,)).stdout
     assert "stuck" in said
     release = f"scontrol release {launch.jobs[0].job_id}"
     assert f"`{release}`" in said
+    assert f"next {release}" in " ".join(said.split())
     slurm.run(*release.split())
     eventually(lambda: not user.status()["missing"], 90)
 
