@@ -205,7 +205,7 @@ def mate_of(user: Somebody) -> Somebody:
 
 
 def until(user: Somebody, chaos: Chaos, done: Callable[[dict[str, Any]], bool]) -> None:
-    """Strike until the run's status is so; resume, as a person would, where nothing goes on by itself."""
+    """Strike until the run's status is so; release and resume, as a person would, what does not go on by itself."""
     while True:
         found = user.status()
         print(f"{chaos.counts.total()} faults, {found['done']} trials done, tasks {found['tasks']}", flush=True)
