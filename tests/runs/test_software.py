@@ -36,8 +36,9 @@ def nothing(_: object) -> None:
 
 
 def edit(path: Path, **changes: Any) -> None:
-    """Change a JSON file; a dictionary's keys one by one, None takes a key away."""
+    """Change a JSON file as if it had been written so; a dictionary's keys one by one, None takes a key away."""
     content = json.loads(path.read_text())
+    content.pop("digest", None)
     for key, value in changes.items():
         content[key] = content[key] | value if isinstance(value, dict) else value
         if value is None:

@@ -211,6 +211,8 @@ def until(user: Somebody, chaos: Chaos, done: Callable[[dict[str, Any]], bool]) 
         print(f"{chaos.counts.total()} faults, {found['done']} trials done, tasks {found['tasks']}", flush=True)
         if done(found):
             return
+        if found["held"]:  # a node came back with an old folder of the job, say
+            user.slurm.run("scontrol", "release", ",".join(found["held"]), check=False)
         states = {*found["tasks"], found["follow_up"]}
         if found["scheduler"] is None and (
             found["unfollowed"] or found["gave_up"] or not states & {"pending", "running"}
@@ -218,7 +220,8 @@ def until(user: Somebody, chaos: Chaos, done: Callable[[dict[str, Any]], bool]) 
             user.memexp("resume", user.root, codes=(0, 1, 3))
         for _ in range(12):
             time.sleep(chaos.draws.uniform(0, PAUSE))
-            chaos.strike(user)
+            if chaos.counts.total() < FAULTS:  # enough of them: the run may end in peace
+                chaos.strike(user)
 
 
 def one_run(number: int, folder: Path, chaos: Chaos) -> None:
