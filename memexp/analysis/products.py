@@ -66,7 +66,7 @@ class Trials:
     def __init__(self, test_correct: Packed, mask: Packed, n_trials: int, device: str = "cpu") -> None:
         self.n_trials = n_trials
         self.correct, self.in_count = (row_sums(bits) for bits in (test_correct, mask))
-        self._test, self._mask, self._device = test_correct, mask, device
+        self._test, self._mask, self.device = test_correct, mask, device
         self._lock = Lock()
         self._kept: tuple[Index | None, Tensor | None] = (None, None)
 
@@ -83,7 +83,7 @@ class Trials:
 
     @property
     def _kind(self) -> str:
-        return "float32" if self._device == "cuda" else fastest_kind()
+        return "float32" if self.device == "cuda" else fastest_kind()
 
     def in_correct(self, tile: Tile) -> NDArray[np.int32]:
         """Trials in which the test example was right and the training example in, shape (tests, trains)."""
@@ -107,17 +107,37 @@ class Trials:
 
         kind = torch.float32 if self.n_trials <= _EXACT_IN_FLOAT32 else torch.float64
         correct, count = (
-            torch.as_tensor(a).to(self._device, kind) for a in (self.correct[tile.tests], self.in_count[tile.trains])
+            torch.as_tensor(a).to(self.device, kind) for a in (self.correct[tile.tests], self.in_count[tile.trains])
         )
         divisor = count * (self.n_trials - count)
         divisor[divisor == 0] = torch.nan
         tests, trains = self._operands(tile)
         value = torch.empty((len(tests), len(trains)), dtype=torch.float32)
-        for top in range(0, len(tests), _HEIGHT):  # strip by strip, so that product and quotient stay in the cache
-            rows = slice(top, top + _HEIGHT)
+        for rows in strips(len(tests)):
             part = multiply(tests[rows], trains, self._kind).to(kind)
             value[rows] = part.addr_(correct[rows], count, beta=self.n_trials, alpha=-1).div_(divisor)
         return value.numpy()
+
+    def masks(self, trains: Index) -> Tensor:
+        """Which trials saw these training examples, 0 or 1, (trains, 8 ceil(T / 8)): an operand of products."""
+        return self._unpack(self._mask[trains])
+
+    def saw(self, train: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which trials saw each of the training examples, (P, T)."""
+        return np.unpackbits(self._mask[train], axis=1, count=self.n_trials).view(np.bool_)
+
+    def operand(self, values: NDArray[np.int8]) -> Tensor:
+        """Integers from 0 to 127, (rows, T), as the other operand."""
+        import torch
+
+        padded = np.zeros((len(values), 8 * self._mask.shape[1]), np.int8)
+        padded[:, : self.n_trials] = values
+        tensor = torch.from_numpy(padded).to(self.device)
+        return tensor if self._kind == "int8" else tensor.float()
+
+    def multiply(self, tests: Tensor, trains: Tensor) -> Tensor:
+        """Sums of the values over the trials that saw each training example, exact, (tests, trains)."""
+        return multiply(tests, trains, self._kind)
 
     def _operands(self, tile: Tile) -> tuple[Tensor, Tensor]:
         with self._lock:
@@ -125,12 +145,12 @@ class Trials:
             if kept is not tile.tests or tests is None:  # callers go through the training examples tests by tests
                 tests = self._unpack(self._test[tile.tests])
                 self._kept = tile.tests, tests
-        return tests, self._unpack(self._mask[tile.trains])
+        return tests, self.masks(tile.trains)
 
     def _unpack(self, bits: Packed) -> Tensor:
         import torch
 
-        ones = torch.from_numpy(np.unpackbits(bits, axis=1).view(np.int8)).to(self._device)
+        ones = torch.from_numpy(np.unpackbits(bits, axis=1).view(np.int8)).to(self.device)
         return ones if self._kind == "int8" else ones.float()
 
 
@@ -164,12 +184,12 @@ def in_parallel(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterat
 
 
 def multiply(tests: Tensor, trains: Tensor, kind: str) -> Tensor:
-    """Exact product tests @ trains.T of 0/1 matrices, int8 -> int32 or float32 -> float32."""
+    """Exact product tests @ trains.T of integers 0 to 127 and 0/1, int8 -> int32 or float32 -> float32."""
     import torch
 
     if kind == "int8":
         return torch._int_mm(tests, trains.T)
-    assert tests.shape[1] < 2**24, "float32 would no longer count exactly"
+    assert 127 * tests.shape[1] < 2**24, "float32 would no longer count exactly"
     return tests @ trains.T
 
 
@@ -189,6 +209,12 @@ def fastest_kind() -> str:
             tries.append(time.perf_counter() - start)
         seconds[kind] = min(tries)
     return min(seconds, key=lambda kind: seconds[kind])
+
+
+def strips(n_rows: int) -> Iterator[slice]:
+    """Rows of a tile strip by strip, so that a product and what is made of it stay in the cache."""
+    for top in range(0, n_rows, _HEIGHT):
+        yield slice(top, min(top + _HEIGHT, n_rows))
 
 
 def tiles(trials: Trials, tests: Index, trains: Index, memory_gb: float) -> Iterator[Tile]:
