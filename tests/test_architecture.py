@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 FILES = sorted((ROOT / "memexp").rglob("*.py"))
 LAYERS = {
     "torch": {
+        "analysis.levels",
         "analysis.products",
         "cli.data",
         "cli.doctor",
