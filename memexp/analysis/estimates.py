@@ -12,11 +12,12 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from memexp.analysis.counts import count_train
+from memexp.analysis.counts import TrainCounts, count_train
 from memexp.analysis.dense import write_dense
 from memexp.analysis.intervals import difference
 from memexp.analysis.merged import Merged, finish_store, link
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
+from memexp.analysis.posterior import Posterior, posterior
 from memexp.analysis.products import Trials
 from memexp.errors import StoreError, command
 from memexp.files import explain_full_disk
@@ -99,6 +100,13 @@ def estimate_memorization(merged: Merged) -> Memorization:
     return Memorization(**columns)
 
 
+def _counts(scores: Memorization) -> TrainCounts:
+    """The counts that accuracies came from: float32 tells those of up to a million trials apart."""
+    sides = ((scores.in_accuracy, scores.in_count), (scores.out_accuracy, scores.out_count))
+    correct = (np.rint(np.nan_to_num(share.astype(np.float64)) * count).astype(np.int64) for share, count in sides)
+    return TrainCounts(scores.in_count.astype(np.int64), scores.out_count.astype(np.int64), *correct)
+
+
 def estimate(
     merged: Merged,
     selection: Selection,
@@ -133,6 +141,7 @@ def estimate(
         with replacing(paths.estimates) as building, zarr.config.set(EVERY_CHUNK):
             group = zarr.create_group(building, attributes=_attributes(merged, estimates))
             _write_arrays(group, scores, "train")
+            _write_arrays(group, posterior(_counts(scores), selection.memorization), "train")
             _write_arrays(group.create_group("pairs"), found.pairs, "pair")
             # once more, for when the root's attributes are damaged
             group["memorization"].attrs["selection"] = asdict(selection)
@@ -261,7 +270,7 @@ def _median(values: NDArray[np.float32]) -> float | None:
     return float(np.median(defined)) if len(defined) else None
 
 
-def _write_arrays(group: zarr.Group, record: Memorization | Pairs, axis: str) -> None:
+def _write_arrays(group: zarr.Group, record: Memorization | Posterior | Pairs, axis: str) -> None:
     for field in fields(record):
         values = getattr(record, field.name)
         codecs = [ZstdCodec(level=3), Crc32cCodec()]

@@ -26,7 +26,7 @@ _LEAST, _MOST = 41, 101  # points of the grid on each axis
 _SPACING = 0.8  # of the points, in standard deviations of an accuracy, where _MOST allows it
 _ROUNDS = 60  # of expectation-maximization; with smoothing it settles in fewer
 _KERNEL = np.array([1, 4, 6, 4, 1]) / 16  # of smoothing: one point of standard deviation
-_CELLS = 1 << 24  # numbers held at once
+_CELLS = 1 << 22  # numbers held at once
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from scipy.stats import binom
 
 from memexp.analysis import posterior as module
-from memexp.analysis.counts import TrainCounts
+from memexp.analysis.counts import TrainCounts, count_train
+from memexp.analysis.estimates import estimate, open_estimates
 from memexp.analysis.intervals import difference
+from memexp.analysis.merged import merge
+from memexp.analysis.pairs import Selection
 from memexp.analysis.posterior import FEWEST, Posterior, posterior
+from memexp.store.paths import RunPaths
 
 
 def drawn(draws: Any, n_examples: int, n_trials: int) -> tuple[TrainCounts, Any]:
@@ -85,3 +92,18 @@ def test_it_is_undefined_for_an_example_never_in_or_out_and_where_examples_are_f
     order = np.random.default_rng(3).permutation(FEWEST + 1)
     shuffled = posterior(TrainCounts(*(getattr(counts, field.name)[order] for field in fields(TrainCounts))), 0.25)
     np.testing.assert_array_equal(shuffled.memorization_posterior, columns[0][order])
+
+
+def test_estimates_hold_the_posterior_of_the_trials(trained_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
+    merged = merge(RunPaths(tmp_path / "run"))
+    estimate(merged, Selection(memorization=0.4))
+    bands = [count_train(mask, right) for _, (mask, right) in merged.bands("mask", "train_correct")]
+    assert len(bands) == 1
+    expected = posterior(bands[0], 0.4)
+    group = zarr.open_group(tmp_path / "run" / "estimates.zarr", mode="r")
+    for field in fields(Posterior):
+        found = np.asarray(group[field.name])
+        assert np.isfinite(found).all()
+        np.testing.assert_array_equal(found, getattr(expected, field.name))
+    open_estimates(merged.paths)
