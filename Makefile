@@ -1,11 +1,15 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer and make.
 PYTHON ?= python3
+NEWEST ?= python3.13
 VENV ?= .venv
 BIN = $(VENV)/bin
-# The tests of a Slurm cluster have the machine for themselves.
-CLUSTER = tests/slurm/test_devcluster.py tests/slurm/test_cluster.py tests/slurm/test_limits.py tests/slurm/test_memory.py
+# Arguments for pytest: make test-fast ARGS="-k sweep -x"
+ARGS ?=
+# Two processes of one thread each; whoever is idle takes over what waits.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+SIDE_BY_SIDE = --numprocesses 2 --dist worksteal
 
-.PHONY: demo paper test lint clean
+.PHONY: demo paper test test-fast test-process test-slurm test-lowest test-newest lint fix clean
 
 demo: $(VENV)/installed
 	$(BIN)/memexp launch specs/digits.yaml --executor local --yes
@@ -15,15 +19,33 @@ demo: $(VENV)/installed
 paper: $(VENV)/installed
 	$(BIN)/python analysis/paper.py
 
-test: $(VENV)/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(CLUSTER:%=--ignore=%)
-	$(BIN)/python -m pytest $(CLUSTER)
+test: test-fast test-process test-slurm
+
+test-fast: $(VENV)/installed-dev
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not process and not browser and not slurm" $(ARGS)
+
+test-process: $(VENV)/installed-dev
+	$(PYTEST) $(SIDE_BY_SIDE) -m "process or browser" $(ARGS)
+
+# The tests of a Slurm cluster have the machine for themselves.
+test-slurm: $(VENV)/installed-dev
+	$(PYTEST) -m slurm $(ARGS)
+
+# The lowest versions that pyproject.toml allows, and the newest Python with what pip takes there.
+test-lowest:
+	$(MAKE) test-fast VENV=.venv-lowest CONSTRAINTS=tests/lowest.txt
+test-newest:
+	$(MAKE) test-fast VENV=.venv-newest PYTHON=$(NEWEST)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fix: $(VENV)/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "memexp needs Python 3.11 or newer; try make PYTHON=python3.12")'
@@ -34,8 +56,8 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %) --editable '.[dev]'
 	touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf .venv .venv-lowest .venv-newest runs build *.egg-info

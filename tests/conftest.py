@@ -55,6 +55,24 @@ def make_spec(**blocks: Any) -> Spec:
     return Spec.model_validate(changed(**blocks))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks for a browser is marked so."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
+@pytest.fixture(autouse=True)
+def _only_marked_tests_start_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process costs seconds: the fast tests start none, or say that they do."""
+    if not {mark.name for mark in request.node.iter_markers()} & {"process", "browser", "slurm"}:
+
+        def refuse(_: object, arguments: Any, *__: Any, **___: Any) -> None:
+            pytest.fail(f"starts {arguments}; mark the test with @pytest.mark.process, or call the library in process")
+
+        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
