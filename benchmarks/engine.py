@@ -31,12 +31,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from time_trial import multiply_adds, peak_multiply_adds
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from memexp.data import Data
 from memexp.runs.plan import Plan, make_plan
-from memexp.runs.time_trial import multiply_adds, peak_multiply_adds
 from memexp.spec.designs import draw_masks
 from memexp.spec.reading import read_spec
 from memexp.spec.spec import Spec

@@ -71,6 +71,7 @@ def _only_marked_tests_start_processes(request: pytest.FixtureRequest, monkeypat
             pytest.fail(f"starts {arguments}; mark the test with @pytest.mark.process, or call the library in process")
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+        monkeypatch.setenv("PATH", "")  # a Slurm of this machine is not asked either
 
 
 @pytest.fixture(autouse=True)

@@ -19,10 +19,9 @@ LAYERS = {
         "analysis.products",
         "cli.data",
         "cli.doctor",
-        "cli.launch",
+        "launch.where",
         "launch.doctor",
         "runs.pilot",
-        "runs.time_trial",
         "runs.worker",
         "slurm.probe",
         "training.architectures",
@@ -66,6 +65,7 @@ def test_the_root_has_rooms_and_the_ground_only() -> None:
     assert {path.stem for path in (ROOT / "memexp").glob("*.py")} == ground
 
 
+@pytest.mark.process
 def test_import_contracts() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],

@@ -43,7 +43,7 @@ def verify(
     run: RunPath,
     retrain: Annotated[int, typer.Option(min=0, help="Train at least so many trials again and compare.")] = 1,
     repair: Annotated[bool, typer.Option("--repair", help="Mark damaged blocks as missing, for resume.")] = False,
-) -> None:
+) -> int:
     """Check seals, checksums, receipts, masks, labels and results; retrain some trials and compare bit by bit.
 
     This executes the Python files of the run's spec, as training did: trust a run that you were given first.
@@ -69,7 +69,7 @@ def verify(
     if repair and verdict.repairable:
         lost = checks.repair(opened, verdict)
         remark(f"{len(lost)} trials are marked missing; train them with `{command('resume', run)}`")
-    raise typer.Exit(1 if verdict.problems or (verdict.differing and verdict.same_machine) else 0)
+    return 1 if verdict.problems or (verdict.differing and verdict.same_machine) else 0
 
 
 def schema() -> None:

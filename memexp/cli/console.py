@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -25,7 +25,6 @@ from memexp.errors import MemexpError
 from memexp.spec.user_paths import user_path
 
 P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
@@ -67,23 +66,25 @@ def print_json(value: Any) -> None:
 _QUIET_EVERY_SECONDS = 15.0
 
 
-def explained(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose faults are printed without a traceback and set the exit code."""
+def explained(command: Callable[P, int | None]) -> Callable[P, None]:
+    """A command that gives its exit code (None: 0), and whose faults are printed without a traceback and set it."""
 
     @functools.wraps(command)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             for given in kwargs.values():
                 for each in given if isinstance(given, list) else [given]:
                     if isinstance(each, Path):
                         user_path(each)
-            return command(*args, **kwargs)
+            code = command(*args, **kwargs)
         except MemexpError as error:
             err.say(f"memexp: {error}", style="red" if err.is_terminal else None)
             sys.exit(error.exit_code)
         except PermissionError as error:
             err.say(f"memexp: {error.filename}: permission denied; ask its owner")
             sys.exit(2)
+        if code:
+            sys.exit(code)
 
     return wrapper
 

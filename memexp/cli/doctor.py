@@ -18,16 +18,16 @@ def doctor(
     profiles: Annotated[bool, typer.Option("--profiles", help="List the profiles that there are.")] = False,
     profile: Annotated[str | None, typer.Option(help="Also probe a compute node, with this profile.")] = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Find out what this machine and, with a profile, its cluster can do."""
     from memexp.slurm.profile import read_profile
 
     if models:
         _list_models()
-        return
+        return 0
     if profiles:
         _list_profiles()
-        return
+        return 0
     from memexp.launch.doctor import examine, probe
 
     findings = examine(runs)
@@ -37,7 +37,7 @@ def doctor(
         print_json([asdict(finding) for finding in findings])
     else:
         show([(f"{finding.verdict:<8} {finding.what}", finding.text) for finding in findings])
-    raise typer.Exit(1 if any(finding.verdict == "fault" for finding in findings) else 0)
+    return 1 if any(finding.verdict == "fault" for finding in findings) else 0
 
 
 def _list_models() -> None:

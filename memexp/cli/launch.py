@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,8 +21,6 @@ from memexp.cli.watch import Json, RunPath
 from memexp.errors import InputError, command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from memexp.runs.plan import Plan
     from memexp.runs.pool import Resources
     from memexp.runs.run import Run
@@ -40,26 +38,27 @@ Executor = Annotated[
 ProfileName = Annotated[
     str | None, typer.Option("--profile", help="Where to train on Slurm: a name in slurm/profiles/, or a YAML file.")
 ]
-TimeTrial = Annotated[bool, typer.Option("--time-trial", help="Show where a trial's time goes; write nothing.")]
 
 
 def plan(spec: SpecPath, device: Device = "auto", as_json: Json = False) -> None:
     """Check a spec and show its size, cost and expected error; write nothing."""
     from memexp.runs.plan import planner
+    from memexp.spec.sweep import read_specs
 
-    files, folder = _specs(spec, Path())
-    where = _resources(None, 1, device)
+    files, sweep = read_specs(spec)
     planned = planner()
-    plans = [_plan(planned(file), where, as_json) for file in files]
+    plans = [_plan(planned(file), device, as_json) for file in files]
     if as_json:
-        print_json(plans if folder != Path() else plans[0])
+        print_json(plans if sweep else plans[0])
 
 
-def _plan(made: Plan, where: Resources, as_json: bool) -> dict[str, Any]:
+def _plan(made: Plan, device: str, as_json: bool) -> dict[str, Any]:
     """What a plan says as numbers, shown unless they are wanted as JSON."""
+    from memexp.launch.where import local_resources
     from memexp.runs.pilot import seconds_per_trial
     from memexp.spec.identity import typed_json
 
+    where = local_resources(device=device)
     seconds = seconds_per_trial(made, where.device)
     total, unit = seconds * made.layout.n_trials, "GPU" if where.gpus else "processor"
     rows = [
@@ -82,17 +81,6 @@ def _plan(made: Plan, where: Resources, as_json: bool) -> dict[str, Any]:
         "training": typed_json(made.spec.training.model_dump(exclude={"file"})),
     }
     return {"name": made.spec.name} | numbers | more | {"notes": made.notes}
-
-
-def _specs(path: Path, runs: Path) -> tuple[list[SpecFile], Path]:
-    """The spec, or those of a sweep, and the folder of their runs."""
-    from memexp.spec.reading import read_spec
-    from memexp.spec.sweep import is_sweep, read_sweep
-
-    if not is_sweep(path):
-        return [read_spec(path)], runs
-    sweep, files = read_sweep(path)
-    return files, runs / sweep.name
 
 
 def _describe_plan(made: Plan) -> list[tuple[str, str]]:
@@ -137,91 +125,63 @@ def launch(
     device: Device = "auto",
     block: Annotated[int | None, typer.Option(min=1, help="Trials committed together (new runs only).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and batch scripts; write nothing.")] = False,
-    time_trial: TimeTrial = False,
     accept_software: AcceptSoftware = False,
     tasks_gone: TasksGone = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
+) -> int:
     """Create the run of a spec (or the runs of a sweep), or go on with it, and train what is missing."""
+    from memexp.launch.launch import create_runs
+    from memexp.launch.submission import require_fitting_blocks, scripts, seconds_per_block
+    from memexp.launch.where import choose_profile, local_resources
     from memexp.runs.plan import planner
     from memexp.runs.run import prepare_run
+    from memexp.runs.software import Accept
+    from memexp.spec.sweep import read_specs
 
-    accept = cli_slurm.accepting(accept_software, tasks_gone)
+    accept = Accept(accept_software, tasks_gone)
     remark(f"checking {spec}")
-    files, folder = _specs(spec, runs)
+    files, sweep = read_specs(spec)
+    folder = runs / sweep if sweep else runs
     planned = planner()
-    where = None if time_trial else cli_slurm.chosen_profile(executor, profile)
-    resources = _resources(workers, threads, device) if where is None else None
-    cli_slurm.left_to_profile(where, workers, threads, device)
+    where = choose_profile(executor, profile)
+    planned(files[0])  # what is refused here does not import torch
+    resources = local_resources(workers, threads, device) if where is None else None
+    if where is not None:
+        cli_slurm.left_to_profile(workers, threads, device)
     ask = not yes and sys.stdin.isatty()
-    if folder != runs:  # a sweep: all runs are checked, then all are created, before the first is trained
+    if sweep:  # all runs are checked, then all are created, before the first is trained
         for file in files:
             planned(file)
-        _confirm(ask, f"Go on with {len(files)} runs?")
+        if not _agreed(ask, f"Go on with {len(files)} runs?"):
+            return 3
         ask = False
-        if not (dry_run or time_trial):
-            _create_all(files, planned, folder, block)
+        if not dry_run and (left := create_runs(files, planned, folder, block)):
+            names = ", ".join(left)
+            remark(f"{folder} also holds {names}, which the sweep's file no longer names: left out from now on")
 
-    def launch_one(file: SpecFile) -> None:
+    def launch_one(file: SpecFile) -> int:
         made = planned(file)
-        if time_trial:
-            _show_times(made, device)
-        elif dry_run:
+        if dry_run:
             show(_describe_plan(made))
             if where is not None:
-                cli_slurm.show_scripts(made, folder, where, block)
-        else:
-            show([(f"  {name}", value) for name, value in _describe_plan(made)], err)
-            _confirm(ask, "Train now?")
-            if where is not None:
-                cli_slurm.require_fitting_blocks(made, folder, where, block)
-            run = prepare_run(made.spec, made.data, folder, block)
-            if resources is not None:
-                _train(run, resources, accept)
-            assert where is not None
-            cli_slurm.submit(run, where, cli_slurm.seconds_per_block(run, where, made), accept)
+                cli_slurm.show_scripts(scripts(made, folder, where, block))
+            return 0
+        show([(f"  {name}", value) for name, value in _describe_plan(made)], err)
+        if not _agreed(ask, "Train now?"):
+            return 3
+        if where is not None:
+            require_fitting_blocks(made, folder, where, block)
+        run = prepare_run(made.spec, made.data, folder, block)
+        if resources is not None:
+            return _train(run, resources, accept)
+        assert where is not None
+        return cli_slurm.submit(run, where, seconds_per_block(run, where, made), accept)
 
-    raise typer.Exit(cli_sweep.in_turn(files, launch_one))
-
-
-def _confirm(ask: bool, question: str) -> None:
-    if ask and not typer.confirm(question, default=True, err=True):
-        raise typer.Exit(3)
+    return cli_sweep.in_turn(files, launch_one)
 
 
-def _create_all(files: list[SpecFile], planned: Callable[[SpecFile], Plan], folder: Path, block: int | None) -> None:
-    """Create the runs of a sweep; those in its folder are opened first, so that another sweep's change nothing."""
-    from memexp.runs.run import prepare_run
-    from memexp.spec.sweep import write_order
-
-    for file in [file for file in files if (folder / file.spec.name).exists()]:
-        prepare_run(file.spec, planned(file).data, folder, block)
-    if left := write_order(folder, files):
-        remark(f"{folder} also holds {', '.join(left)}, which the sweep's file no longer names: left out from now on")
-    for file in files:
-        prepare_run(file.spec, planned(file).data, folder, block)
-
-
-def _show_times(made: Plan, device: str) -> None:
-    from memexp.runs.time_trial import time_trial
-
-    where = _resources(1, 1, device).device
-    times = time_trial(made, where)
-    rows = [
-        (name, f"{value:9.3f} s  {100 * value / times.total:5.1f} %")
-        for name, value in (
-            ("making batches", times.batches), ("network", times.network), ("evaluation", times.evaluation),
-            ("writing", times.writing), ("one trial", times.total),
-        )
-    ]  # fmt: skip
-    show(
-        [
-            *rows,
-            ("arithmetic", f"{times.multiply_adds:.3g} multiply-adds"),
-            ("limit", f"{times.limit:9.3f} s at {times.peak:.3g} a second ({where}, {made.spec.sgd.precision})"),
-            ("share of limit", f"{100 * times.limit / times.total:.0f} %"),
-        ]
-    )
+def _agreed(ask: bool, question: str) -> bool:
+    return not ask or typer.confirm(question, default=True, err=True)
 
 
 def resume(
@@ -239,30 +199,35 @@ def resume(
     all_nodes: AllNodes = False,
     accept_software: AcceptSoftware = False,
     tasks_gone: TasksGone = False,
-) -> None:
+) -> int:
     """Train what is missing of a run (or of all runs of a sweep); its folder is enough."""
+    from memexp.launch.submission import changed_profile, seconds_per_block
+    from memexp.launch.where import choose_profile, local_resources
     from memexp.runs.run import open_run
+    from memexp.runs.software import Accept
 
-    accept = cli_slurm.accepting(accept_software, tasks_gone)
+    accept = Accept(accept_software, tasks_gone)
+    states = None if only is None else [word.strip() for word in only.split(",")]
     changes = {"time_min": time_min, "mem_gb": mem_gb, "leave_out_nodes": False if all_nodes else None}
 
-    def resume_one(root: Path) -> None:
+    def resume_one(root: Path) -> int:
         opened = open_run(root)
-        where = cli_slurm.chosen_profile(executor, profile, opened)
+        where = choose_profile(executor, profile, opened)
         if where is None:
             if only or time_min or mem_gb or all_nodes:
                 raise InputError(
                     "--only, --time-min, --mem-gb and --all-nodes are for Slurm tasks; this run is resumed here"
                 )
-            _train(opened, _resources(workers, threads, device), accept)
-        cli_slurm.left_to_profile(where, workers, threads, device)
-        cli_slurm.resume(opened, where, only, changes, accept)
+            return _train(opened, local_resources(workers, threads, device), accept)
+        cli_slurm.left_to_profile(workers, threads, device)
+        changed = changed_profile(where, changes)
+        return cli_slurm.submit(opened, changed, seconds_per_block(opened, changed), accept, states)
 
-    raise typer.Exit(cli_sweep.in_turn(cli_sweep.roots(run), resume_one))
+    return cli_sweep.in_turn(cli_sweep.roots(run), resume_one)
 
 
-def _train(run: Run, resources: Resources, accept: Accept) -> NoReturn:
-    """Train locally, then estimate; exit with the run's state."""
+def _train(run: Run, resources: Resources, accept: Accept) -> int:
+    """Train locally, then estimate; the exit code is that of the run's state."""
     from memexp.launch.launch import launch_local
     from memexp.launch.status import read_status
     from memexp.runs.pool import Progress
@@ -289,22 +254,4 @@ def _train(run: Run, resources: Resources, accept: Accept) -> NoReturn:
         after = read_status(run.paths.root)  # with the error measured just now
     cli_watch.print_state(after, cli_watch.remarks)
     out.say(str(run.paths.root))
-    raise typer.Exit(1 if result.given_up else after.exit_code)
-
-
-def _resources(workers: int | None, threads: int, device: str) -> Resources:
-    from memexp.runs.pool import Resources
-    from memexp.runs.run import available_cpus
-
-    gpus = 0
-    if device != "cpu":
-        import torch
-
-        gpus = torch.cuda.device_count()
-        if device == "cuda":
-            from memexp.training.devices import require_gpu
-
-            require_gpu()
-        device = "cuda" if gpus else "cpu"
-    default = gpus or max(1, available_cpus() // threads)
-    return Resources(default if workers is None else workers, threads, device, gpus)
+    return 1 if result.given_up else after.exit_code

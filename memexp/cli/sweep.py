@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import typer
 from rich.table import Table
 
 from memexp.cli.console import duration, out, print_json, remark
@@ -34,7 +33,7 @@ def found(folder: Path) -> tuple[list[Path], bool]:
     return runs, not absent
 
 
-def in_turn(things: Sequence[T], work: Callable[[T], None]) -> int:
+def in_turn(things: Sequence[T], work: Callable[[T], int]) -> int:
     """Do it for each; a fault of one of several is told and does not keep the others from it.
 
     Returns the exit code for all: the gravest of 1 (failed), 2 (wrong input), 3 (not complete), 0.
@@ -42,9 +41,7 @@ def in_turn(things: Sequence[T], work: Callable[[T], None]) -> int:
     codes = {0}
     for thing in things:
         try:
-            work(thing)
-        except typer.Exit as end:
-            codes.add(end.exit_code)
+            codes.add(work(thing))
         except MemexpError as error:
             if len(things) == 1:
                 raise

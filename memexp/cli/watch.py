@@ -27,13 +27,13 @@ def status(
     as_json: Json = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run is complete.")] = False,
     every: Annotated[float, typer.Option(min=2, help="Seconds between two looks.")] = 30,
-) -> None:
+) -> int:
     """Count the trials by state, of a run or of all runs of a sweep; exit code 0 complete, 1 some failed, 3 not yet."""
     from memexp.launch.status import read_status
 
     runs, whole = cli_sweep.found(run)
     if runs != [run]:
-        raise typer.Exit(cli_sweep.show_states(runs, whole, as_json, watch, every))
+        return cli_sweep.show_states(runs, whole, as_json, watch, every)
     while True:
         found = read_status(run)
         if as_json:
@@ -41,7 +41,7 @@ def status(
         else:
             print_state(found, show)
         if not watch or not found.missing:
-            raise typer.Exit(found.exit_code)
+            return found.exit_code
         out.print()
         time.sleep(every)
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from memexp.files import KEPT, explain_full_disk
+from memexp.runs.plan import Plan
 from memexp.runs.pool import LocalPool, Progress, Resources
+<<<<<<< HEAD
 from memexp.runs.run import Run, grow
+=======
+from memexp.runs.run import Run, prepare_run
+>>>>>>> fe27197 (The command line is a skin: verbs give exit codes, where to train and what fits is the library's)
 from memexp.runs.software import NOTHING, Accept, require_same_software
 from memexp.slurm.tasks import refuse_if_queued
+from memexp.spec.reading import SpecFile
+from memexp.spec.sweep import write_order
 from memexp.store.commit import recover
 from memexp.store.launches import Launch, new_id
 from memexp.store.lock import launch_lock
@@ -25,6 +33,24 @@ class Result:
     trained: int
     failed: dict[int, str]
     given_up: dict[int, str]
+
+
+def create_runs(
+    files: Sequence[SpecFile], planned: Callable[[SpecFile], Plan], folder: Path, block: int | None = None
+) -> list[str]:
+    """Create the runs of a sweep; those in its folder are opened first, so that another sweep's change nothing.
+
+    Returns
+    -------
+    left
+        Names of runs in the folder that an earlier sweep of the name had and this one has not.
+    """
+    for file in [file for file in files if (folder / file.spec.name).exists()]:
+        prepare_run(file.spec, planned(file).data, folder, block)
+    left = write_order(folder, files)
+    for file in files:
+        prepare_run(file.spec, planned(file).data, folder, block)
+    return left
 
 
 def launch_local(

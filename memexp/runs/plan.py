@@ -68,6 +68,8 @@ def planner() -> Callable[[SpecFile], Plan]:
 
     def plan(file: SpecFile) -> Plan:
         nonlocal last
+        if last is not None and last.spec is file.spec:
+            return last
         same = last is not None and last.spec.dataset == file.spec.dataset
         last = make_plan(file, last.data if last is not None and same else None)
         return last
@@ -94,8 +96,8 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
         data = load_data(spec.dataset) if data is None else data
     except DataError as error:
         faults.append(Fault(("dataset",), str(error)))
-    try:
-        tried = _try_model(spec, data)
+    try:  # without images there is nothing to try a model on, and torch is not imported to say so
+        tried = _Tried() if data is None else _try_model(spec, data)
     except InputError as error:
         faults.append(Fault(("model", "arch"), str(error)))
     faults += _recipe_faults(spec)
@@ -121,11 +123,12 @@ def _steps(spec: Spec, n_train: int) -> int | None:
 
 def _recipe_faults(spec: Spec) -> list[Fault]:
     """What is wrong with the user's own training, before it trains."""
+    if not isinstance(spec.training, UserTraining):
+        return []
     from memexp.training.recipes import find_recipe
 
     try:
-        if isinstance(spec.training, UserTraining):
-            find_recipe(spec.training)
+        find_recipe(spec.training)
     except InputError as error:
         return [Fault(("training", "file"), str(error))]
     return []
@@ -138,12 +141,11 @@ class _Tried(NamedTuple):
     unseen: float = 0.0
 
 
-def _try_model(spec: Spec, data: Data | None) -> _Tried:
-    """Make the model once and try it; without data on images of 32x32."""
+def _try_model(spec: Spec, data: Data) -> _Tried:
+    """Make the model once and try it."""
     from memexp.training import models, tryout
 
-    height, width, channels = data.x_train.shape[1:] if data is not None else (32, 32, 3)
-    n_classes = len(data.classes) if data is not None else 10
+    (height, width, channels), n_classes = data.x_train.shape[1:], len(data.classes)
     block, image = spec.model, (height, width, channels)
     _require_weights(block)
     model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)

@@ -18,6 +18,7 @@ import copy
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memexp.errors import InputError, SpecError, StoreError
 from memexp.files import write_atomic
-from memexp.spec.reading import SpecFile, check_spec, resolve
+from memexp.spec.reading import SpecFile, check_spec, read_spec, resolve
 from memexp.spec.spec import NAME
 from memexp.spec.user_paths import read_text, user_path
 from memexp.spec.yaml_file import describe_faults, parse_file, read_yaml
@@ -55,6 +56,20 @@ def is_sweep(path: Path) -> bool:
         return "vary" in parse_file(path, "spec").value
     except SpecError:
         return False  # whoever reads it as a spec explains that
+
+
+def read_specs(path: Path) -> tuple[list[SpecFile], str | None]:
+    """The spec of a file alone; or those of a sweep's runs, and the sweep's name.
+
+    Raises
+    ------
+    SpecError
+        With every fault of the file.
+    """
+    if not is_sweep(path):
+        return [read_spec(path)], None
+    sweep, files = read_sweep(path)
+    return files, sweep.name
 
 
 def read_sweep(path: Path) -> tuple[Sweep, list[SpecFile]]:
@@ -104,7 +119,7 @@ def _read_base(path: Path, base: str) -> tuple[Path, dict[str, Any]]:
     return source.parent, parsed.value
 
 
-def write_order(folder: Path, files: list[SpecFile]) -> list[str]:
+def write_order(folder: Path, files: Sequence[SpecFile]) -> list[str]:
     """Note in the sweep's folder which runs are its own, in which order.
 
     Returns

@@ -222,6 +222,7 @@ def modules_after(arguments: list[str]) -> set[str]:
     return set(done.stdout.split("MODULES")[1].split())
 
 
+@pytest.mark.process
 def test_help_and_status_start_without_torch(trained_run: Path) -> None:
     heavy = {"torch", "timm", "sklearn", "matplotlib", "scipy", "submitit"}
     assert not heavy & modules_after(["--help"])

@@ -397,7 +397,13 @@ def test_every_message_of_the_page_is_tested() -> None:
     assert PROVOKE.keys() == MESSAGES.keys()
 
 
-@pytest.mark.parametrize("heading", sorted(PROVOKE))
+STARTS = {"a block was given up", "tasks of Slurm that cannot be asked about", "the limit of submitted jobs"}
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [pytest.param(each, marks=[pytest.mark.process] if each in STARTS else []) for each in sorted(PROVOKE)],
+)
 def test_the_message_is_printed(heading: str, place: Place) -> None:
     exit_code, provoke = PROVOKE[heading]
     code, printed = provoke(place)

@@ -283,6 +283,7 @@ def test_the_accounting_is_asked_about_the_past_only() -> None:
     assert killed.state == "OUT_OF_MEMORY"
 
 
+@pytest.mark.process
 def test_without_slurm_commands_the_error_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(scheduler.SchedulerError, match="squeue is not here; run this on a machine that submits"):

@@ -1,7 +1,11 @@
-"""Where the time of a trial goes, and how far it is from what the device's arithmetic allows."""
+"""Where the time of a trial goes, and how far it is from what the device's arithmetic allows.
+
+python benchmarks/time_trial.py specs/digits.yaml
+"""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from memexp.errors import InputError
 from memexp.runs.pilot import Pace, measure_pace
-from memexp.runs.plan import Plan
+from memexp.runs.plan import Plan, make_plan
+from memexp.spec.reading import read_spec
 from memexp.store.trials import DONE, Layout, TrialStore, create_store
 from memexp.training import models
 from memexp.training.batches import Work, inputs
@@ -62,7 +67,7 @@ def time_trial(plan: Plan, device: str = "cpu") -> TrialTimes:
     """
     if plan.steps is None:
         raise InputError(
-            "--time-trial looks into memexp's own recipe, and this spec trains by a file of its own (training.file); "
+            "the time trial looks into memexp's own recipe, and this spec trains by a file of its own (training.file); "
             "`memexp plan` shows what a trial costs"
         )
     pace: Pace = measure_pace(plan, device)
@@ -140,3 +145,25 @@ def seconds(work: Callable[[], Any], device: torch.device, times: int) -> float:
             torch.cuda.synchronize(device)
         found.append(time.perf_counter() - start)
     return float(np.median(found[1:]))
+
+
+def main() -> None:
+    """Measure the trial of a spec and print its parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("spec", type=Path)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    given = parser.parse_args()
+    plan = make_plan(read_spec(given.spec))
+    times = time_trial(plan, given.device)
+    for name in ("batches", "network", "evaluation", "writing", "total"):
+        value = getattr(times, name)
+        print(f"{name:<14}  {value:9.3f} s  {100 * value / times.total:5.1f} %")
+    print(f"{'arithmetic':<14}  {times.multiply_adds:.3g} multiply-adds")
+    print(
+        f"{'limit':<14}  {times.limit:9.3f} s at {times.peak:.3g} a second ({given.device}, {plan.spec.sgd.precision})"
+    )
+    print(f"{'share of limit':<14}  {100 * times.limit / times.total:.0f} %")
+
+
+if __name__ == "__main__":
+    main()

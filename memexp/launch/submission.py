@@ -1,0 +1,112 @@
+"""A plan, or what is missing of a run, submitted to Slurm: what is known before ``sbatch`` is called."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from memexp.errors import InputError, command
+from memexp.runs.plan import Plan
+from memexp.runs.run import Run, default_block_size, describe, open_run
+from memexp.runs.software import NOTHING, Accept
+from memexp.slurm import follow
+from memexp.slurm.limits import read_limits
+from memexp.slurm.packing import prepare, require_fitting
+from memexp.slurm.profile import Profile, follow_up_profile
+from memexp.slurm.submit import Submitted, batch_script, launch_slurm, require_plain_path
+from memexp.slurm.tasks import ENDS, read_tasks
+from memexp.store.paths import RunPaths
+
+
+def seconds_per_block(run: Run, profile: Profile, plan: Plan | None = None) -> float | None:
+    """From the profile, from what the run has trained, or from a few steps here; None if only the GPUs can tell."""
+    known = follow.seconds_per_block(run, profile)
+    if known is not None or profile.gpus or plan is None:
+        return known
+    return _seconds_per_trial(plan) * run.manifest.block_size
+
+
+def _seconds_per_trial(plan: Plan) -> float:
+    from memexp.runs.pilot import seconds_per_trial  # torch, where nothing else tells
+
+    return seconds_per_trial(plan)
+
+
+def require_fitting_blocks(plan: Plan, runs: Path, profile: Profile, block: int | None) -> None:
+    """Refuse, before the run is there, what cannot change afterwards: its path, and blocks that no task can finish.
+
+    Raises
+    ------
+    InputError
+        With what to change.
+    """
+    require_plain_path(runs / plan.spec.name)
+    if (runs / plan.spec.name).exists():
+        return  # its blocks are what they are, and what it trained tells their time
+    size = block or default_block_size(plan.data)
+    seconds = profile.seconds_per_trial or (None if profile.gpus else _seconds_per_trial(plan))
+    require_fitting(seconds and seconds * size, size, profile, new=True)
+
+
+def submit(
+    run: Run,
+    profile: Profile,
+    seconds: float | None,
+    accept: Accept = NOTHING,
+    only: Collection[str] | None = None,
+) -> Submitted:
+    """Submit the missing blocks that no live task has.
+
+    Parameters
+    ----------
+    seconds
+        Of a block on one worker, see :func:`seconds_per_block`.
+    accept
+        What the user accepts knowingly.
+    only
+        Only blocks of tasks that ended so, such as ``timeout``.
+
+    Raises
+    ------
+    InputError
+        If no task ended so, or there is no such way to end.
+    """
+    wanted = None
+    if only is not None:
+        if unknown := sorted(set(only) - set(ENDS)):
+            raise InputError(f"--only {','.join(unknown)} is no way for a task to end; allowed: {', '.join(ENDS)}")
+        tasks = read_tasks(run.paths, set(run.store().missing_blocks()))
+        wanted = [block for task in tasks if task.state in only for block in task.missing]
+        if not wanted:
+            root = run.paths.root
+            raise InputError(f"{root} has no task that ended with {','.join(only)}; see `{command('status', root)}`")
+    return launch_slurm(run, profile, seconds, follow.follow, wanted, accept=accept)
+
+
+def changed_profile(profile: Profile, changes: dict[str, Any]) -> Profile:
+    """The profile with other values; None changes nothing."""
+    changed = profile.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    return type(profile).model_validate(changed.model_dump())
+
+
+def scripts(plan: Plan, runs: Path, profile: Profile, block: int | None) -> list[tuple[str, str]]:
+    """Title and text of each batch script that a launch of this plan would submit now; none if no block is missing."""
+    paths = RunPaths(runs / plan.spec.name)
+    require_plain_path(paths.root)
+    if paths.manifest.is_file():
+        run = open_run(paths.root)
+        blocks = run.store().missing_blocks()
+    else:
+        run = Run(paths, plan.spec, describe(plan.spec, plan.data, block or default_block_size(plan.data)))
+        blocks = list(range(plan.layout.n_blocks))
+    if not blocks:
+        return []
+    prepared = prepare(run, "LAUNCH", profile, blocks, seconds_per_block(run, profile, plan), read_limits(profile))
+    made = [
+        (f"{job.name}: {job.count} tasks", batch_script(paths.logs / job.name, job.name, profile, job.count))
+        for job in prepared.jobs
+    ]
+    name = f"{plan.spec.name}.LAUNCH.next"
+    text = batch_script(paths.logs / name, name, follow_up_profile(profile), 1, "afterany:JOBS")
+    return [*made, (f"{name}: follow-up", text)]
