@@ -162,6 +162,7 @@ def help_of(script: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_script_shown_exists_with_its_options(page: Path) -> None:
     shown = [words(code) for code in inline_code(page)] + [line for _, line in command_lines(page)]
@@ -175,6 +176,7 @@ def test_every_script_shown_exists_with_its_options(page: Path) -> None:
                 assert options <= set(re.findall(r"--?[a-z][\w-]*", help_of(line[1]))), line
 
 
+@pytest.mark.process
 def test_the_cluster_takes_every_command_shown() -> None:
     """Verbs of slurm/devcluster/devcluster.py in its own page, read by its own parser."""
     page = ROOT / "slurm/devcluster/README.md"
@@ -275,6 +277,7 @@ def environment_of(folder: Path) -> dict[str, str]:
     return os.environ | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "COLUMNS": "80"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("block", of_kind("commands"), ids=str)
 def test_blocks_of_commands_run(block: Block, workplace: Path) -> None:
     done = subprocess.run(
@@ -284,6 +287,7 @@ def test_blocks_of_commands_run(block: Block, workplace: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("page", sorted({block.page for block in of_kind("python")}), ids=name_of)
 def test_blocks_of_python_run(page: Path, workplace: Path) -> None:
     """One after the other, as a reader would paste them."""
@@ -302,6 +306,7 @@ def test_the_spec_in_the_readme_is_the_demos(tmp_path: Path) -> None:
     assert read_spec(tmp_path / "spec.yaml").spec == read_spec(ROOT / "specs/digits.yaml").spec
 
 
+@pytest.mark.process
 def test_the_demo_finds_the_flipped_labels(tmp_path: Path) -> None:
     """`make demo` without the installation: 500 trials, AUROC of the flips at least 0.98."""
     from sklearn.metrics import roc_auc_score

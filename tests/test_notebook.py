@@ -63,6 +63,7 @@ def test_every_public_name_is_in_the_document() -> None:
             assert name in text
 
 
+@pytest.mark.process
 def test_importing_memexp_is_light() -> None:
     code = (
         "import sys, memexp; heavy = {'torch', 'zarr', 'numpy', 'pandas', 'xarray', 'matplotlib', 'pydantic'}; "

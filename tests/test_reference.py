@@ -31,6 +31,7 @@ from tests.documents import table_below
 STORE = ROOT / "docs/store.md"
 
 
+@pytest.mark.process
 def test_the_references_are_what_the_models_say(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "docs/make_reference.py", "--out", tmp_path]
     subprocess.run(command, check=True, cwd=tmp_path)

@@ -155,9 +155,8 @@ def launch(
         if not _agreed(ask, f"Go on with {len(files)} runs?"):
             return 3
         ask = False
-        if not dry_run and (left := create_runs(files, planned, folder, block)):
-            names = ", ".join(left)
-            remark(f"{folder} also holds {names}, which the sweep's file no longer names: left out from now on")
+        if not dry_run:
+            _tell_left_out(folder, create_runs(files, planned, folder, block))
 
     def launch_one(file: SpecFile) -> int:
         made = planned(file)
@@ -178,6 +177,11 @@ def launch(
         return cli_slurm.submit(run, where, seconds_per_block(run, where, made), accept)
 
     return cli_sweep.in_turn(files, launch_one)
+
+
+def _tell_left_out(folder: Path, names: list[str]) -> None:
+    if names:
+        remark(f"{folder} also holds {', '.join(names)}, which the sweep's file no longer names: left out from now on")
 
 
 def _agreed(ask: bool, question: str) -> bool:

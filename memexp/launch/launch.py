@@ -9,11 +9,7 @@ from pathlib import Path
 from memexp.files import KEPT, explain_full_disk
 from memexp.runs.plan import Plan
 from memexp.runs.pool import LocalPool, Progress, Resources
-<<<<<<< HEAD
-from memexp.runs.run import Run, grow
-=======
-from memexp.runs.run import Run, prepare_run
->>>>>>> fe27197 (The command line is a skin: verbs give exit codes, where to train and what fits is the library's)
+from memexp.runs.run import Run, grow, prepare_run
 from memexp.runs.software import NOTHING, Accept, require_same_software
 from memexp.slurm.tasks import refuse_if_queued
 from memexp.spec.reading import SpecFile

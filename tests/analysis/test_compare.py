@@ -326,6 +326,7 @@ def unflipped(new_run: Callable[..., Run], memexp: Callable[..., Any]) -> Run:
     return run
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("keys", [MEMORIZATION, "tr_mem", PAIRS, f"{MEMORIZATION} {PAIRS}", f"tr_mem {PAIRS}"])
 def test_a_run_with_a_limit_is_compared_with_its_own_examples_of_a_file_of_all(
     keys: str, unflipped: Run, tmp_path: Path
@@ -343,6 +344,7 @@ def test_a_run_with_a_limit_is_compared_with_its_own_examples_of_a_file_of_all(
     assert "compared are the 300 training and 100 test examples" in found.note
 
 
+@pytest.mark.process
 def test_a_file_of_all_examples_in_another_order_is_refused(unflipped: Run, tmp_path: Path) -> None:
     side = side_of_run(merge(unflipped.paths), Selection())
     labels = np.roll(source_labels()[0], 1)

@@ -193,6 +193,7 @@ def test_the_command_merges_seeds_and_explains_strangers(memexp: Callable[..., A
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.process
 def test_a_store_that_grew_is_opened_by_xarray_as_it_is_now(tmp_path: Path) -> None:
     """In a process where every warning is an error: what xarray reads in one look must not be yesterday's."""
     trials = random_trials(20, 6, 4, 0)

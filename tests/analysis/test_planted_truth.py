@@ -34,6 +34,7 @@ def accuracy_per_test_example(merged: Merged) -> NDArray[np.float64]:
     return np.concatenate([band.mean(axis=1) for _, (band,) in merged.bands("test_correct")])
 
 
+@pytest.mark.process
 def test_duplicates_of_hard_test_images_are_the_strongest_influences(
     new_run: Callable[..., Run], tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_duplicates_of_hard_test_images_are_the_strongest_influences(
     assert found.pairs.influence[: len(hardest)].min() > 0.8
 
 
+@pytest.mark.process
 def test_flipped_labels_are_the_most_memorized(new_run: Callable[..., Run]) -> None:
     noise = {"fraction": 0.05, "seed": 1}
     dataset = {"source": "digits", "limit": {"train": 1000, "test": 100}, "label_noise": noise}

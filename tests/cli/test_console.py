@@ -62,6 +62,7 @@ def on_a_terminal(folder: Path, *arguments: str, columns: int = 80) -> str:
     return text.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", SHOWN, ids=lambda arguments: arguments[0])
 def test_nothing_is_wider_than_a_terminal_of_80_columns(arguments: list[str], run_copy: Run) -> None:
     seen = on_a_terminal(run_copy.paths.root.parent, *arguments)
@@ -70,6 +71,7 @@ def test_nothing_is_wider_than_a_terminal_of_80_columns(arguments: list[str], ru
     assert max(map(len, lines)) <= 80, max(lines, key=len)
 
 
+@pytest.mark.process
 def test_long_values_go_on_below_themselves(run_copy: Run) -> None:
     lines = ESCAPES.sub("", on_a_terminal(run_copy.paths.root.parent, "status", "copy", columns=60)).splitlines()
     (first,) = [number for number, line in enumerate(lines) if line.startswith("error")]
@@ -92,6 +94,7 @@ def test_sizes_for_people() -> None:
     assert [size(each) for each in (0.0148, 3.44, 12000)] == ["15 kB", "3.4 MB", "12,000.0 MB"]
 
 
+@pytest.mark.process
 def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
     """The function that --show-completion prints, called as bash does when a user presses Tab."""
     ask = (

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from sklearn.datasets import load_digits
 
@@ -19,6 +20,7 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIO
 CLASSES = ["Zürich", "Ἀθῆναι", "猫", "العربية", "naïve", "Ø", "[/x]", "<b>", "ß", "nine"]
 
 
+@pytest.mark.process
 def test_a_run_under_an_ascii_locale_is_the_run_of_any_other(
     tmp_path: Path, memexp_process: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

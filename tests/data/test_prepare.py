@@ -231,6 +231,7 @@ def test_a_copy_is_compared_with_its_fingerprint(images: Path, out: Path, tmp_pa
         open_prepared(copy)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="only root can mount a small disk")
 def test_a_disk_that_fills_midway_is_explained_and_what_was_decoded_is_kept(images: Path, out: Path) -> None:
     out.mkdir()

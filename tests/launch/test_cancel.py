@@ -26,6 +26,8 @@ import sys, time
 from pathlib import Path
 from memexp.store.lock import launch_lock
 from memexp.store.paths import RunPaths
+
+pytestmark = pytest.mark.process
 with launch_lock(RunPaths(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(60)

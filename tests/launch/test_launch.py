@@ -58,6 +58,7 @@ def start(spec: Path, runs: Path, *options: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.process
 def test_the_same_spec_gives_the_same_bits_whatever_the_workers(new_run: Callable[..., Run]) -> None:
     a, b = new_run("a"), new_run("b", name="another")
     assert launch_local(a, Resources(workers=2), ignore).trained == 20
@@ -66,6 +67,7 @@ def test_the_same_spec_gives_the_same_bits_whatever_the_workers(new_run: Callabl
     assert launch_local(a, TWO, ignore).trained == 0
 
 
+@pytest.mark.process
 def test_ten_kills_at_random_change_nothing(new_run: Callable[..., Run], write_spec: Any, tmp_path: Path) -> None:
     """Workers are killed with SIGKILL ten times while they load, train and write; two launches in all or more."""
     blocks: dict[str, Any] = {"subsets": {"trials": 60}, "training": {"epochs": 40}}

@@ -44,6 +44,7 @@ NODES = ("n1", "n2", "n3", "n4")
 MATE = "games"  # a user that every Debian has
 
 pytestmark = [
+    pytest.mark.slurm,
     pytest.mark.skipif(not FAULTS, reason="runs long: MEMEXP_CHAOS=300 asks for 300 faults"),
     pytest.mark.timeout(7200),
 ]

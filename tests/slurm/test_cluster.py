@@ -31,6 +31,8 @@ from tests.conftest import as_other_user, assert_same_outcomes, make_spec
 
 from .slurm_cluster import SCRIPT, DevCluster, User, eventually, skip_without_slurm
 
+pytestmark = pytest.mark.slurm
+
 LONG = {"subsets": {"trials": 300}, "training": {"epochs": 300}}
 
 

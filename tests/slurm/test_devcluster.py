@@ -15,6 +15,8 @@ import pytest
 
 from .slurm_cluster import SCRIPT, DevCluster, devcluster, eventually, skip_without_slurm
 
+pytestmark = pytest.mark.slurm
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 

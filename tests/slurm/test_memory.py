@@ -9,6 +9,8 @@ import pytest
 
 from .slurm_cluster import CGROUPS, DevCluster, User, eventually, skip_without_slurm
 
+pytestmark = pytest.mark.slurm
+
 
 def test_out_of_memory_is_named_and_resumed_with_more(tmp_path: Path, write_spec: Callable[..., Path]) -> None:
     skip_without_slurm()
