@@ -156,10 +156,13 @@ def open_run(root: Path) -> Run:
 def _require_launched(paths: RunPaths, spec: Spec, manifest: Manifest) -> None:
     """Raise :class:`StoreError` if the spec is not the one that was launched.
 
-    What an earlier version launched may lack keys that this one knows.
+    What an earlier version launched may lack keys that this one knows. Files that arguments name are not read:
+    :meth:`Run.require_same_files` looks at them before anything is trained, and results stay readable without them.
     """
+    files = {name for name, value in flat(manifest.science).items() if MARK in str(value)}
     here, there = (
-        {name: digest(value) for name, value in flat(science).items()} for science in (spec.science(), manifest.science)
+        {name: digest(value) for name, value in flat(science).items() if name not in files}
+        for science in (spec.science(contents=False), manifest.science)
     )
     names = sorted(here.keys() & there.keys() if manifest.schema_version == 1 else here.keys() | there.keys())
     changed = [name for name in names if here.get(name) != there.get(name)]

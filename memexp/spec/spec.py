@@ -208,11 +208,13 @@ class Spec(_Block):
         """The resolved spec: every default filled in, every file's content in it."""
         return as_yaml(self.model_dump())
 
-    def science(self) -> dict[str, Any]:
+    def science(self, contents: bool = True) -> dict[str, Any]:
         """What the outcomes depend on, apart from the data's content: the spec's part of the identity.
 
         Without the name, the number of trials (or the error to reach, from which it follows), the dataset
         block (the data count by content) and what only guards it.
+
+        ``contents``: whether files that arguments name are read for their digests; else their paths stay.
         """
         science: dict[str, Any] = typed_json(self.model_dump(exclude={"name", "dataset"}))
         subsets = science["subsets"]
@@ -225,5 +227,5 @@ class Spec(_Block):
                 science[name]["file"] = file.digest  # its name does not count
             else:
                 science[name].pop("file", None)
-            science[name] = with_digests(science[name])
+            science[name] = with_digests(science[name]) if contents else science[name]
         return science

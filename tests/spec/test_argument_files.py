@@ -87,6 +87,7 @@ def test_another_content_is_another_experiment_for_launch_and_for_every_worker(
         launched(spec, tmp_path / "runs")
     with pytest.raises(RunMismatch, match="files that .* trains with have changed since it was created:\n  .*sha256:"):
         Trainer(open_run(run.paths.root), "cpu")
+    assert open_run(run.paths.root).store().layout == run.store().layout, "what was trained stays readable"
 
 
 def test_a_file_may_move_with_its_spec(spec: Path, tmp_path: Path) -> None:
