@@ -77,6 +77,7 @@ def _only_marked_tests_start_processes(request: pytest.FixtureRequest, monkeypat
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)  # training switches it on, for the whole process
 
 
 @pytest.fixture

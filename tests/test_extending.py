@@ -19,7 +19,7 @@ from memexp.data import load_data
 from memexp.errors import DataError, InputError, RunMismatch, SpecError
 from memexp.runs.pilot import seconds_per_trial
 from memexp.runs.plan import make_plan
-from memexp.runs.run import Run, open_run, prepare_run
+from memexp.runs.run import Run, grow, open_run, prepare_run
 from memexp.runs.verify import verify
 from memexp.runs.worker import Trainer
 from memexp.spec import python_files
@@ -217,12 +217,12 @@ def test_an_edited_file_is_another_experiment(own: Write, tmp_path: Path, name: 
 
 
 def test_a_renamed_file_is_the_same_experiment_and_more_trials_are_added(own: Write, tmp_path: Path) -> None:
-    run = trained(own(model=OWN_NET), tmp_path / "runs", ())
+    trained(own(model=OWN_NET), tmp_path / "runs", ())
     path = own(model=OWN_NET | {"file": "other.py"}, subsets={"trials": 30})
     shutil.copy(tmp_path / "net.py", tmp_path / "other.py")
     made = make_plan(read_spec(path))
     grown = prepare_run(made.spec, made.data, tmp_path / "runs")
-    assert (run.store().layout.n_trials, grown.spec.subsets.trials) == (30, 30)
+    assert (grow(grown).layout.n_trials, grown.spec.subsets.trials) == (30, 30)
 
 
 def test_two_files_that_define_one_name_are_not_mixed_up(own: Write, tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ import memexp
 from memexp.errors import Incomplete, InputError
 from memexp.report.pictures import pair_rows
 from memexp.runs.run import Run
+from memexp.store.commit import commit
 from memexp.store.trials import DONE, FAILED
-from tests.conftest import ROOT
+from tests.conftest import ROOT, untrain
 
 PAGE = ROOT / "docs/notebook.md"
 
@@ -187,7 +188,9 @@ def test_trials_that_are_not_done_are_left_out(view: memexp.RunView) -> None:
     store = view.run.store(writable=True)
     block = {name: values.copy() for name, values in store.read_block(1).items()}
     block["status"][3] = FAILED
-    store.write_block(1, block)
+    numbers = list(store.layout.block(1))
+    untrain(view.run, 1)
+    commit(view.run.paths, store, 1, block, trained=numbers, failures={numbers[3]: "lost"}, seconds=1.0, made_by={})
     trials = view.to_xarray("trials")
     failed = store.layout.block(1)[3]
     assert (store.status() == DONE).sum() == 39 == trials.sizes["trial"]

@@ -20,6 +20,8 @@ from tests.conftest import ROOT
 from tests.documents import Block, blocks
 from tests.test_docs import environment_of, put_commands
 
+pytestmark = pytest.mark.process
+
 PAGE = ROOT / "docs/tutorial.md"
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
 PROGRESS = re.compile(r"[a-z][\w ]*: \d+ of \d+ [\w ]+, (.* left|starting)")

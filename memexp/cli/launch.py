@@ -146,15 +146,13 @@ def launch(
     where = choose_profile(executor, profile)
     planned(files[0])  # what is refused here does not import torch
     resources = local_resources(workers, threads, device) if where is None else None
-    if where is not None:
-        cli_slurm.left_to_profile(workers, threads, device)
+    cli_slurm.left_to_profile(where, workers, threads, device)
     ask = not yes and sys.stdin.isatty()
     if sweep:  # all runs are checked, then all are created, before the first is trained
         for file in files:
             planned(file)
         if not _agreed(ask, f"Go on with {len(files)} runs?"):
             return 3
-        ask = False
         if not dry_run:
             _tell_left_out(folder, create_runs(files, planned, folder, block))
 
@@ -166,7 +164,7 @@ def launch(
                 cli_slurm.show_scripts(scripts(made, folder, where, block))
             return 0
         show([(f"  {name}", value) for name, value in _describe_plan(made)], err)
-        if not _agreed(ask, "Train now?"):
+        if not _agreed(ask and not sweep, "Train now?"):
             return 3
         if where is not None:
             require_fitting_blocks(made, folder, where, block)
@@ -223,7 +221,7 @@ def resume(
                     "--only, --time-min, --mem-gb and --all-nodes are for Slurm tasks; this run is resumed here"
                 )
             return _train(opened, local_resources(workers, threads, device), accept)
-        cli_slurm.left_to_profile(workers, threads, device)
+        cli_slurm.left_to_profile(where, workers, threads, device)
         changed = changed_profile(where, changes)
         return cli_slurm.submit(opened, changed, seconds_per_block(opened, changed), accept, states)
 

@@ -59,10 +59,11 @@ def submit(
     return 0
 
 
-def left_to_profile(workers: int | None, threads: int, device: str) -> None:
+def left_to_profile(profile: Profile | None, workers: int | None, threads: int, device: str) -> None:
     """Refuse options that say how to train on this machine where a profile does."""
     given = {"--workers": workers is not None, "--threads": threads != 1, "--device": device != "auto"}
-    if names := [name for name, is_given in given.items() if is_given]:
+    names = [name for name, is_given in given.items() if is_given]
+    if profile is not None and names:
         raise InputError(
             f"{', '.join(names)}: for training on this machine; on Slurm the profile says it (workers, threads, gpus)"
         )

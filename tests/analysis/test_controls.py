@@ -76,6 +76,7 @@ def test_a_null_threshold_is_reached_by_the_share_that_was_asked_for() -> None:
         null_threshold(np.append(np.ones(19), np.nan))
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not SHARED.exists(), reason="needs CIFAR-100 and the published pairs, which are beside the project")
 def test_what_correlation_finds_of_the_published_pairs(tmp_path: Path) -> None:
     """Of CIFAR-100's pairs with an influence of 0.4 or more, nearly all of one object: what the documents say."""

@@ -314,7 +314,7 @@ def _(place: Place) -> Answer:
 
 @provokes("written by a newer memexp", 2)
 def _(place: Place) -> Answer:
-    _edit_manifest(place, '"schema_version": 1', '"schema_version": 99')
+    _edit_manifest(place, '"schema_version": 2', '"schema_version": 99')
     return place.memexp("verify", "runs/tiny")
 
 
@@ -385,7 +385,7 @@ def _(place: Place) -> Answer:
 def _(place: Place) -> Answer:
     Path("mine.yaml").write_text("time_min: 10\n")
     limits = Limits(1001, 5, 5, "MaxSubmitJobsPerUser of QOS long")
-    place.monkeypatch.setattr("memexp.slurm.limits.read_limits", lambda _: limits)
+    place.monkeypatch.setattr("memexp.launch.submission.read_limits", lambda _: limits)
     return place.memexp("launch", place.spec(name="other"), "--profile", "mine.yaml", "--dry-run")
 
 

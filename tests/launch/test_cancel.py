@@ -21,13 +21,14 @@ from memexp.launch.cancel import Cancelled, cancel
 from memexp.runs.run import Run
 from memexp.store.lock import lock_holder
 
+pytestmark = pytest.mark.process
+
 HOLD = """
 import sys, time
 from pathlib import Path
 from memexp.store.lock import launch_lock
 from memexp.store.paths import RunPaths
 
-pytestmark = pytest.mark.process
 with launch_lock(RunPaths(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(60)

@@ -30,6 +30,8 @@ from memexp.store.lock import launch_lock, lock_holder
 from memexp.store.receipts import read_receipts
 from tests.conftest import ROOT, Done, as_other_user, assert_same_outcomes
 
+pytestmark = pytest.mark.process
+
 TWO = Resources(workers=2)
 
 

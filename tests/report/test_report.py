@@ -22,7 +22,7 @@ from memexp.analysis.estimates import Estimates, Memorization, estimate, open_es
 from memexp.analysis.merged import finish_store, open_merged
 from memexp.analysis.pairs import Pairs, Selection
 from memexp.report.cards import Source
-from memexp.report.explorer import write_explorer
+from memexp.report.explorer import Images, write_explorer
 from memexp.report.report import render_examples, write_report
 from memexp.report.thumbnails import data_uri, write_sheets
 from memexp.report.thumbnails import shown as drawn
@@ -31,8 +31,9 @@ from memexp.runs.run import Run
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def make(run: Run) -> tuple[Path, str]:
-    source = Source(run.spec, run.manifest, open_merged(run.paths), open_estimates(run.paths), run.load_data())
+def make(run: Run, images: Images | None = None) -> tuple[Path, str]:
+    shown = images or run.load_data()
+    source = Source(run.spec, run.manifest, open_merged(run.paths), open_estimates(run.paths), shown)
     path = write_report(source, run.paths.report)
     return path, path.read_text()
 
@@ -81,7 +82,7 @@ def test_hostile_names_are_text(run_copy: Run) -> None:
     hostile = ["</figcaption><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "猫 & \n'quote'"]
     manifest = replace(run_copy.manifest, classes=hostile + run_copy.manifest.classes[3:])
     run = Run(run_copy.paths, run_copy.spec, manifest)
-    _, text = make(run)
+    _, text = make(run, run_copy.load_data())
     page = Collector()
     page.feed(text)
     assert "script" not in page.tags
@@ -379,7 +380,7 @@ def made_up_report(tmp_path: Path, n: int) -> Path:
 def test_hostile_names_do_nothing_in_the_browser(run_copy: Run, page: Any) -> None:
     hostile = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "猫 & \n'quote'\u2028"]
     manifest = dataclasses.replace(run_copy.manifest, classes=hostile + run_copy.manifest.classes[3:])
-    path, _ = make(Run(run_copy.paths, run_copy.spec, manifest))
+    path, _ = make(Run(run_copy.paths, run_copy.spec, manifest), run_copy.load_data())
     page.goto(path.with_name("examples.html").as_uri() + "#class=1")
     assert shown(page)[0].startswith('"><img src=x onerror=alert(1)>')
     page.locator(".cell").first.click()

@@ -27,6 +27,8 @@ from memexp.store.receipts import read_receipts
 from memexp.version import code_digest
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.process
+
 ONE = Resources(workers=1)
 QUICK: dict[str, Any] = {"training": {"epochs": 1}, "subsets": {"trials": 20}}
 

@@ -40,6 +40,7 @@ def test_a_sound_run_is_sound_and_retrains_to_the_same_bits(run_copy: Run) -> No
     assert verdict.same_machine
 
 
+@pytest.mark.process
 def test_damage_is_repaired_without_losing_anything_else(run_copy: Run) -> None:
     before = outcomes(run_copy)
     chunk = run_copy.paths.trials / "test_correct/c/2/0"

@@ -26,6 +26,8 @@ from memexp.store.launches import Job, Launch, new_id, read_launch
 
 from .slurm_cluster import USERS
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:

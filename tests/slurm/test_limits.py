@@ -14,6 +14,8 @@ from memexp.store.launches import read_launches
 
 from .slurm_cluster import DevCluster, User, eventually, skip_without_slurm
 
+pytestmark = pytest.mark.slurm
+
 
 @pytest.fixture(scope="module")
 def limited() -> Iterator[DevCluster]:

@@ -17,6 +17,8 @@ from memexp.slurm.tasks import Task
 from memexp.store.launches import Job, Launch
 from memexp.store.paths import RunPaths
 
+pytestmark = pytest.mark.process
+
 GOOD = Profile(time_min=60, partition="main", setup=["module load right"])
 WRONG = GOOD.model_copy(update={"setup": ["module load wrong"]})
 

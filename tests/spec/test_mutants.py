@@ -32,7 +32,7 @@ HANGS = 6 * SECONDS  # by the clock, where the machine is shared with others; SE
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a cluster answers is made up here; tests/slurm has clusters."""
-    monkeypatch.setattr("memexp.slurm.limits.read_limits", lambda *_: Limits(1001))
+    monkeypatch.setattr("memexp.launch.submission.read_limits", lambda *_: Limits(1001))
 
 
 @contextmanager
