@@ -30,8 +30,11 @@ HANGS = 6 * SECONDS  # by the clock, where the machine is shared with others; SE
 
 
 @pytest.fixture(autouse=True)
-def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def _limits(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """What a cluster answers is made up here; tests/slurm has clusters."""
+    commands = tmp_path_factory.mktemp("commands")
+    (commands / "srun").touch(mode=0o755)  # submitit looks for it
+    monkeypatch.setenv("PATH", str(commands))
     monkeypatch.setattr("memexp.launch.submission.read_limits", lambda *_: Limits(1001))
 
 
