@@ -14,7 +14,7 @@ from memexp.data.fingerprint import array_digest
 from memexp.data.sources import SOURCES, RawData
 from memexp.errors import DataError
 from memexp.seeds import generator, raw_words
-from memexp.spec import spec
+from memexp.spec import datasets
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Data:
         return {name: self.digests.get(name) or array_digest(getattr(self, name)) for name in names}
 
 
-def load_data(block: spec.Dataset) -> Data:
+def load_data(block: datasets.Dataset) -> Data:
     """Load what the spec's dataset block names.
 
     Raises
@@ -138,7 +138,7 @@ def _check(raw: RawData, source: str) -> None:
         )
 
 
-def _limited(data: Data, limit: spec.Limit) -> Data:
+def _limited(data: Data, limit: datasets.Limit) -> Data:
     """Keep some classes (renumbered in the order given) and at most so many examples."""
     keep = list(range(len(data.classes))) if limit.classes is None else limit.classes
     unknown = [label for label in keep if label >= len(data.classes)]
@@ -181,7 +181,7 @@ def _spread(labels: NDArray[np.int64], count: int | None) -> NDArray[np.intp]:
     return np.sort(members[np.argsort(turn, kind="stable")[:count]])
 
 
-def _with_flipped_labels(data: Data, noise: spec.LabelNoise) -> Data:
+def _with_flipped_labels(data: Data, noise: datasets.LabelNoise) -> Data:
     """Give round(fraction * N) training examples another label, every other class equally likely."""
     n_train = len(data.y_train)
     count = round(noise.fraction * n_train)

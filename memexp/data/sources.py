@@ -19,7 +19,7 @@ from memexp.data.official import cifar_reader, find_idx, read_idx
 from memexp.data.open_files import printable, require_file
 from memexp.data.prepared import open_prepared
 from memexp.errors import DataError, InputError
-from memexp.spec import spec
+from memexp.spec import datasets
 from memexp.spec.python_files import blamed, function_in, read_source, require_call
 from memexp.spec.sections import PythonFile
 
@@ -37,7 +37,7 @@ class RawData(NamedTuple):
     digests: dict[str, str] | None = None  # of the arrays, by name, where the source knows them
 
 
-def load_digits(block: spec.Digits) -> RawData:
+def load_digits(block: datasets.Digits) -> RawData:
     """scikit-learn's digits. They have no official test set: every fifth image is ours."""
     table = _digits_table()  # (1797, 65): 64 pixels of 0 to 16, and the digit
     images = np.rint(table[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)[..., None]
@@ -58,7 +58,7 @@ def _digits_table() -> NDArray[np.float64]:
     return np.column_stack([bunch.data, bunch.target])
 
 
-def load_idx(block: spec.Idx) -> RawData:
+def load_idx(block: datasets.Idx) -> RawData:
     """MNIST's format: a big-endian header (type, dimensions), then bytes."""
     folder = _folder(block.path)
     x_train, y_train, x_test, y_test = (
@@ -70,7 +70,7 @@ def load_idx(block: spec.Idx) -> RawData:
     return RawData(_as_nhwc(x_train), y_train, _as_nhwc(x_test), y_test, classes)
 
 
-def load_cifar(block: spec.Cifar) -> RawData:
+def load_cifar(block: datasets.Cifar) -> RawData:
     """The official python pickles, read with an unpickler that only knows NumPy arrays."""
     hundred = block.source == "cifar100"
     files = (
@@ -107,7 +107,7 @@ def _bytes_of(pixels: Any) -> NDArray[np.uint8]:
     return found
 
 
-def load_npz(block: spec.Npz) -> RawData:
+def load_npz(block: datasets.Npz) -> RawData:
     """x_train, y_train, x_test, y_test and, where present, classes (names)."""
     path = _existing(block.path)
     arrays = read_npz(path, _WANTED, "classes")
@@ -161,7 +161,7 @@ def _require_one_scale(where: str, x_train: NDArray[Any], x_test: NDArray[Any], 
         )
 
 
-def load_python(block: spec.PythonData) -> RawData:
+def load_python(block: datasets.PythonData) -> RawData:
     """What load() of a Python file returns: a dict, or an object with attributes, of arrays as in an .npz file."""
     path = _existing(block.path)
     if path.is_dir():
@@ -196,11 +196,11 @@ def _contiguous(path: Path, name: str, value: Any) -> NDArray[Any]:
         raise DataError(f"{path}: {name} of load() is no array ({error}); give a numpy array") from error
 
 
-def load_torchvision(block: spec.Torchvision) -> RawData:
+def load_torchvision(block: datasets.Torchvision) -> RawData:
     """A class of torchvision.datasets that takes ``train=`` or ``split=`` and yields images of one size."""
-    import torchvision.datasets as datasets
+    import torchvision.datasets
 
-    cls = getattr(datasets, block.dataset, None)
+    cls = getattr(torchvision.datasets, block.dataset, None)
     if not isinstance(cls, type):
         raise DataError(f"torchvision.datasets has no {block.dataset!r}; see its documentation for the names")
     splits = [_torchvision_split(cls, block, train) for train in (True, False)]
@@ -229,14 +229,14 @@ def _examples(where: str, dataset: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     return np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8), np.asarray(labels, np.int64)
 
 
-def load_folder(block: spec.ImageFolder) -> RawData:
+def load_folder(block: datasets.ImageFolder) -> RawData:
     """train/CLASS/*.png and test/CLASS/*.png (or val/), read in sorted order."""
     found = list_images(_folder(block.path))
     images = [np.stack([read_image(found.root / name, block.size) for name in found.files[split]]) for split in SPLITS]
     return RawData(images[0], found.labels["train"], images[1], found.labels["test"], found.classes)
 
 
-def load_prepared(block: spec.Prepared) -> RawData:
+def load_prepared(block: datasets.Prepared) -> RawData:
     """What ``memexp prepare`` wrote: images are mapped into memory and shared by all processes."""
     prepared = open_prepared(_folder(block.path))
     return RawData(*prepared.arrays, classes=prepared.classes, digests=prepared.digests)
@@ -304,7 +304,7 @@ def _pixels(images: NDArray[Any]) -> NDArray[Any]:
     raise DataError(f"images are {images.dtype}; they must be uint8 (0..255) or floating point")
 
 
-def _torchvision_split(cls: type, block: spec.Torchvision, train: bool) -> Any:
+def _torchvision_split(cls: type, block: datasets.Torchvision, train: bool) -> Any:
     extra = {"download": True} if block.download else {}
     try:
         try:

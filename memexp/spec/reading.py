@@ -11,10 +11,11 @@ from pydantic import BaseModel
 
 from memexp.errors import InputError, SpecError
 from memexp.spec.argument_files import with_absolute_paths
+from memexp.spec.datasets import PythonData
 from memexp.spec.index_sets import read_sets
 from memexp.spec.python_files import read_python_file
 from memexp.spec.sections import Model, UserTraining
-from memexp.spec.spec import PythonData, Spec
+from memexp.spec.spec import Spec
 from memexp.spec.user_paths import absolute, user_path
 from memexp.spec.yaml_file import accept, describe_faults, parse_file, validate
 from memexp.spec.yaml_text import Fault, Location, Unquoted, first_lost, parse

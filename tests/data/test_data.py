@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from memexp.data import Data, load_data
 from memexp.errors import DataError
-from memexp.spec.spec import Dataset
+from memexp.spec.datasets import Dataset
 from tests.conftest import FASHION, SHARED
 
 

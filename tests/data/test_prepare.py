@@ -21,7 +21,7 @@ from memexp.data import Data, load_data
 from memexp.data.prepare import prepare_images
 from memexp.data.prepared import open_prepared
 from memexp.errors import DataError, InputError, OutOfSpace
-from memexp.spec.spec import Dataset
+from memexp.spec.datasets import Dataset
 
 
 def load(**block: Any) -> Data:

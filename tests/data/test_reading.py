@@ -26,7 +26,7 @@ from memexp.data.folders import list_images
 from memexp.data.images import pixels_of, read_image, require_shown_bits
 from memexp.data.prepare import prepare_images
 from memexp.errors import DataError, InputError
-from memexp.spec.spec import Dataset
+from memexp.spec.datasets import Dataset
 
 WHITE, RED = (255, 255, 255), (255, 0, 0)
 
