@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from memexp.analysis.estimates import Estimates, chosen_selection, estimate, read_current
+from memexp.analysis.estimates import Estimates, current_estimates
 from memexp.analysis.merged import Merged, open_merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.removal import HIGH_INFLUENCE, NOTHING, Condition, read_conditions
@@ -71,7 +71,7 @@ def read(root: Path, options: argparse.Namespace) -> tuple[Run, Merged, Estimate
     merged = open_merged(run.paths)
     if not options.incomplete:
         run.require_complete(merged.n_missing)
-    estimates = read_current(merged) or estimate(merged, chosen_selection(run.paths))
+    estimates = current_estimates(merged)
     if cut := estimates.cut():
         remark(f"{root}: {cut}")
     return run, merged, estimates

@@ -84,10 +84,9 @@ class RunView:
     @cached_property
     def estimates(self) -> Estimates:
         """Memorization (``.scores``) and high-influence pairs (``.pairs``)."""
-        from memexp.analysis import estimates as store
+        from memexp.analysis.estimates import current_estimates
 
-        found = store.read_current(self.merged)
-        return found or store.estimate(self.merged, store.chosen_selection(self.run.paths))
+        return current_estimates(self.merged)
 
     @property
     def memorization(self) -> NDArray[np.float32]:
@@ -246,18 +245,18 @@ class RunView:
     def _memorization(self) -> str:
         """Of the estimates that there are, which may be older than the newest trials."""
         from memexp.analysis.estimates import open_estimates
+        from memexp.analysis.summary import describe_memorization
 
         try:
             found = self.estimates if "estimates" in vars(self) else open_estimates(self.run.paths)
         except StoreError:
             return "not estimated yet; .estimates does it"
-        values = found.scores.memorization
-        if np.isnan(values).all():
-            return "undefined: no example is in for some trials and out for others"
+        memorization = describe_memorization(found.scores)
+        if np.isnan(found.scores.memorization).all():
+            return memorization
         cut, passing = found.cut(), found.pairs.passing()
         return (
-            f"mean {np.nanmean(values):.4f}, {int((values >= 0.25).sum()):,} examples at 0.25 or more, median standard "
-            f"error {np.nanmedian(found.scores.memorization_se):.3f} ({found.n_trials:,} trials); "
+            f"{memorization} ({found.n_trials:,} trials); "
             f"{len(passing.discoveries()):,} pairs of high influence at a false discovery rate of {SHOWN_FDR:g}, "
             f"{len(passing):,} at any" + (f" ({cut})" if cut else "")
         )

@@ -204,6 +204,11 @@ def read_current(merged: Merged) -> Estimates | None:
         return None
 
 
+def current_estimates(merged: Merged, tell: Callable[[float], None] = lambda _: None) -> Estimates:
+    """Read estimates.zarr, made anew where it is not of exactly these merged trials; pairs selected as they were."""
+    return read_current(merged) or estimate(merged, chosen_selection(merged.paths), tell=tell)
+
+
 def chosen_selection(paths: RunPaths, otherwise: Selection | None = None) -> Selection:
     """That of the run's last estimates, from whatever trials and version; the paper's rule where there are none.
 

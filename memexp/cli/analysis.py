@@ -74,6 +74,7 @@ def estimate(
     """
     from memexp.analysis import estimates as store
     from memexp.analysis.pairs import Selection
+    from memexp.analysis.summary import summarize
     from memexp.runs.run import open_run
 
     if device == "cuda":
@@ -89,7 +90,7 @@ def estimate(
     found = _merged(opened)
     with progress("estimating", 1, "parts") as tell:
         result = store.estimate(found, selection, dense, tell, memory_gb, device)
-    summarize(found, result)
+    show(summarize(found, result), err, least=12)
     out.say(str(found.paths.estimates))
 
 
@@ -231,10 +232,8 @@ def estimates_of(run: Run) -> tuple[Merged, Estimates]:
     from memexp.analysis import estimates as store
 
     merged = _merged(run)
-    found = store.read_current(merged)
-    if found is None:
-        with progress("estimating", 1, "parts") as tell:
-            found = store.estimate(merged, store.chosen_selection(run.paths), tell=tell)
+    with progress("estimating", 1, "parts") as tell:
+        found = store.current_estimates(merged, tell)
     if cut := found.cut():
         remark(cut)
     return merged, found
@@ -245,45 +244,3 @@ def _merged(run: Run) -> Merged:
 
     with progress("merging", 1, "parts") as tell:
         return open_merged(run.paths, tell)
-
-
-def summarize(merged: Merged, estimates: Estimates) -> None:
-    """Accuracies, memorization and pairs in three lines on standard error."""
-    import numpy as np
-
-    scores = estimates.scores
-    accuracies = (
-        f"{name.split('_')[0]} {merged.per_trial(name).mean():.4f}"
-        for name in ("in_accuracy", "out_accuracy", "test_accuracy")
-    )
-    rows = [("accuracy", f"{', '.join(accuracies)} (mean of {merged.n_trials:,} trials)")]
-    if np.isnan(scores.memorization).all():
-        rows.append(("memorization", "undefined: no example is in for some trials and out for others"))
-    else:
-        mean, error = np.nanmean(scores.memorization), np.nanmedian(scores.memorization_se)
-        memorized = int((scores.memorization >= 0.25).sum())
-        text = f"mean {mean:.4f}, {memorized:,} examples at 0.25 or more, median standard error {error:.3f}"
-        rows += [("memorization", text), *_pairs_in_words(estimates)]
-    show(rows, err, least=12)
-
-
-def _pairs_in_words(estimates: Estimates) -> list[tuple[str, str]]:
-    from memexp.analysis import SHOWN_FDR
-    from memexp.analysis.pairs import Selection
-    from memexp.analysis.paper import pair_facts
-
-    passing = estimates.pairs.passing()
-    sure = passing.discoveries()
-    facts = pair_facts(sure.train, sure.test)
-    found = f"{facts.pairs:,} of high influence at a false discovery rate of {SHOWN_FDR:g}"
-    rows = [("pairs", f"{found}, among {estimates.tested:,}")]
-    if facts.pairs:
-        influenced = f"{facts.unique_trains:,} training examples influence {facts.unique_tests:,} test examples"
-        rows.append(("", f"{influenced}, {facts.single_influencers:,} of which have one influencer only"))
-    if uncertain := len(passing) - len(sure):
-        rows.append(("", f"{uncertain:,} more pass the thresholds, but many of these are noise"))
-    if str(estimates.selection) != str(Selection()):
-        rows.append(("", f"selected by: {estimates.selection}"))
-    if cut := estimates.cut():
-        rows.append(("", cut))
-    return rows

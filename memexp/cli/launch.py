@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from memexp.cli import analysis as cli_analysis
-from memexp.cli import report as cli_report
 from memexp.cli import slurm as cli_slurm
 from memexp.cli import sweep as cli_sweep
 from memexp.cli import watch as cli_watch
@@ -230,7 +228,7 @@ def resume(
 
 def _train(run: Run, resources: Resources, accept: Accept) -> int:
     """Train locally, then estimate; the exit code is that of the run's state."""
-    from memexp.launch.launch import launch_local
+    from memexp.launch.launch import launch_local, results
     from memexp.launch.status import read_status
     from memexp.runs.pool import Progress
 
@@ -249,10 +247,10 @@ def _train(run: Run, resources: Resources, accept: Accept) -> int:
     for number, cause in result.given_up.items():
         remark(f"block {number} was given up: {cause}")
     after = read_status(run.paths.root)
-    if after.done and run.spec.subsets.design == "remove":
-        cli_report.summarize_removal(run)
-    elif after.done:
-        cli_analysis.summarize(*cli_analysis.estimates_of(run))
+    if after.done:
+        with progress("estimating", 1, "parts") as share:
+            found = results(run, share)
+        show(found, err, least=12)
         after = read_status(run.paths.root)  # with the error measured just now
     cli_watch.print_state(after, cli_watch.remarks)
     out.say(str(run.paths.root))

@@ -62,14 +62,3 @@ def _conditions(run: Run) -> list[Condition]:
     from memexp.analysis.removal import read_conditions
 
     return read_conditions(run.spec, run.store())
-
-
-def summarize_removal(run: Run) -> None:
-    """Accuracy of each condition on standard error, beside its control."""
-    conditions = _conditions(run)
-    width = max(len(condition.name) for condition in conditions)
-    for condition in conditions:
-        what = "as many at random" if condition.control else f"without {condition.removed:,} examples"
-        name = "" if condition.control else condition.name
-        trials = f"{len(condition.accuracy)} trials"
-        remark(f"{name:<{width}}  {what:<24} {condition.mean:.4f} +/- {condition.deviation:.4f}  ({trials})")

@@ -89,3 +89,32 @@ def launch_local(
         pool = LocalPool(run.paths, launch.launch_id, resources)
         given_up = pool.train(blocks, on_progress)
         return Result(pool.progress.trained, pool.progress.failed, given_up)
+
+
+def results(run: Run, tell: Callable[[float], None] = lambda _: None) -> list[tuple[str, str]]:
+    """What the trials done so far have found, in words; estimates are brought up to date for it.
+
+    Parameters
+    ----------
+    tell
+        Takes the share done.
+
+    Returns
+    -------
+    rows
+        Name and text: accuracies, memorization, pairs; of a `remove` run the accuracy of each condition.
+
+    Raises
+    ------
+    Incomplete
+        If no trial is done yet.
+    """
+    from memexp.analysis.estimates import current_estimates
+    from memexp.analysis.merged import open_merged
+    from memexp.analysis.removal import read_conditions
+    from memexp.analysis.summary import summarize, summarize_removal
+
+    if run.spec.subsets.design == "remove":
+        return summarize_removal(read_conditions(run.spec, run.store()))
+    merged = open_merged(run.paths, lambda share: tell(share / 2))
+    return summarize(merged, current_estimates(merged, lambda share: tell((1 + share) / 2)))

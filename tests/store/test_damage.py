@@ -109,14 +109,14 @@ def bits(merged: Merged) -> Any:
 
 def tell_estimates(root: Path) -> Any:
     merged = open_merged(RunPaths(root))
-    found = store.read_current(merged) or store.estimate(merged, store.chosen_selection(merged.paths))
+    found = store.current_estimates(merged)
     return asdict(found)
 
 
 def tell_report(root: Path) -> Any:
     run = open_run(root)
     merged = open_merged(run.paths)
-    found = store.read_current(merged) or store.estimate(merged, store.chosen_selection(merged.paths))
+    found = store.current_estimates(merged)
     page = write_report(Source(run.spec, run.manifest, merged, found, run.load_data()), run.paths.report)
     return {each.name: each.read_bytes() for each in sorted(page.parent.rglob("*")) if each.is_file()}
 
@@ -124,7 +124,7 @@ def tell_report(root: Path) -> Any:
 def tell_export(root: Path) -> Any:
     run = open_run(root)
     merged = open_merged(run.paths)
-    found = store.read_current(merged) or store.estimate(merged, store.chosen_selection(merged.paths))
+    found = store.current_estimates(merged)
     return [path.read_bytes() for path in export(merged, found, "csv", root / "out.csv")]
 
 

@@ -1,0 +1,64 @@
+"""What a run has found, in a few lines: the name of each and its text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from memexp.analysis import SHOWN_FDR
+from memexp.analysis.estimates import Estimates, Memorization
+from memexp.analysis.merged import Merged
+from memexp.analysis.pairs import Selection
+from memexp.analysis.paper import pair_facts
+from memexp.analysis.removal import Condition
+
+Rows = list[tuple[str, str]]
+
+
+def summarize(merged: Merged, estimates: Estimates) -> Rows:
+    """Accuracies, memorization and high-influence pairs."""
+    accuracies = (f"{name} {merged.per_trial(f'{name}_accuracy').mean():.4f}" for name in ("in", "out", "test"))
+    accuracy = f"{', '.join(accuracies)} (mean of {merged.n_trials:,} trials)"
+    rows = [("accuracy", accuracy), ("memorization", describe_memorization(estimates.scores))]
+    return rows if np.isnan(estimates.scores.memorization).all() else [*rows, *_describe_pairs(estimates)]
+
+
+def describe_memorization(scores: Memorization) -> str:
+    """Its mean, how many examples are memorized, and the error."""
+    values = scores.memorization
+    if np.isnan(values).all():
+        return "undefined: no example is in for some trials and out for others"
+    return (
+        f"mean {np.nanmean(values):.4f}, {int((values >= 0.25).sum()):,} examples at 0.25 or more, median standard "
+        f"error {np.nanmedian(scores.memorization_se):.3f}"
+    )
+
+
+def _describe_pairs(estimates: Estimates) -> Rows:
+    passing = estimates.pairs.passing()
+    sure = passing.discoveries()
+    facts = pair_facts(sure.train, sure.test)
+    found = f"{facts.pairs:,} of high influence at a false discovery rate of {SHOWN_FDR:g}"
+    rows = [("pairs", f"{found}, among {estimates.tested:,}")]
+    if facts.pairs:
+        influenced = f"{facts.unique_trains:,} training examples influence {facts.unique_tests:,} test examples"
+        rows.append(("", f"{influenced}, {facts.single_influencers:,} of which have one influencer only"))
+    if uncertain := len(passing) - len(sure):
+        rows.append(("", f"{uncertain:,} more pass the thresholds, but many of these are noise"))
+    if str(estimates.selection) != str(Selection()):
+        rows.append(("", f"selected by: {estimates.selection}"))
+    if cut := estimates.cut():
+        rows.append(("", cut))
+    return rows
+
+
+def summarize_removal(conditions: Sequence[Condition]) -> Rows:
+    """Accuracy of each condition of a `remove` run, beside its control."""
+    rows = []
+    for condition in conditions:
+        what = "as many at random" if condition.control else f"without {condition.removed:,} examples"
+        accuracy = f"{condition.mean:.4f} +/- {condition.deviation:.4f}"
+        text = f"{what:<24} {accuracy}  ({len(condition.accuracy)} trials)"
+        rows.append(("" if condition.control else condition.name, text))
+    return rows
