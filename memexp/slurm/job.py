@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from memexp.errors import InputError, MemexpError
-from memexp.files import KEPT, explain_full_disk, here, to_json, write_atomic
+from memexp.files import KEPT, explain_full_disk
 from memexp.runs.pool import LocalPool, Resources
 from memexp.runs.run import open_run
 from memexp.runs.software import require_noted_software
+from memexp.slurm.attempts import Attempt, attempt_name
 from memexp.store.launches import Launch, read_launch
 from memexp.store.paths import RunPaths
 
@@ -38,31 +38,30 @@ def run_task(root: str, launch_id: str, number: int) -> None:
     launch = read_launch(paths, launch_id)
     if paths.cancelled(launch_id).exists():
         return  # a controller that lost the cancellation started it again
-    attempt = f"{launch_id}-t{number}-r{os.environ.get('SLURM_RESTART_COUNT', '0')}"
-    record = _begin(paths, attempt)
+    name, attempt = _begin(paths, launch_id, number)
     error, given_up = "ended unexpectedly", {}
-    record["failed"] = True
+    attempt.failed = True
     try:
         run = open_run(paths.root)
         require_noted_software(run, launch_id)
         missing = set(run.store().missing_blocks())
         blocks = [block for block in launch.tasks[number] if block in missing]
-        pool = LocalPool(paths, attempt, Resources(**launch.resources))
+        pool = LocalPool(paths, name, Resources(**launch.resources))
         with explain_full_disk(paths.root, KEPT), _told_to_stop(pool, launch):
             given_up = pool.train(blocks, lambda _: None)
         error = "; ".join(f"block {block}: {cause}" for block, cause in given_up.items())
-        record["failed"] = bool(given_up)
+        attempt.failed = bool(given_up)
         if not error and pool.stopped:
             error = "told to stop (time limit, preemption or cancellation); the rest was handed back"
             if pool.unfinished and not pool.progress.trained:
-                record["seconds_per_block"] = max(pool.unfinished)
+                attempt.seconds_per_block = max(pool.unfinished)
                 error += f". It finished no block; one takes about {max(pool.unfinished) / 60:,.0f} min"
     except MemexpError as fault:
         error = str(fault)
-        record["users_fault"] = fault.exit_code == InputError.exit_code
+        attempt.users_fault = fault.exit_code == InputError.exit_code
         raise
     finally:
-        _end(paths, attempt, record, error)
+        _end(paths, name, attempt, error)
     if given_up:
         sys.stderr.write(f"{error}\n")
         raise MemexpError(error)
@@ -85,25 +84,25 @@ def _told_to_stop(pool: LocalPool, launch: Launch) -> Iterator[None]:
             signal.signal(name, handler)
 
 
-def _begin(paths: RunPaths, attempt: str) -> dict[str, Any]:
-    """Note the attempt: where it runs, as which job, for which time."""
+def _begin(paths: RunPaths, launch_id: str, number: int) -> tuple[str, Attempt]:
+    """Note the attempt: where it runs, as which job, for which time; its name and record."""
     environment = os.environ
     array, index = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
-    record = here() | {
-        "node": environment.get("SLURMD_NODENAME", ""),
-        "job_id": f"{array}_{index}" if array else environment.get("SLURM_JOB_ID", ""),
-        "restarts": int(environment.get("SLURM_RESTART_COUNT", "0")),
-        "start": _now(),
-        "end": None,
-        "error": None,
-    }
-    write_atomic(paths.attempts / f"{attempt}.json", to_json(record))
-    return record
+    attempt = Attempt(
+        node=environment.get("SLURMD_NODENAME", ""),
+        job_id=f"{array}_{index}" if array else environment.get("SLURM_JOB_ID", ""),
+        restarts=int(environment.get("SLURM_RESTART_COUNT", "0")),
+        start=_now(),
+    )
+    name = attempt_name(launch_id, number, attempt.restarts)
+    attempt.write(paths, name)
+    return name, attempt
 
 
-def _end(paths: RunPaths, attempt: str, record: dict[str, Any], error: str) -> None:
+def _end(paths: RunPaths, name: str, attempt: Attempt, error: str) -> None:
+    attempt.end, attempt.error = _now(), error or None
     try:
-        write_atomic(paths.attempts / f"{attempt}.json", to_json(record | {"end": _now(), "error": error or None}))
+        attempt.write(paths, name)
     except OSError as fault:  # a full disk must not hide the reason
         sys.stderr.write(f"{error}\ncannot note the end of this attempt: {fault}\n")
 

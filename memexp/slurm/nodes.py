@@ -8,10 +8,8 @@ was changed, and after a day.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from memexp.slurm import scheduler
+from memexp.slurm.attempts import read_attempts
 from memexp.slurm.profile import Profile
 from memexp.slurm.scheduler import SchedulerError
 from memexp.slurm.tasks import Task
@@ -97,25 +96,17 @@ def _same(noted: Mapping[str, Any] | None, profile: Profile) -> bool:
 def _records(paths: RunPaths, tasks: Iterable[Task], launches: set[str]) -> dict[str, _Record]:
     records: dict[str, _Record] = defaultdict(_Record)
     blamed: set[str] = set()  # job ids whose failure has its own words
-    for launch, attempt in _attempts(paths):
-        node, ended, error = attempt.get("node"), attempt.get("end"), attempt.get("error")
-        if launch not in launches or not node or not ended:
+    for launch, attempt in read_attempts(paths):
+        if launch not in launches or not attempt.node or not attempt.end:
             continue
-        if not error:
-            records[launch].well.add(node)
-        elif attempt.get("failed"):
-            blamed.add(attempt.get("job_id", ""))
-            if not attempt.get("users_fault"):
-                records[launch].failed[node] += 1
+        if not attempt.error:
+            records[launch].well.add(attempt.node)
+        elif attempt.failed:
+            blamed.add(attempt.job_id)
+            if not attempt.users_fault:
+                records[launch].failed[attempt.node] += 1
     for task in tasks:
         ended = task.launch in launches and task.node and task.state in ("failed", "node_fail")
         if ended and task.job_id not in blamed:
             records[task.launch].failed[task.node] += 1
     return records
-
-
-def _attempts(paths: RunPaths) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The launch and the record of every attempt at a task that can be read."""
-    for path in sorted(paths.attempts.glob("*-t*-r*[0-9].json")):
-        with suppress(OSError, ValueError):
-            yield path.stem.rpartition("-t")[0], json.loads(path.read_text(encoding="utf-8"))

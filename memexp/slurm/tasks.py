@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from memexp.errors import RunBusy, command
 from memexp.slurm import scheduler
+from memexp.slurm.attempts import read_attempts
 from memexp.slurm.scheduler import Element, SchedulerError
 from memexp.store.launches import Launch, read_launch, read_launches
 from memexp.store.paths import RunPaths
@@ -232,11 +231,6 @@ def _of_element(paths: RunPaths, launch: Launch, element: Element | None) -> tup
     return _ENDS[element.state], f"Slurm says {element.state}"
 
 
-def attempt_files(paths: RunPaths, task: Task) -> Sequence[Path]:
-    """Records of the task's attempts (not of their workers), oldest first."""
-    return sorted(paths.attempts.glob(f"{task.launch}-t{task.number}-r*[0-9].json"))
-
-
 def job_log(paths: RunPaths, task: Task | FollowUp) -> Path | None:
     """What the job's batch script printed; None if it never started."""
     if isinstance(task, FollowUp):
@@ -252,21 +246,13 @@ def job_log(paths: RunPaths, task: Task | FollowUp) -> Path | None:
 
 def last_error(paths: RunPaths, task: Task) -> str:
     """Why the last attempt ended, in its own words; empty if it was killed without a word."""
-    for path in reversed(attempt_files(paths, task)):
-        try:
-            return str(json.loads(path.read_text(encoding="utf-8"))["error"] or "")
-        except (OSError, ValueError, KeyError):
-            return ""
-    return ""
+    attempts = [attempt for _, attempt in read_attempts(paths, task.launch, task.number)]
+    return (attempts[-1].error or "") if attempts else ""
 
 
 def seconds_of_unfinished(paths: RunPaths) -> float | None:
     """Seconds that a block would have taken, by tasks that met their time limit before they finished one."""
-    found = []
-    for path in paths.attempts.glob("*-t*-r*[0-9].json"):
-        with suppress(OSError, ValueError):
-            found.append(json.loads(path.read_text(encoding="utf-8")).get("seconds_per_block"))
-    return max(filter(None, found), default=None)
+    return max(filter(None, (attempt.seconds_per_block for _, attempt in read_attempts(paths))), default=None)
 
 
 def alive(tasks: Sequence[Task]) -> list[Task]:

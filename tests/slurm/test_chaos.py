@@ -225,6 +225,16 @@ def until(user: Somebody, chaos: Chaos, done: Callable[[dict[str, Any]], bool]) 
                 chaos.strike(user)
 
 
+def settle(user: Somebody) -> None:
+    """Wait until nothing is queued; what stays is shown as Slurm sees it."""
+    try:
+        eventually(user.idle, 180)
+    except AssertionError:
+        print(user.slurm.run("squeue", "-r", "-o", "%i %j %u %T %r %E", check=False).stdout, user.status(), flush=True)
+        print(user.slurm.run("scontrol", "-o", "show", "job", check=False).stdout, flush=True)
+        raise
+
+
 def one_run(number: int, folder: Path, chaos: Chaos) -> None:
     keys = changed(name=f"chaos{number}", subsets={"trials": TRIALS, "seed": number}, training={"epochs": 100})
     spec = folder / f"chaos{number}.yaml"
@@ -245,7 +255,7 @@ def one_run(number: int, folder: Path, chaos: Chaos) -> None:
     mate.memexp("resume", user.root, codes=(0, 3))
     until(mate, chaos, lambda found: not found["missing"])
     chaos.slurm.up()
-    eventually(user.idle, 180)
+    settle(user)
     quiet = prepare_run(read_spec(spec).spec, load_data(read_spec(spec).spec.dataset), folder / "quiet", BLOCK)
     launch_local(quiet, Resources(workers=2), lambda _: None)
     disturbed = open_run(user.root)
