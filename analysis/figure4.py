@@ -14,7 +14,6 @@ import numpy as np
 from common import arguments, read, read_images, save, write_csv
 from matplotlib.figure import Figure
 
-from memexp.analysis.agreement import Accuracies
 from memexp.analysis.sides import outcomes_of
 from memexp.cli.console import explained
 from memexp.errors import InputError
@@ -44,7 +43,7 @@ def main() -> None:
     figure = Figure(figsize=(1.3 * (1 + TESTS), 1.5 * len(chosen)), layout="constrained")
     for line, train in zip(figure.subplots(len(chosen), 1 + TESTS, squeeze=False), chosen, strict=True):
         tests = np.flatnonzero(test_labels == labels[train])
-        influence = Accuracies(*trials.pair_counts(np.full(len(tests), train), tests)).difference()
+        influence = trials.pair_counts(np.full(len(tests), train), tests).value()
         order = np.argsort(-influence, kind="stable")[:TESTS]
         mine = [(int(tests[k]), f"infl {influence[k]:.2f}", influence[k]) for k in order]
         gaps = TESTS - len(mine)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from memexp.analysis.counts import TrainCounts, count_train
+from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.merged import merge
 from memexp.data import load_data
 from memexp.launch.launch import launch_local
@@ -37,7 +37,7 @@ LEARNER = {
 }
 
 
-def train(design: str, trials: int, folder: Path) -> list[TrainCounts]:
+def train(design: str, trials: int, folder: Path) -> list[Counts]:
     """Counts of every block of ten trials, in the order of the trials."""
     subsets = {"design": design, "ratio": 0.7, "trials": trials, "seed": 0}
     spec = Spec.model_validate(LEARNER | {"name": design, "subsets": subsets})
@@ -50,12 +50,7 @@ def train(design: str, trials: int, folder: Path) -> list[TrainCounts]:
     return [count_train(mask[:, k : k + 10], correct[:, k : k + 10]) for k in range(0, trials, 10)]
 
 
-def memorization(counts: TrainCounts) -> np.ndarray[Any, Any]:
-    """Accuracy in minus accuracy out, shape (N,)."""
-    return np.asarray(counts.in_correct / counts.in_count - counts.out_correct / counts.out_count)
-
-
-def total(parts: list[TrainCounts]) -> TrainCounts:
+def total(parts: list[Counts]) -> Counts:
     """The sum over trials."""
     result = parts[0]
     for part in parts[1:]:
@@ -63,18 +58,18 @@ def total(parts: list[TrainCounts]) -> TrainCounts:
     return result
 
 
-def squared_errors(stretches: dict[str, list[TrainCounts]], design: str) -> np.ndarray[Any, Any]:
+def squared_errors(stretches: dict[str, list[Counts]], design: str) -> np.ndarray[Any, Any]:
     """Mean over the examples of the squared error, for each stretch."""
     found = []
     for stretch in stretches[design]:
         others = [each for parts in stretches.values() for each in parts if each is not stretch]
-        found.append(np.mean((memorization(stretch) - memorization(total(others))) ** 2))
+        found.append(np.mean((stretch.value() - total(others).value()) ** 2))
     return np.array(found)
 
 
-def binomial_variance(stretch: TrainCounts, truth: TrainCounts) -> float:
+def binomial_variance(stretch: Counts, truth: Counts) -> float:
     """What the stretch's numbers of trials in and out alone make of the true accuracies: no noise of its own."""
-    p_in, p_out = truth.in_correct / truth.in_count, truth.out_correct / truth.out_count
+    p_in, p_out = truth.in_accuracy, truth.out_accuracy
     return float(np.mean(p_in * (1 - p_in) / stretch.in_count + p_out * (1 - p_out) / stretch.out_count))
 
 

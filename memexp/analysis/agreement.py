@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis.counts import Counts
+
 Floats = NDArray[np.float64]
 Bits = NDArray[np.bool_]
 
@@ -42,27 +44,6 @@ class Agreement:
     second: NDArray[np.int64]
     rank_correlation: float
     known: int
-
-
-@dataclass(frozen=True)
-class Accuracies:
-    """What a difference of accuracies was estimated from; all of one shape.
-
-    Attributes
-    ----------
-    in_correct, in_count, out_correct, out_count
-        Integers: trials right and all trials, with and without the training example.
-    """
-
-    in_correct: NDArray[np.int64]
-    in_count: NDArray[np.int64]
-    out_correct: NDArray[np.int64]
-    out_count: NDArray[np.int64]
-
-    def difference(self) -> Floats:
-        """Accuracy in minus accuracy out; NaN where a side has no trial."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(self.in_correct / self.in_count - self.out_correct / self.out_count)
 
 
 def agree(first: Floats, second: Floats, thresholds: Floats, able: tuple[Bits, Bits] | None = None) -> Agreement:
@@ -103,31 +84,27 @@ def mean_agreement(found: list[Agreement]) -> Agreement:
     )
 
 
-def agree_by_binomials(
-    first: Accuracies, second: Accuracies, thresholds: Floats, draws: int = 20, seed: int = 0
-) -> Agreement:
+def agree_by_binomials(first: Counts, second: Counts, thresholds: Floats, draws: int = 20, seed: int = 0) -> Agreement:
     """Agreement if both were drawn from the same true accuracies: what pure binomial noise gives.
 
     The true accuracies are taken to be those of both together (a parametric bootstrap), with each
     side's own numbers of trials. The mean over ``draws``.
     """
     random = np.random.default_rng(seed)
-    with np.errstate(invalid="ignore"):
-        p_in = (first.in_correct + second.in_correct) / (first.in_count + second.in_count)
-        p_out = (first.out_correct + second.out_correct) / (first.out_count + second.out_count)
-    p_in, p_out = np.nan_to_num(p_in), np.nan_to_num(p_out)
+    both = first + second
+    p_in, p_out = np.nan_to_num(both.in_accuracy), np.nan_to_num(both.out_accuracy)
     found = []
     for _ in range(draws):
-        one, other = (draw_accuracies(p_in, side.in_count, p_out, side.out_count, random) for side in (first, second))
-        found.append(agree(one.difference(), other.difference(), thresholds))
+        one, other = (_drawn(p_in, side.in_count, p_out, side.out_count, random) for side in (first, second))
+        found.append(agree(one.value(), other.value(), thresholds))
     return mean_agreement(found)
 
 
-def draw_accuracies(
+def _drawn(
     p_in: Floats, in_count: NDArray[np.int64], p_out: Floats, out_count: NDArray[np.int64], random: np.random.Generator
-) -> Accuracies:
+) -> Counts:
     """Simulated trials of examples with these true accuracies."""
-    return Accuracies(random.binomial(in_count, p_in), in_count, random.binomial(out_count, p_out), out_count)
+    return Counts(random.binomial(in_count, p_in), in_count, random.binomial(out_count, p_out), out_count)
 
 
 def rank_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -272,7 +272,7 @@ def _by_chance(
 def _binomials(first: Side, second: Side) -> Agreement | None:
     if first.outcomes is None or second.outcomes is None:
         return None
-    return agree_by_binomials(first.outcomes.accuracies(), second.outcomes.accuracies(), MEMORIZATION_THRESHOLDS)
+    return agree_by_binomials(first.outcomes.counts(), second.outcomes.counts(), MEMORIZATION_THRESHOLDS)
 
 
 def table(curves: Curves, say: Callable[[str], None]) -> None:

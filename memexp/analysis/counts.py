@@ -7,45 +7,65 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis.intervals import Difference, difference
+
 Bits = NDArray[np.bool_]
-Counts = NDArray[np.int64]
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class TrainCounts:
-    """What memorization is estimated from, for each training example; each int64, shape (N,).
+class Counts:
+    """Two by two counts, what memorization and influence are estimated from; all int64 of one shape.
 
     Attributes
     ----------
     in_count, out_count
-        Trials that saw the example, and that did not.
+        Trials that saw the training example, and that did not.
     in_correct, out_correct
-        How many of those got its label right.
+        How many of those got the example (of an influence: the test example) right.
     """
 
-    in_count: Counts
-    out_count: Counts
-    in_correct: Counts
-    out_correct: Counts
+    in_correct: Integers
+    in_count: Integers
+    out_correct: Integers
+    out_count: Integers
 
-    def __add__(self, other: TrainCounts) -> TrainCounts:
+    def __add__(self, other: Counts) -> Counts:
         """Counts of both sets of trials together."""
-        return TrainCounts(
-            self.in_count + other.in_count,
-            self.out_count + other.out_count,
+        return Counts(
             self.in_correct + other.in_correct,
+            self.in_count + other.in_count,
             self.out_correct + other.out_correct,
+            self.out_count + other.out_count,
         )
 
+    @property
+    def in_accuracy(self) -> Floats:
+        """Share of the trials with the example that were right; NaN without such a trial."""
+        return _share(self.in_correct, self.in_count)
 
-def count_train(mask: Bits, correct: Bits) -> TrainCounts:
+    @property
+    def out_accuracy(self) -> Floats:
+        """Share of the trials without the example that were right; NaN without such a trial."""
+        return _share(self.out_correct, self.out_count)
+
+    def value(self) -> Floats:
+        """Accuracy in minus accuracy out; NaN where a side has no trial."""
+        return self.in_accuracy - self.out_accuracy
+
+    def difference(self) -> Difference:
+        """The same with standard error and interval."""
+        return difference(self.in_correct, self.in_count, self.out_correct, self.out_count)
+
+
+def _share(correct: Integers, count: Integers) -> Floats:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(correct / count)
+
+
+def count_train(mask: Bits, correct: Bits) -> Counts:
     """Counts from ``mask`` and ``train_correct``, both (N, T)."""
-    n_trials = mask.shape[1]
     in_count = mask.sum(1, dtype=np.int64)
     in_correct = (mask & correct).sum(1, dtype=np.int64)
-    return TrainCounts(
-        in_count=in_count,
-        out_count=n_trials - in_count,
-        in_correct=in_correct,
-        out_correct=correct.sum(1, dtype=np.int64) - in_correct,
-    )
+    return Counts(in_correct, in_count, correct.sum(1, dtype=np.int64) - in_correct, mask.shape[1] - in_count)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-Counts = NDArray[np.int64]
+Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Signs = NDArray[np.bool_]
 
@@ -27,7 +27,7 @@ _BINS_PER_DECADE = 1000
 _DECADES = 320
 
 
-def permutation_p_values(in_correct: Counts, in_count: Counts, correct: Counts, n_trials: int) -> Floats:
+def permutation_p_values(in_correct: Integers, in_count: Integers, correct: Integers, n_trials: int) -> Floats:
     """Two-sided p-values of no influence: twice the smaller tail over all permutations of the trials.
 
     Parameters
@@ -44,14 +44,14 @@ def permutation_p_values(in_correct: Counts, in_count: Counts, correct: Counts, 
     return np.minimum(1.0, 2 * _upper_tail(hits, in_count, marked, n_trials))
 
 
-def _upper_tail(hits: Counts, drawn: Counts, marked: Counts, total: int) -> Floats:
+def _upper_tail(hits: Integers, drawn: Integers, marked: Integers, total: int) -> Floats:
     """P(at least ``hits`` of ``drawn`` are among the ``marked`` of ``total``), hits at or above the mean.
 
     The first term from logarithms of factorials, the others by their ratios, which fall from there on.
     """
     factorial = gammaln(np.arange(total + 1) + 1.0)
 
-    def choose(n: Counts, k: Counts) -> Floats:
+    def choose(n: Integers, k: Integers) -> Floats:
         return np.asarray(factorial[n] - factorial[k] - factorial[n - k])
 
     others = total - marked

@@ -12,9 +12,8 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from memexp.analysis.counts import TrainCounts, count_train
+from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.dense import write_dense
-from memexp.analysis.intervals import difference
 from memexp.analysis.merged import Merged, finish_store, link
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.posterior import Posterior, posterior
@@ -82,29 +81,19 @@ class Estimates:
         )
 
 
-def estimate_memorization(merged: Merged) -> Memorization:
-    """Estimate memorization from the merged trials, band by band."""
-    n_train = len(merged.examples["train_label"])
-    columns: dict[str, NDArray[Any]] = {
-        field.name: np.empty(n_train, np.int32 if field.name.endswith("count") else np.float32)
-        for field in fields(Memorization)
-    }
-    for rows, (mask, correct) in merged.bands("mask", "train_correct"):
-        counts = count_train(mask, correct)
-        estimate = difference(counts.in_correct, counts.in_count, counts.out_correct, counts.out_count)
-        with np.errstate(invalid="ignore"):
-            accuracies = (counts.in_correct / counts.in_count, counts.out_correct / counts.out_count)
-        numbers = (*estimate, *accuracies, counts.in_count, counts.out_count)
-        for field, values in zip(fields(Memorization), numbers, strict=True):
-            columns[field.name][rows] = values
-    return Memorization(**columns)
+def count_trials(merged: Merged) -> Counts:
+    """Counts of all training examples, shape (N,)."""
+    bands = [count_train(mask, correct) for _, (mask, correct) in merged.bands("mask", "train_correct")]
+    return Counts(*(np.concatenate([getattr(band, each.name) for band in bands]) for each in fields(Counts)))
 
 
-def _counts(scores: Memorization) -> TrainCounts:
-    """The counts that accuracies came from: float32 tells those of up to a million trials apart."""
-    sides = ((scores.in_accuracy, scores.in_count), (scores.out_accuracy, scores.out_count))
-    correct = (np.rint(np.nan_to_num(share.astype(np.float64)) * count).astype(np.int64) for share, count in sides)
-    return TrainCounts(scores.in_count.astype(np.int64), scores.out_count.astype(np.int64), *correct)
+def estimate_memorization(counts: Counts) -> Memorization:
+    """Estimate memorization, with its errors, from the counts of all training examples."""
+    value, se, low, high, share_in, share_out = (
+        each.astype(np.float32) for each in (*counts.difference(), counts.in_accuracy, counts.out_accuracy)
+    )
+    n_in, n_out = (each.astype(np.int32) for each in (counts.in_count, counts.out_count))
+    return Memorization(value, se, low, high, share_in, share_out, n_in, n_out)
 
 
 def estimate(
@@ -131,7 +120,8 @@ def estimate(
     """
     paths = merged.paths
     with derived_lock(paths), explain_full_disk(paths.estimates, "The trials and older estimates are untouched."):
-        scores = estimate_memorization(merged)
+        counts = count_trials(merged)
+        scores = estimate_memorization(counts)
         trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials, device)
         labels = merged.examples["test_label"], merged.examples["train_label"]
         found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, _half(tell, dense, 0.0))
@@ -141,7 +131,7 @@ def estimate(
         with replacing(paths.estimates) as building, zarr.config.set(EVERY_CHUNK):
             group = zarr.create_group(building, attributes=_attributes(merged, estimates))
             _write_arrays(group, scores, "train")
-            _write_arrays(group, posterior(_counts(scores), selection.memorization), "train")
+            _write_arrays(group, posterior(counts, selection.memorization), "train")
             _write_arrays(group.create_group("pairs"), found.pairs, "pair")
             # once more, for when the root's attributes are damaged
             group["memorization"].attrs["selection"] = asdict(selection)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.uint16]
 Margins = NDArray[np.float16]
-Counts = NDArray[np.int64]
+Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 STEPS = 2**14 - 1  # of a probability: no coarser than what float16 leaves of a margin
@@ -81,8 +81,8 @@ class Levels:
 
     def __init__(self, trials: Trials, values: Values, unit: int = 1) -> None:
         self.trials, self.values, self._unit = trials, values, unit
-        self.totals: Counts = values.sum(1, dtype=np.int64)
-        self.squares: Counts = np.array([int((row.astype(np.int64) ** 2).sum()) for row in values], np.int64)
+        self.totals: Integers = values.sum(1, dtype=np.int64)
+        self.squares: Integers = np.array([int((row.astype(np.int64) ** 2).sum()) for row in values], np.int64)
         self._n_digits = 1 if not values.size or values.max() <= RANKS else 2
         self._lock = Lock()
         self._kept: tuple[Index | None, list[Tensor]] = (None, [])
@@ -93,7 +93,7 @@ class Levels:
         for rows in strips(len(digits[0])):
             yield rows, self._product([digit[rows] for digit in digits], trains).cpu().numpy()
 
-    def pair_sums(self, train: NDArray[np.int64], test: NDArray[np.int64], power: int = 1) -> Counts:
+    def pair_sums(self, train: NDArray[np.int64], test: NDArray[np.int64], power: int = 1) -> Integers:
         """The same of the given pairs, or of the values' squares, shape (P,)."""
         sums = np.empty(len(train), np.int64)
         for top in range(0, len(train), _BAND):

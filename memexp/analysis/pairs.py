@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis import SHOWN_FDR
+from memexp.analysis.counts import Counts
 from memexp.analysis.discovery import SCREEN, Discoveries, permutation_p_values
-from memexp.analysis.intervals import difference
 from memexp.analysis.products import Index, Tile, Trials, in_parallel, tiles
 from memexp.analysis.strongest import Candidates, best_joined, best_of_each, join
 
@@ -246,8 +246,8 @@ class Search:
     def _described(self, kept: Candidates) -> Pairs:
         total = self.trials.n_trials
         in_correct, in_count = self._in_correct(kept), self.trials.in_count[kept.train]
-        out_correct, out_count = self.trials.correct[kept.test] - in_correct, total - in_count
-        _, se, low, high = difference(in_correct, in_count, out_correct, out_count)
+        counts = Counts(in_correct, in_count, self.trials.correct[kept.test] - in_correct, total - in_count)
+        _, se, low, high = counts.difference()
         p_value = self._p_values(kept)
         return Pairs(
             train=kept.train.astype(np.int64),
@@ -258,10 +258,7 @@ class Search:
             influence_high=high.astype(np.float32),
             p_value=p_value,
             fdr=self.discoveries.adjusted(p_value, kept.value > 0),
-            in_count=in_count.astype(np.int32),
-            out_count=out_count.astype(np.int32),
-            in_correct=in_correct.astype(np.int32),
-            out_correct=out_correct.astype(np.int32),
+            **{name: values.astype(np.int32) for name, values in vars(counts).items()},
             selected=np.zeros(len(p_value), np.bool_),
         )
 

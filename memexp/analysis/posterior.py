@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from memexp.analysis.counts import TrainCounts
+from memexp.analysis.counts import Counts
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Posterior:
     probability_memorized: NDArray[np.float32]
 
 
-def posterior(counts: TrainCounts, threshold: float) -> Posterior:
+def posterior(counts: Counts, threshold: float) -> Posterior:
     """The posterior of each example, from the counts of all of them; the order of the examples does not matter.
 
     Parameters

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis.counts import Counts
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 Index = slice | NDArray[np.intp]
-Counts = NDArray[np.int64]
 Packed = NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -89,13 +90,13 @@ class Trials:
         """Trials in which the test example was right and the training example in, shape (tests, trains)."""
         return multiply(*self._operands(tile), self._kind).cpu().int().numpy()
 
-    def pair_counts(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[Counts, Counts, Counts, Counts]:
-        """In-correct, in, out-correct and out counts of the given pairs, each of shape (P,)."""
+    def pair_counts(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> Counts:
+        """Of the given pairs, of shape (P,)."""
         parts = [slice(top, top + 65536) for top in range(0, len(train), 65536)]
         both = [row_sums(self._mask[train[part]] & self._test[test[part]]) for part in parts]
         in_correct = np.concatenate([np.empty(0, np.int64), *both])
         in_count = self.in_count[train]
-        return in_correct, in_count, self.correct[test] - in_correct, self.n_trials - in_count
+        return Counts(in_correct, in_count, self.correct[test] - in_correct, self.n_trials - in_count)
 
     def influence(self, tile: Tile) -> NDArray[np.float32]:
         """Influence, shape (tests, trains); NaN where a training example was never in or never out.
@@ -230,7 +231,7 @@ def tiles(trials: Trials, tests: Index, trains: Index, memory_gb: float) -> Iter
             yield Tile(part, columns[left : left + width])
 
 
-def row_sums(bits: Packed) -> Counts:
+def row_sums(bits: Packed) -> NDArray[np.int64]:
     """Ones in each row of packed bits."""
     sums = np.empty(len(bits), np.int64)
     for top in range(0, len(bits), 65536):

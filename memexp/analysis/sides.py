@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.analysis.agreement import Accuracies
+from memexp.analysis.counts import Counts
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Selection, select_pairs
 from memexp.analysis.products import Packed, Trials, row_sums
@@ -43,11 +43,11 @@ class Outcomes:
     test_correct: Packed
     n_trials: int
 
-    def accuracies(self) -> Accuracies:
+    def counts(self) -> Counts:
         """What memorization is estimated from, shape (N,)."""
         in_correct = row_sums(self.mask & self.train_correct)
         in_count = row_sums(self.mask)
-        return Accuracies(in_correct, in_count, row_sums(self.train_correct) - in_correct, self.n_trials - in_count)
+        return Counts(in_correct, in_count, row_sums(self.train_correct) - in_correct, self.n_trials - in_count)
 
     def trials(self) -> Trials:
         """For the influence of any pair."""
@@ -163,12 +163,12 @@ def halves_of_run(merged: Merged, selection: Selection, seed: int = 0) -> tuple[
 
 def side_of_outcomes(name: str, outcomes: Outcomes, labels: tuple[Labels, Labels], selection: Selection) -> Side:
     """Estimate what is compared: all pairs that pass, since sets cut to their strongest would differ by the cut."""
-    memorization, trials = outcomes.accuracies().difference(), outcomes.trials()
+    memorization, trials = outcomes.counts().value(), outcomes.trials()
     everything = replace(selection, most=sys.maxsize)
     chosen = select_pairs(trials, labels[::-1], memorization.astype(np.float32), everything).pairs.passing()
 
     def influence(train: Indices, test: Indices) -> Floats:
-        return Accuracies(*trials.pair_counts(train, test)).difference()
+        return trials.pair_counts(train, test).value()
 
     pairs, of_train = (chosen.train, chosen.test), memorization[chosen.train]
     return Side(name, memorization, pairs, of_train, selection, influence, labels, outcomes)

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from memexp.analysis.agreement import Accuracies, agree, agree_by_binomials
+from memexp.analysis.agreement import agree, agree_by_binomials
 from memexp.analysis.compare import MEMORIZATION_THRESHOLDS, Comparison, compare, placed, table
+from memexp.analysis.counts import Counts
 from memexp.analysis.merged import merge
 from memexp.analysis.pairs import Selection
 from memexp.analysis.paper import pair_facts
@@ -165,7 +166,7 @@ def test_another_learner_falls_short_of_chance() -> None:
 def test_binomial_noise_has_the_expectation_that_sums_of_probabilities_give() -> None:
     """One accuracy for all, a threshold below everything: the mean distance of two binomial shares."""
     n_in, n_out = np.full(20_000, 7), np.full(20_000, 3)
-    side = Accuracies(np.full(20_000, 7), n_in, np.where(np.arange(20_000) % 5 < 2, 1, 2), n_out)
+    side = Counts(np.full(20_000, 7), n_in, np.where(np.arange(20_000) % 5 < 2, 1, 2), n_out)
     found = agree_by_binomials(side, side, np.array([-2.0]), draws=4)
     expected = 0.0
     for k, share in ((1, 0.4), (2, 0.6)):
@@ -182,7 +183,7 @@ def test_halves_are_compared_and_too_few_trials_refused(run_copy: Run, tmp_path:
     assert (first.outcomes.n_trials, second.outcomes.n_trials) == (20, 20)
     whole = merge(run_copy.paths)
     np.testing.assert_array_equal(
-        first.outcomes.accuracies().in_count + second.outcomes.accuracies().in_count,
+        first.outcomes.counts().in_count + second.outcomes.counts().in_count,
         np.unpackbits(whole.packed("mask"), axis=1).sum(1),
     )
     found = compare(first, second)
@@ -449,8 +450,8 @@ def test_trials_drawn_from_the_published_histogram_agree_like_the_papers_two_run
         mask.append(np.packbits(inside, axis=1))
         right.append(np.packbits(inside | ~wrong, axis=1))
     whole = Outcomes(np.concatenate(mask), np.concatenate(right), right[0], 4000)
-    halves = [half.accuracies() for half in deal([whole], (2000, 2000), draws)]
-    found = agree(*(half.difference() for half in halves), MEMORIZATION_THRESHOLDS)
+    halves = [half.counts() for half in deal([whole], (2000, 2000), draws)]
+    found = agree(*(half.value() for half in halves), MEMORIZATION_THRESHOLDS)
     noise = agree_by_binomials(*halves, MEMORIZATION_THRESHOLDS, draws=2)
     figure = json.loads((PUBLISHED / "figures.json").read_text())["fig7_memorization"]
     seen = figure["jaccard"]["ResNet50"]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from memexp.analysis import dense as dense_module
 from memexp.analysis import merged as merged_module
 from memexp.analysis import products
-from memexp.analysis.counts import TrainCounts, count_train
+from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.estimates import Estimates, estimate, is_current, open_estimates
 from memexp.analysis.intervals import difference
 from memexp.analysis.merged import merge, open_merged
@@ -173,13 +173,13 @@ def test_counts_add_over_any_partition_of_the_trials(cuts: list[int], seed: int)
     edges = [0, *sorted(cuts), 30]
     order = np.random.default_rng(seed).permutation(30)
     parts = [order[a:b] for a, b in itertools.pairwise(edges)]
-    total: TrainCounts | None = None
+    total: Counts | None = None
     for part in parts:
         counts = count_train(mask[:, part], correct[:, part])
         total = counts if total is None else total + counts
     whole = count_train(mask, correct)
     assert total is not None
-    for field in fields(TrainCounts):
+    for field in fields(Counts):
         np.testing.assert_array_equal(getattr(total, field.name), getattr(whole, field.name))
     test, everything = trials["test_correct"].T, Tile(slice(None), slice(None))
     counts_of_parts = [packed(test[:, part], mask[:, part]).in_correct(everything) for part in parts]

@@ -13,7 +13,7 @@ import zarr
 from scipy.stats import binom
 
 from memexp.analysis import posterior as module
-from memexp.analysis.counts import TrainCounts, count_train
+from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.estimates import estimate, open_estimates
 from memexp.analysis.intervals import difference
 from memexp.analysis.merged import merge
@@ -22,7 +22,7 @@ from memexp.analysis.posterior import FEWEST, Posterior, posterior
 from memexp.store.paths import RunPaths
 
 
-def drawn(draws: Any, n_examples: int, n_trials: int) -> tuple[TrainCounts, Any]:
+def drawn(draws: Any, n_examples: int, n_trials: int) -> tuple[Counts, Any]:
     """Counts and true memorization; most examples are easy, some are not, a tenth are right only when trained on."""
     kind = draws.random(n_examples)
     p_out = np.where(
@@ -31,7 +31,7 @@ def drawn(draws: Any, n_examples: int, n_trials: int) -> tuple[TrainCounts, Any]
     p_in = np.where(draws.random(n_examples) < 0.9, 1.0, 1 - draws.random(n_examples) ** 2 * (1 - p_out))
     n_in = draws.binomial(n_trials - 2, 0.7, n_examples) + 1
     n_out = n_trials - n_in
-    return TrainCounts(n_in, n_out, draws.binomial(n_in, p_in), draws.binomial(n_out, p_out)), p_in - p_out
+    return Counts(draws.binomial(n_in, p_in), n_in, draws.binomial(n_out, p_out), n_out), p_in - p_out
 
 
 @pytest.mark.parametrize("n_trials", [20, 50, 100, 250])
@@ -87,10 +87,10 @@ def test_it_is_undefined_for_an_example_never_in_or_out_and_where_examples_are_f
         assert values.dtype == np.float32
         assert np.isnan(values[0])
         assert np.isfinite(values[1:]).all()
-    fewer = TrainCounts(*(getattr(counts, field.name)[:-1] for field in fields(TrainCounts)))
+    fewer = Counts(*(getattr(counts, field.name)[:-1] for field in fields(Counts)))
     assert np.isnan(posterior(fewer, 0.25).memorization_posterior).all()
     order = np.random.default_rng(3).permutation(FEWEST + 1)
-    shuffled = posterior(TrainCounts(*(getattr(counts, field.name)[order] for field in fields(TrainCounts))), 0.25)
+    shuffled = posterior(Counts(*(getattr(counts, field.name)[order] for field in fields(Counts))), 0.25)
     np.testing.assert_array_equal(shuffled.memorization_posterior, columns[0][order])
 
 
