@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from memexp.data.class_names import require_names
 from memexp.data.fingerprint import array_digest
+from memexp.data.limits import limited
 from memexp.data.sources import SOURCES, RawData
 from memexp.errors import DataError
 from memexp.seeds import generator, raw_words
@@ -33,6 +34,8 @@ class Data:
         Place of each example in its source, before any limit.
     y_original : int64, shape (N,), or None
         The source's training labels where the spec flips some on purpose.
+    subpopulations : pair of int64, shape (N,) and (M,), or None
+        Subpopulation of each training and test example, where the source or the limit knows it.
     digests
         Fingerprints of those images that need not be read to know them.
     """
@@ -45,6 +48,7 @@ class Data:
     train_index: NDArray[np.int64]
     test_index: NDArray[np.int64]
     y_original: NDArray[np.int64] | None = None
+    subpopulations: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -98,6 +102,7 @@ def load_data(block: datasets.Dataset) -> Data:
         classes=raw.classes,
         train_index=np.arange(len(raw.y_train), dtype=np.int64),
         test_index=np.arange(len(raw.y_test), dtype=np.int64),
+        subpopulations=raw.subpopulations,
         digests={name: known for name, known in (raw.digests or {}).items() if name.startswith("x_")},
     )
     if block.limit is not None:
@@ -126,7 +131,7 @@ def _check(raw: RawData, source: str) -> None:
     if len(raw.classes) < 2:
         raise DataError(f"{source}: all training examples have one label; there must be at least two classes")
     empty = sorted(set(range(len(raw.classes))) - set(np.unique(raw.y_train).tolist()))
-    if empty:
+    if empty and not raw.gaps:
         raise DataError(
             f"{source}: no training example has label {empty[0]} "
             f"({len(empty)} of {len(raw.classes)} classes have none); labels must be 0, 1, ... without gaps"
@@ -140,45 +145,18 @@ def _check(raw: RawData, source: str) -> None:
 
 def _limited(data: Data, limit: datasets.Limit) -> Data:
     """Keep some classes (renumbered in the order given) and at most so many examples."""
-    keep = list(range(len(data.classes))) if limit.classes is None else limit.classes
-    unknown = [label for label in keep if label >= len(data.classes)]
-    if unknown or len(set(keep)) != len(keep) or len(keep) < 2:
-        raise DataError(
-            f"dataset.limit.classes = {limit.classes}: must be at least two different labels of "
-            f"0..{len(data.classes) - 1}"
-        )
-    new_label = np.full(len(data.classes), -1, dtype=np.int64)
-    new_label[keep] = np.arange(len(keep))
-    train = _spread(new_label[data.y_train], limit.train)
-    test = _spread(new_label[data.y_test], limit.test)
-    if len(train) < len(keep):
-        raise DataError(
-            f"dataset.limit.train = {limit.train} leaves some of the {len(keep)} classes without a training example; "
-            f"raise it to {len(keep)} or more, or keep fewer classes"
-        )
-    if not len(test):
-        raise DataError(f"dataset.limit.classes = {limit.classes}: no test example is of these classes; keep others")
+    kept = limited((data.y_train, data.y_test), data.classes, data.subpopulations, limit)
+    (train, test), (y_train, y_test) = kept.places, kept.labels
     return Data(
         x_train=data.x_train[train],
-        y_train=new_label[data.y_train[train]],
+        y_train=y_train,
         x_test=data.x_test[test],
-        y_test=new_label[data.y_test[test]],
-        classes=tuple(data.classes[label] for label in keep),
+        y_test=y_test,
+        classes=kept.classes,
         train_index=data.train_index[train],
         test_index=data.test_index[test],
+        subpopulations=kept.subpopulations,
     )
-
-
-def _spread(labels: NDArray[np.int64], count: int | None) -> NDArray[np.intp]:
-    """Indices (ascending) of at most ``count`` examples with label >= 0, evenly over the classes."""
-    members = np.flatnonzero(labels >= 0)
-    if count is None or count >= len(members):
-        return members
-    turn = np.empty(len(members), dtype=np.int64)  # the example's number within its class
-    for label in np.unique(labels[members]):
-        same = labels[members] == label
-        turn[same] = np.arange(same.sum())
-    return np.sort(members[np.argsort(turn, kind="stable")[:count]])
 
 
 def _with_flipped_labels(data: Data, noise: datasets.LabelNoise) -> Data:

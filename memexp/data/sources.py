@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from memexp.data.class_names import read_class_names
 from memexp.data.folders import SPLITS, list_images
+from memexp.data.generated import Drawn, draw_hypercube, draw_subpopulations
 from memexp.data.images import pixels_of, read_image
 from memexp.data.npz import read_npz
 from memexp.data.official import cifar_reader, find_idx, read_idx
@@ -35,6 +36,8 @@ class RawData(NamedTuple):
     y_test: NDArray[Any]
     classes: tuple[str, ...]
     digests: dict[str, str] | None = None  # of the arrays, by name, where the source knows them
+    subpopulations: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None  # of training and test examples
+    gaps: bool = False  # whether a class may be without a training example
 
 
 def load_digits(block: datasets.Digits) -> RawData:
@@ -242,6 +245,22 @@ def load_prepared(block: datasets.Prepared) -> RawData:
     return RawData(*prepared.arrays, classes=prepared.classes, digests=prepared.digests)
 
 
+def load_subpopulations(block: datasets.Subpopulations) -> RawData:
+    """Feldman's mixture, drawn."""
+    return _from_drawn(draw_subpopulations(block), block.classes)
+
+
+def load_hypercube(block: datasets.Hypercube) -> RawData:
+    """Clusters of the hypercube, drawn; some have no training example, as the theory wants it."""
+    return _from_drawn(draw_hypercube(block), block.clusters)._replace(gaps=True)
+
+
+def _from_drawn(drawn: Drawn, n_classes: int) -> RawData:
+    x_train, x_test = _as_nhwc(drawn.x_train), _as_nhwc(drawn.x_test)
+    kinds = drawn.kind_train, drawn.kind_test
+    return RawData(x_train, drawn.y_train, x_test, drawn.y_test, _numbered(n_classes), subpopulations=kinds)
+
+
 SOURCES: dict[str, Callable[[Any], RawData]] = {
     "digits": load_digits,
     "idx": load_idx,
@@ -252,6 +271,8 @@ SOURCES: dict[str, Callable[[Any], RawData]] = {
     "folder": load_folder,
     "prepared": load_prepared,
     "python": load_python,
+    "subpopulations": load_subpopulations,
+    "hypercube": load_hypercube,
 }
 
 

@@ -285,4 +285,6 @@ def example_arrays(data: Data) -> dict[str, NDArray[Any]]:
     }
     if data.y_original is not None and data.flipped is not None:
         arrays |= {"train_label_flipped": data.flipped, "train_label_original": data.y_original}
+    if data.subpopulations is not None:
+        arrays |= dict(zip(("train_subpopulation", "test_subpopulation"), data.subpopulations, strict=True))
     return arrays

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from memexp.spec.sections import NUMBER, Flag
 from memexp.spec.sections import Block as _Block
-from memexp.spec.sections import Flag
 from memexp.spec.subsets import Count, Fraction, PositiveInt, Seed
 
 
@@ -19,10 +19,25 @@ class LabelNoise(_Block):
     seed: Seed = Field(0, description="which examples, and to which class")
 
 
+class Tail(_Block):
+    """Cut the data to a long tail: the class of rank r keeps a share proportional to 1 / r ** exponent.
+
+    Training and test set alike, so that rare classes are rare in both. Which class has which rank is drawn. Of
+    superclasses (`limit: {superclasses: ...}`), it is their parts that get the ranks, all of them.
+    """
+
+    exponent: Annotated[float, Field(gt=0, le=10), NUMBER] = Field(1.0, description="of Zipf's law")
+    seed: Seed = Field(0, description="which class has which rank, and which of its examples stay")
+
+
 class Limit(_Block):
     """Use a part of the data. Examples are taken class by class in turn, in their own order."""
 
     classes: list[Count] | None = Field(None, description="labels to keep; they are renumbered from 0 in this order")
+    superclasses: list[list[Count]] | None = Field(
+        None, description="lists of labels that become one class each, 0, 1, ...; labels in no list are left out"
+    )
+    tail: Tail | None = Field(None, description="keep classes at the frequencies of a long tail")
     train: PositiveInt | None = Field(None, description="training examples to keep, at most")
     test: PositiveInt | None = Field(None, description="test examples to keep, at most")
 
@@ -99,6 +114,45 @@ class PythonData(_Source):
         return copy.deepcopy(self.model_extra or {})
 
 
+Dimension = Annotated[PositiveInt, Field(le=1_000_000)]
+
+
+class Subpopulations(_Source):
+    """Feldman's long tail, drawn: classes that are mixtures of a few frequent and many rare Gaussian subpopulations."""
+
+    source: Literal["subpopulations"]
+    classes: Annotated[PositiveInt, Field(ge=2, le=10_000)] = Field(10, description="labels")
+    kinds: Dimension = Field(60, description="subpopulations of each class")
+    train: PositiveInt = Field(1000, description="training examples")
+    test: PositiveInt = Field(3000, description="test examples")
+    dim: Dimension = Field(64, description="features of an example")
+    spread: Annotated[float, Field(ge=0), NUMBER] = Field(
+        0.5, description="deviation within a subpopulation; that of the centres is 1"
+    )
+    prior: Literal["zipf", "geometric", "uniform"] = Field(
+        "zipf", description="frequencies of a class's subpopulations; the rarest has 1/kinds of the first, or all equal"
+    )
+    ambiguous: Annotated[float, Field(ge=0, le=1), NUMBER] = Field(
+        0.0, description="share of all examples, training and test, with the label of the next class"
+    )
+    seed: Seed = Field(0, description="of the centres and the examples")
+
+
+class Hypercube(_Source):
+    """Brown et al.'s clusters of the hypercube, drawn: which cluster an example of mostly random bits is of."""
+
+    source: Literal["hypercube"]
+    clusters: Annotated[PositiveInt, Field(ge=2, le=100_000)] = Field(500, description="clusters, one label each")
+    train: PositiveInt = Field(500, description="training examples; about 1/e of the clusters get none")
+    test: PositiveInt = Field(1000, description="test examples")
+    dim: Dimension = Field(1000, description="bits of an example, -1 or 1")
+    fixed: Annotated[float | None, Field(gt=0, le=1), NUMBER] = Field(
+        None, description="share of a cluster's bits that are fixed; by default as few as still tell the clusters apart"
+    )
+    seed: Seed = Field(0, description="of the clusters and the examples")
+
+
 Dataset = Annotated[
-    Digits | Idx | Cifar | Npz | Torchvision | ImageFolder | Prepared | PythonData, Field(discriminator="source")
+    Digits | Idx | Cifar | Npz | Torchvision | ImageFolder | Prepared | PythonData | Subpopulations | Hypercube,
+    Field(discriminator="source"),
 ]
