@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from memexp.data.class_names import require_names
 from memexp.data.fingerprint import array_digest
 from memexp.data.limits import limited
-from memexp.data.sources import SOURCES, RawData
+from memexp.data.raw import RawData
+from memexp.data.sources import SOURCES
 from memexp.errors import DataError
 from memexp.seeds import generator, raw_words
 from memexp.spec import datasets

@@ -8,26 +8,15 @@ Memorization of Irrelevant Training Data Necessary for High-Accuracy Learning?".
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.data.raw import RawData, as_nhwc, numbered
 from memexp.seeds import generator
 from memexp.spec import datasets
 
 Floats = NDArray[np.float64]
-
-
-class Drawn(NamedTuple):
-    """A drawn data set: inputs float32 (N, D), labels and subpopulations int64 (N,)."""
-
-    x_train: NDArray[np.float32]
-    y_train: NDArray[np.int64]
-    x_test: NDArray[np.float32]
-    y_test: NDArray[np.int64]
-    kind_train: NDArray[np.int64]
-    kind_test: NDArray[np.int64]
 
 
 def prior_shares(prior: str, kinds: int) -> Floats:
@@ -51,7 +40,7 @@ def frequencies(block: datasets.Subpopulations | datasets.Hypercube) -> Floats:
     return np.tile(prior_shares(block.prior, block.kinds) / block.classes, block.classes)
 
 
-def draw_subpopulations(block: datasets.Subpopulations) -> Drawn:
+def load_subpopulations(block: datasets.Subpopulations) -> RawData:
     """A mixture of Gaussians: each class is a few frequent subpopulations and a tail of rare ones.
 
     Centres are standard normal in ``dim`` dimensions, an example its centre plus ``spread`` times standard normal
@@ -69,7 +58,9 @@ def draw_subpopulations(block: datasets.Subpopulations) -> Drawn:
         return x.astype(np.float32), (kind // block.kinds + moved) % block.classes, kind
 
     (x_train, y_train, kind_train), (x_test, y_test, kind_test) = draw("train", block.train), draw("test", block.test)
-    return Drawn(x_train, y_train, x_test, y_test, kind_train, kind_test)
+    kinds = kind_train, kind_test
+    classes = numbered(block.classes)
+    return RawData(as_nhwc(x_train), y_train, as_nhwc(x_test), y_test, classes, subpopulations=kinds)
 
 
 def fixed_share(clusters: int, dim: int) -> float:
@@ -90,11 +81,11 @@ def fixed_bits(block: datasets.Hypercube) -> tuple[NDArray[np.bool_], NDArray[np
     return fixed, (2 * random.integers(0, 2, size=fixed.shape, dtype=np.int8) - 1).astype(np.int8)
 
 
-def draw_hypercube(block: datasets.Hypercube) -> Drawn:
+def load_hypercube(block: datasets.Hypercube) -> RawData:
     """Clusters of corners of the hypercube {-1, 1}^dim, equally frequent; the label of an example is its cluster.
 
     A cluster fixes some of the bits; all others are fair coins, which tell nothing of the label: the irrelevant
-    information that an accurate learner is shown to keep.
+    information that an accurate learner is shown to keep. About 1/e of the clusters have no training example.
     """
     fixed, pattern = fixed_bits(block)
 
@@ -105,4 +96,5 @@ def draw_hypercube(block: datasets.Hypercube) -> Drawn:
         return np.where(fixed[cluster], pattern[cluster], coins).astype(np.float32), cluster
 
     (x_train, y_train), (x_test, y_test) = draw("train", block.train), draw("test", block.test)
-    return Drawn(x_train, y_train, x_test, y_test, y_train, y_test)
+    classes, kinds = numbered(block.clusters), (y_train, y_test)
+    return RawData(as_nhwc(x_train), y_train, as_nhwc(x_test), y_test, classes, subpopulations=kinds, gaps=True)

@@ -6,19 +6,20 @@ import importlib.util
 import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memexp.data.class_names import read_class_names
 from memexp.data.folders import SPLITS, list_images
-from memexp.data.generated import Drawn, draw_hypercube, draw_subpopulations
+from memexp.data.generated import load_hypercube, load_subpopulations
 from memexp.data.images import pixels_of, read_image
 from memexp.data.npz import read_npz
 from memexp.data.official import cifar_reader, find_idx, read_idx
 from memexp.data.open_files import printable, require_file
 from memexp.data.prepared import open_prepared
+from memexp.data.raw import RawData, as_nhwc, numbered
 from memexp.errors import DataError, InputError
 from memexp.spec import datasets
 from memexp.spec.python_files import blamed, function_in, read_source, require_call
@@ -27,25 +28,12 @@ from memexp.spec.sections import PythonFile
 _WANTED = ("x_train", "y_train", "x_test", "y_test")
 
 
-class RawData(NamedTuple):
-    """Arrays as a source holds them: images (N, H, W, C), integer labels (N,), a name for each label."""
-
-    x_train: NDArray[Any]
-    y_train: NDArray[Any]
-    x_test: NDArray[Any]
-    y_test: NDArray[Any]
-    classes: tuple[str, ...]
-    digests: dict[str, str] | None = None  # of the arrays, by name, where the source knows them
-    subpopulations: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None  # of training and test examples
-    gaps: bool = False  # whether a class may be without a training example
-
-
 def load_digits(block: datasets.Digits) -> RawData:
     """scikit-learn's digits. They have no official test set: every fifth image is ours."""
     table = _digits_table()  # (1797, 65): 64 pixels of 0 to 16, and the digit
     images = np.rint(table[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)[..., None]
     labels, test = table[:, 64].astype(np.int64), np.arange(len(images)) % 5 == 4
-    return RawData(images[~test], labels[~test], images[test], labels[test], _numbered(10))
+    return RawData(images[~test], labels[~test], images[test], labels[test], numbered(10))
 
 
 def _digits_table() -> NDArray[np.float64]:
@@ -69,8 +57,8 @@ def load_idx(block: datasets.Idx) -> RawData:
         for split in ("train", "t10k")
         for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
     )
-    classes = _numbered(int(y_train.max(initial=0)) + 1)
-    return RawData(_as_nhwc(x_train), y_train, _as_nhwc(x_test), y_test, classes)
+    classes = numbered(int(y_train.max(initial=0)) + 1)
+    return RawData(as_nhwc(x_train), y_train, as_nhwc(x_test), y_test, classes)
 
 
 def load_cifar(block: datasets.Cifar) -> RawData:
@@ -123,7 +111,7 @@ def _from_arrays(where: str, arrays: dict[str, NDArray[Any]], names: Any) -> Raw
     for name, labels in (("y_train", y_train), ("y_test", y_test)):
         if labels.dtype.kind not in "iu":
             raise DataError(f"{where}: {name} is {labels.dtype}; labels must be integers")
-    x_train, x_test = (_as_nhwc(_pixels(x)) for x in (x_train, x_test))
+    x_train, x_test = (as_nhwc(_pixels(x)) for x in (x_train, x_test))
     for name, x in (("x_train", x_train), ("x_test", x_test)):
         _refuse_channels_first(f"{where}: {name}", x)
     if x_train.ndim == x_test.ndim == 4:
@@ -245,22 +233,6 @@ def load_prepared(block: datasets.Prepared) -> RawData:
     return RawData(*prepared.arrays, classes=prepared.classes, digests=prepared.digests)
 
 
-def load_subpopulations(block: datasets.Subpopulations) -> RawData:
-    """Feldman's mixture, drawn."""
-    return _from_drawn(draw_subpopulations(block), block.classes)
-
-
-def load_hypercube(block: datasets.Hypercube) -> RawData:
-    """Clusters of the hypercube, drawn; some have no training example, as the theory wants it."""
-    return _from_drawn(draw_hypercube(block), block.clusters)._replace(gaps=True)
-
-
-def _from_drawn(drawn: Drawn, n_classes: int) -> RawData:
-    x_train, x_test = _as_nhwc(drawn.x_train), _as_nhwc(drawn.x_test)
-    kinds = drawn.kind_train, drawn.kind_test
-    return RawData(x_train, drawn.y_train, x_test, drawn.y_test, _numbered(n_classes), subpopulations=kinds)
-
-
 SOURCES: dict[str, Callable[[Any], RawData]] = {
     "digits": load_digits,
     "idx": load_idx,
@@ -283,11 +255,7 @@ def _numbered_from(where: str, labels: NDArray[Any]) -> tuple[str, ...]:
         raise DataError(
             f"{where}: label {largest} among {labels.size} training examples; labels must be 0, 1, ... without gaps"
         )
-    return _numbered(largest + 1)
-
-
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(str(label) for label in range(count))
+    return numbered(largest + 1)
 
 
 def _existing(path: str) -> Path:
@@ -307,13 +275,6 @@ def _folder(path: str) -> Path:
     if not _existing(path).is_dir():
         raise DataError(f"dataset.path = {path}: must be a folder")
     return Path(path)
-
-
-def _as_nhwc(images: NDArray[Any]) -> NDArray[Any]:
-    """(N, H, W) with one channel; a table of features (N, D) as D channels of one pixel, each with its own scale."""
-    if images.ndim == 2:
-        return images[:, None, None, :]
-    return images[..., None] if images.ndim == 3 else images
 
 
 def _pixels(images: NDArray[Any]) -> NDArray[Any]:
