@@ -233,10 +233,10 @@ def _train(run: Run, resources: Resources, accept: Accept) -> int:
     from memexp.runs.pool import Progress
 
     block_size = run.manifest.block_size
-    before = read_status(run.paths.root)
-    already = before.done + before.failed
+    trials = run.store().layout.n_trials
+    already = trials - run.missing()
     if already:
-        remark(f"{already} of {before.trials} trials are settled already")
+        remark(f"{already} of {trials} trials are settled already")
     stopped = f"stopped; finished blocks are kept. Go on with `{command('resume', run.paths.root)}`"
     with stoppable(stopped), progress("training", run.spec.subsets.trials - already, "trials") as bar:
 

@@ -42,6 +42,10 @@ class Run:
         """The run's trials.zarr."""
         return TrialStore(self.paths.trials, writable)
 
+    def missing(self) -> int:
+        """Trials that the store has neither as done nor as failed; receipts are not asked."""
+        return int((self.store().status() == MISSING).sum())
+
     def load_data(self) -> Data:
         """The run's data set, checked against the fingerprint.
 
@@ -117,7 +121,7 @@ class Run:
         ``missing``: how many, where this run is merged with others that may have them; None counts its own.
         """
         if missing is None:
-            missing = int((self.store().status() == MISSING).sum())
+            missing = self.missing()
         if missing:
             raise Incomplete(
                 f"{self.paths.root}: {missing:,} trials are missing, so its estimates will still change; train them "

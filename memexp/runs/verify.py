@@ -16,12 +16,12 @@ from memexp.files import KEPT, explain_full_disk, versions, write_atomic
 from memexp.runs.run import Run, example_arrays, layout_of
 from memexp.seeds import generator
 from memexp.spec.designs import draw_masks
-from memexp.store.commit import set_aside
+from memexp.store.commit import restore_states, set_aside
 from memexp.store.lock import launch_lock
 from memexp.store.paths import RunPaths, by_repair
 from memexp.store.receipts import Receipt, read_committed, read_receipt, receipt_files, require_fitting
 from memexp.store.sealed import NotWhole, read_everything
-from memexp.store.trials import DONE, FAILED, MISSING, Arrays, TrialStore, create_store
+from memexp.store.trials import DONE, MISSING, Arrays, TrialStore, create_store
 
 if TYPE_CHECKING:
     from memexp.runs.worker import Trainer
@@ -137,24 +137,18 @@ def repair(run: Run, verdict: Verdict) -> list[int]:
             if _restore_states(run, store, number):
                 continue
             trials = store.layout.block(number)
-            store.forget_block(number)
-            for path in receipt_files(run.paths, trials.start):
+            for path in receipt_files(run.paths, trials.start):  # first: nothing restores the states without them
                 set_aside(path, "damaged")
+            store.forget_block(number)
             lost += trials
     return lost
 
 
 def _restore_states(run: Run, store: TrialStore, number: int) -> bool:
-    """Whether only the states of a block were lost, which its receipts tell: they are written again."""
-    trials = store.layout.block(number)
+    """Whether only the states of a block were lost; they are written again."""
     try:
-        receipts = [read_receipt(path) for path in receipt_files(run.paths, trials.start)]
-        states = np.full(len(trials), MISSING, np.uint8)
-        for receipt in receipts:
-            states[: receipt.last - receipt.first + 1] = DONE
-        for trial in (int(name) for receipt in receipts for name in receipt.failures):
-            states[trial - trials.start] = FAILED
-        store.write_status(number, states)
+        if not restore_states(run.paths, store, number):
+            return False
         _checked_receipts(run, store, number)
     except StoreError:
         return False

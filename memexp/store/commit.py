@@ -26,8 +26,16 @@ import numpy as np
 from memexp.errors import StoreError, command
 from memexp.files import KEPT, explain_full_disk, to_record, write_atomic, write_once
 from memexp.store.paths import RunPaths
-from memexp.store.receipts import Receipt, block_digest, read_receipt, read_receipts, receipt_path, require_fitting
-from memexp.store.trials import MISSING, Arrays, TrialStore
+from memexp.store.receipts import (
+    Receipt,
+    block_digest,
+    read_receipt,
+    read_receipts,
+    receipt_files,
+    receipt_path,
+    require_fitting,
+)
+from memexp.store.trials import DONE, FAILED, MISSING, Arrays, TrialStore
 
 _ORPHAN_AFTER_SECONDS = 3600.0
 
@@ -92,13 +100,33 @@ def recover(paths: RunPaths, store: TrialStore) -> None:
             published.append(receipt)
     status = store.status()  # read once, and after the look at the files: what was published by then stands in it
     for receipt in published:
-        if (status[receipt.first : receipt.last + 1] == MISSING).any():
+        lost = (status[receipt.first : receipt.last + 1] == MISSING).any()
+        if lost and not restore_states(paths, store, receipt.block):
             # The machine died so hard that a flushed file is gone: the claim is worth nothing.
             set_aside(receipt_path(paths, receipt.first, receipt.last), "lost")
     claimed = {receipt.staged for receipt in receipts}
     for leftover in paths.blocks.glob("*.npz"):
         if leftover.name not in claimed and time.time() - leftover.stat().st_mtime > _ORPHAN_AFTER_SECONDS:
             leftover.unlink(missing_ok=True)
+
+
+def restore_states(paths: RunPaths, store: TrialStore, number: int) -> bool:
+    """Whether only the states of a block were lost: its receipts tell them, and they are written again."""
+    trials = store.layout.block(number)
+    try:
+        receipts = [read_receipt(path) for path in receipt_files(paths, trials.start)]
+        states = np.full(len(trials), MISSING, np.uint8)
+        for receipt in receipts:
+            states[: receipt.last - receipt.first + 1] = DONE
+        for trial in (int(name) for receipt in receipts for name in receipt.failures):
+            states[trial - trials.start] = FAILED
+        content = store.read_block(number, without=["status"]) | {"status": states}
+    except StoreError:
+        return False
+    whole = bool(receipts) and not receipts[-1].wrong_arrays(content)
+    if whole:
+        store.write_status(number, states)
+    return whole
 
 
 def set_aside(path: Path, why: str) -> None:

@@ -8,7 +8,7 @@ that every chunk of a finished block exists, and its checksum.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -225,7 +225,7 @@ class TrialStore:
     def require_present(self) -> None:
         """Raise :class:`StoreError` if a file of an outcome is missing; for readers that know nothing of receipts."""
         for number in np.unique(np.flatnonzero(self.status() != MISSING) // self.layout.block_size).tolist():
-            self._require_chunks(number)
+            self._require_chunks(number, self.layout.outcome_arrays())
 
     def missing_blocks(self) -> list[int]:
         """Blocks with a trial that is neither done nor failed."""
@@ -236,8 +236,8 @@ class TrialStore:
         """One of the numbers kept for each trial (seconds, in_accuracy, ...), shape (trial,)."""
         return np.asarray(self._read(name, slice(None)))
 
-    def read_block(self, number: int) -> dict[str, NDArray[Any]]:
-        """All arrays of one committed block.
+    def read_block(self, number: int, without: Collection[str] = ()) -> dict[str, NDArray[Any]]:
+        """All arrays of one committed block, but for those named in ``without``.
 
         Raises
         ------
@@ -246,11 +246,12 @@ class TrialStore:
         """
         trials = self.layout.block(number)
         rows = slice(trials.start, trials.stop)
-        self._require_chunks(number)
-        return {name: self._read(name, rows, number) for name in self.layout.outcome_arrays()}
+        names = [name for name in self.layout.outcome_arrays() if name not in without]
+        self._require_chunks(number, names)
+        return {name: self._read(name, rows, number) for name in names}
 
-    def _require_chunks(self, number: int) -> None:
-        for name in self.layout.outcome_arrays():
+    def _require_chunks(self, number: int, names: Iterable[str]) -> None:
+        for name in names:
             if not self._chunk(name, number).is_file():
                 raise self._damaged(name, number, "its file is missing")
 
@@ -276,6 +277,7 @@ class TrialStore:
         with zarr.config.set(EVERY_CHUNK):
             self._chunk("status", number).unlink(missing_ok=True)
             self._array("status")[trials.start : trials.stop] = states
+            self._flush(["status"], number)
 
     def _chunk(self, name: str, block: int) -> Path:
         return self.path / name / "c" / ("/".join([str(block), "0"]) if self._array(name).ndim == 2 else str(block))

@@ -25,10 +25,11 @@ from memexp.errors import DataError, InputError, MemexpError, RunBusy, RunMismat
 from memexp.launch.launch import launch_local
 from memexp.runs.pool import MAX_ATTEMPTS, LocalPool, Progress, Resources
 from memexp.runs.run import Run, open_run, prepare_run
+from memexp.runs.verify import verify
 from memexp.store.commit import recover
 from memexp.store.lock import launch_lock, lock_holder
 from memexp.store.receipts import read_receipts
-from tests.conftest import ROOT, Done, as_other_user, assert_same_outcomes
+from tests.conftest import ROOT, Done, as_other_user, assert_same_outcomes, outcomes
 
 pytestmark = pytest.mark.process
 
@@ -197,6 +198,21 @@ def test_a_run_grows_without_redoing_a_trial(new_run: Callable[..., Run]) -> Non
         np.testing.assert_array_equal(a, b)
     # fewer trials than there are is no reason to do anything
     assert len(new_run(subsets={"trials": 14}).store().status()) == 30
+
+
+def test_a_run_goes_on_after_a_power_loss_that_took_flushed_files(run_copy: Run, memexp: Callable[..., Any]) -> None:
+    before, trials = outcomes(run_copy), run_copy.paths.trials
+    receipts = {path.name: path.read_bytes() for path in run_copy.paths.blocks.iterdir()}
+    for lost in ("status/c/1", "status/c/2", "mask/c/2/0"):
+        (trials / lost).unlink()
+    done = memexp("resume", run_copy.paths.root, "--workers", 0)
+    assert done.returncode == 0, done.stderr
+    assert "20 of 40 trials are settled already" in done.stderr
+    for name, values in outcomes(run_copy).items():
+        np.testing.assert_array_equal(values, before[name])
+    kept = [name for name, content in receipts.items() if (run_copy.paths.blocks / name).read_bytes() == content]
+    assert sorted(receipts.keys() - kept) == ["000020-000029.json"]  # the others were not trained again
+    assert not verify(run_copy, retrain=0).problems
 
 
 def test_another_experiment_is_refused_field_by_field(new_run: Callable[..., Run]) -> None:

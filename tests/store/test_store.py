@@ -146,14 +146,34 @@ def test_kill_9_at_each_step_loses_at_most_the_block_and_mixes_nothing(step: str
         assert put(paths, 0, some_content(10, seed=9))  # the block is free for another attempt
 
 
-def test_a_claim_whose_outcomes_are_gone_is_set_aside(paths: RunPaths) -> None:
-    """A machine that loses its power can lose a file that it had flushed."""
+@pytest.mark.parametrize("lost", ["mask/c/0/0", "test_margin/c/0/0", "seconds/c/0"])
+def test_a_claim_whose_outcomes_are_gone_is_set_aside(lost: str, paths: RunPaths) -> None:
+    """A machine that loses its power can lose files that it had flushed."""
     put(paths, 0, some_content(10))
     store = TrialStore(paths.trials, writable=True)
-    store.forget_block(0)
+    (paths.trials / "status/c/0").unlink()
+    (paths.trials / lost).unlink()
     recover(paths, store)
     assert [path.name for path in paths.blocks.iterdir()] == ["000000-000009.lost"]
     assert put(paths, 0, some_content(10, seed=4))
+
+
+@pytest.mark.parametrize("how", ["gone", "zeros"])
+def test_states_alone_that_are_gone_are_those_of_the_receipts(how: str, paths: RunPaths) -> None:
+    content = some_content(10)
+    content["status"][[2, 7]] = FAILED
+    store = TrialStore(paths.trials, writable=True)
+    reasons = {2: "why", 7: "why"}
+    commit(paths, store, 0, content, trained=[*range(10)], failures=reasons, seconds=1.0, made_by={})
+    extend_store(paths.trials, 40)
+    put(paths, 1, some_content(10, seed=1))
+    (paths.trials / "status/c/0").unlink() if how == "gone" else store.forget_block(0)
+    store = TrialStore(paths.trials, writable=True)
+    assert store.missing_blocks() == [0, 2, 3]
+    recover(paths, store)
+    assert store.missing_blocks() == [2, 3]
+    read, _ = read_committed(paths, store, 0)
+    np.testing.assert_array_equal(read["status"], content["status"])
 
 
 def test_recovery_reads_the_states_once_however_many_blocks(paths: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
