@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,15 +46,12 @@ def export(
     InputError
         If the file cannot be written there, or the format needs a library that is not installed.
     """
-    if not out.parent.is_dir():
-        raise InputError(f"the folder {out.parent} does not exist; create it, or give another --out")
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; give --out the name of a file in it")
+    require_place(out)
     if out.suffix != _ENDINGS[form]:
         raise InputError(
             f"{out}: --format {form} writes a {_ENDINGS[form]} file; end the name of --out so, or give another --format"
         )
-    write: dict[str, Callable[[Arrays, Path], None]] = {"csv": _write_csv, "parquet": _write_parquet}
+    write: dict[str, Callable[[Arrays, Path], None]] = {"csv": write_csv, "parquet": _write_parquet}
     with explain_full_disk(out, "The estimates are untouched."):
         if form == "fz":
             write_atomic(out, lambda stream: _write_npz(released_arrays(merged, estimates), stream))
@@ -64,6 +61,16 @@ def export(
         pairs = {each.name: getattr(estimates.pairs, each.name) for each in fields(estimates.pairs)}
         write[form](pairs if classes is None else pair_columns(estimates.pairs, merged.examples, list(classes)), beside)
         return [out, beside]
+
+
+def require_place(out: Path, endings: Sequence[str] = ()) -> None:
+    """Raise :class:`InputError` unless a file can be written there, with one of these endings."""
+    if not out.parent.is_dir():
+        raise InputError(f"the folder {out.parent} does not exist; create it, or give another --out")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give --out the name of a file in it")
+    if endings and out.suffix not in endings:
+        raise InputError(f"{out}: the name must end in {' or '.join(endings)}")
 
 
 def released_format(merged: Merged, estimates: Estimates) -> Arrays:
@@ -123,7 +130,8 @@ def _write_npz(arrays: Iterable[tuple[str, NDArray[Any]]], out: BinaryIO) -> Non
                 np.lib.format.write_array(stream, values, allow_pickle=False)
 
 
-def _write_csv(columns: Arrays, out: Path) -> None:
+def write_csv(columns: Mapping[str, NDArray[Any]], out: Path) -> None:
+    """Columns as a CSV file, by their names."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

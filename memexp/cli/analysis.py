@@ -87,7 +87,7 @@ def estimate(
     selection = store.chosen_selection(opened.paths, Selection()).changed(**given)
     if opened.spec.subsets.design == "remove":
         remark("the subsets of this run were chosen, not drawn: differences are no estimates of memorization")
-    found = _merged(opened)
+    found = merged_of(opened)
     with progress("estimating", 1, "parts") as tell:
         result = store.estimate(found, selection, dense, tell, memory_gb, device)
     show(summarize(found, result), err, least=12)
@@ -114,7 +114,7 @@ def select(
     opened = open_run(run)
     opened.require_random_subsets()
     if not incomplete:
-        opened.require_complete(_merged(opened).n_missing)
+        opened.require_complete(merged_of(opened).n_missing)
     _, estimates = estimates_of(opened)
     try:
         thresholds = removal.THRESHOLDS if memorization is None else tuple(map(float, memorization.split(",")))
@@ -190,14 +190,14 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
         raise InputError(
             f"{first} agrees with itself; name another run, or see its halves with `{command('compare', first)}`"
         )
-    merged = _merged(run)
+    merged = merged_of(run)
     if second is None:
         a, b = sides.halves_of_run(merged, selection)
     elif second.is_dir():
         other = open_run(second)
         if run.manifest.masks == other.manifest.masks:
             remark("both have the same seed, hence the same subsets: they agree more than independent runs would")
-        a, b = (sides.side_of_run(each, selection) for each in (merged, _merged(other)))
+        a, b = (sides.side_of_run(each, selection) for each in (merged, merged_of(other)))
     else:
         a, b = sides.side_of_run(merged, selection), sides.side_of_file(second, selection)
     found = agreement(a, b, deals)
@@ -231,7 +231,7 @@ def estimates_of(run: Run) -> tuple[Merged, Estimates]:
     """Merge and estimate where the files are not up to date."""
     from memexp.analysis import estimates as store
 
-    merged = _merged(run)
+    merged = merged_of(run)
     with progress("estimating", 1, "parts") as tell:
         found = store.current_estimates(merged, tell)
     if cut := found.cut():
@@ -239,7 +239,8 @@ def estimates_of(run: Run) -> tuple[Merged, Estimates]:
     return merged, found
 
 
-def _merged(run: Run) -> Merged:
+def merged_of(run: Run) -> Merged:
+    """The run's trials, merged where some are new."""
     from memexp.analysis.merged import open_merged
 
     with progress("merging", 1, "parts") as tell:

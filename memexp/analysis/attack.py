@@ -1,0 +1,285 @@
+"""Membership inference: each trial attacked with the others as shadow models.
+
+The likelihood ratio attack (LiRA) of Carlini et al., IEEE S&P 2022, and the robust one (RMIA) of Zarifzadeh, Liu and
+Shokri, ICML 2024. In a balanced design the other trials of the target's group tell by their number what the target
+saw, so the whole group is left out; where it is the whole run, one trial of the other side is, for each example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.analysis.privacy import Audit, audit
+from memexp.analysis.roc import Curve, Roc
+from memexp.analysis.shadows import Shadows, separation
+from memexp.analysis.trial_table import TrialTable
+from memexp.errors import InputError
+
+Floats = NDArray[np.float64]
+Bits = NDArray[np.bool_]
+Places = NDArray[np.intp]
+
+METHODS = {
+    "lira": "likelihood ratio, a normal distribution of each example's margins in and out",
+    "lira_fixed": "the same with one deviation for all examples, in and out apart",
+    "lira_offline": "by the trials without the example only, one deviation for all",
+    "rmia": "relative likelihood against the test set, by trials in and out",
+    "rmia_offline": "the same by the trials without the example only",
+    "loss": "the margin alone, no shadow models",
+}
+OFFLINE = 0.3  # RMIA's slope from the mean probability out to that in and out
+LOW_FPR = 0.01  # at which single examples count as detected
+
+_LEAST = 1e-30  # added to deviations, as the published code does
+_NUMBERS = 64 << 20  # kept of a batch of targets
+_KEPT = ("value", "in_median", "in_deviation", "out_median", "out_deviation", "in_share", "out_share")
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Of each training example, shape (N,).
+
+    Attributes
+    ----------
+    separation, separation_se
+        Chance that a trial with the example has a larger margin than one without: 0.5 where nothing gives it away.
+    in_margin, out_margin
+        Median margin of the trials with and without it.
+    detected
+        Share of the targets with the example that ``lira`` detects at the threshold of :data:`LOW_FPR`.
+    targets
+        Number of those targets.
+    """
+
+    separation: Floats
+    separation_se: Floats
+    in_margin: Floats
+    out_margin: Floats
+    detected: Floats
+    targets: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """What attacks find.
+
+    Attributes
+    ----------
+    methods
+        By name, see :data:`METHODS`.
+    n_targets, n_trials, left_out
+        Trials attacked; trials in all; of them left out with each target, itself included.
+    balanced_over_all
+        Whether every example is in as many trials: then a trial of the other side is left out with each target.
+    audit
+        Lower bounds on epsilon, where each example was in with chance 1/2 by itself.
+    """
+
+    methods: dict[str, Curve]
+    risk: Risk
+    n_targets: int
+    n_trials: int
+    left_out: int
+    balanced_over_all: bool
+    audit: Audit | None
+
+
+def attack(
+    table: TrialTable,
+    targets: int | None = None,
+    coin: bool = False,
+    tell: Callable[[float], None] = lambda _: None,
+) -> Attack:
+    """Attack trials with the others as shadow models.
+
+    Parameters
+    ----------
+    table
+        Trials with margins.
+    targets
+        How many are attacked, spread over the groups; None for all.
+    coin
+        Whether each example was in with chance 1/2 by itself (``bernoulli`` at 0.5): then epsilon is bounded too.
+    tell
+        Takes the share done.
+
+    Raises
+    ------
+    InputError
+        If no margins were recorded, or the trials are too few.
+    """
+    table.require("margin")
+    even = _even(table)
+    attacked = _targets(table, targets)
+    partners = _Partners(table, even)
+    size = len(_KEPT) * table.n_train + 2 * table.n_test
+    batches = np.array_split(attacked, min(len(attacked), -(-len(attacked) * size // _NUMBERS)))
+    roc = {name: Roc(table.group[attacked]) for name in METHODS}
+    audits: list[list[float]] = []
+    found, hits = np.zeros(table.n_train, np.int64), np.zeros(table.n_train, np.int64)
+    for number, batch in enumerate(batches):
+        share = lambda done, start=number: tell((start + done) / len(batches))  # noqa: E731
+        content = _Batch(table, batch, partners, share)
+        for place in range(len(batch)):
+            member = content.member[place]
+            for name, scores in content.scores(place).items():
+                roc[name].add(scores, member)
+                if name == "lira":
+                    detected = scores > roc[name].threshold(scores, member, LOW_FPR)
+                    found += member
+                    hits += member & detected
+                    if coin:
+                        audits.append(audit(scores, member))
+    with np.errstate(invalid="ignore"):
+        risk = Risk(*_separations(table), hits / found, found)
+    curves = {name: each.curve() for name, each in roc.items()}
+    return Attack(
+        curves, risk, len(attacked), table.n_trials, partners.size, even and partners.size == 2, _audited(audits)
+    )
+
+
+def _audited(bounds: list[list[float]]) -> Audit | None:
+    return Audit(np.array(bounds)) if bounds else None
+
+
+def _targets(table: TrialTable, targets: int | None) -> Places:
+    """The trials to attack: one of each group first."""
+    within = np.zeros(table.n_trials, np.int64)
+    seen: dict[int, int] = {}
+    for place, group in enumerate(table.group.tolist()):
+        within[place] = seen[group] = seen.get(group, -1) + 1
+    order = np.lexsort((np.arange(table.n_trials), within))
+    if targets is not None and targets > len(order):
+        raise InputError(f"--targets {targets}: there are {len(order):,} trials; give that or fewer")
+    return np.sort(order[:targets])
+
+
+def _even(table: TrialTable) -> bool:
+    """Whether every example is in as many trials as any other."""
+    counts: set[int] = set()
+    for _, (mask,) in table.bands("mask"):
+        counts |= set(np.unique(mask.sum(axis=1)).tolist())
+        if len(counts) > 1:
+            return False
+    return True
+
+
+class _Partners:
+    """What is left out with a target, besides itself."""
+
+    def __init__(self, table: TrialTable, even: bool) -> None:
+        self.group = table.group
+        sizes = np.bincount(self.group)
+        self.by_group = bool(sizes.max() > 1)
+        self.one_of_other_side = even and not self.by_group
+        self.size = int(sizes.max()) if self.by_group else 1 + self.one_of_other_side
+        if table.n_trials < self.size + 2:
+            raise InputError(
+                f"{table.n_trials} trials are too few to attack one by the others: with each target its whole group of "
+                f"{self.size} is left out, since it tells what the target saw; train more"
+            )
+
+    def of(self, target: int, mask: Bits) -> Places:
+        """Places of the trials left out, shape (L,), or (R, 2) where they depend on the example."""
+        if not self.one_of_other_side:
+            return np.flatnonzero(self.group == self.group[target]) if self.by_group else np.array([target])
+        random = np.random.default_rng([target, len(mask)]).random(mask.shape)
+        other = np.where(mask == ~mask[:, [target]], random, -1.0).argmax(axis=1)
+        return np.stack([np.full(len(mask), target), other], axis=1)
+
+
+class _Batch:
+    """What the scores of some targets are made of."""
+
+    def __init__(self, table: TrialTable, targets: Places, partners: _Partners, tell: Callable[[float], None]) -> None:
+        n = len(targets)
+        self.kept = {name: np.empty((n, table.n_train)) for name in _KEPT}
+        self.member = np.empty((n, table.n_train), np.bool_)
+        self._pool = np.zeros((2, 3, n))  # in and out: number, sum and squares of the residuals
+        for rows, (mask, margin) in table.bands("mask", "train_margin"):
+            shadows = Shadows(margin, mask)
+            share = probability(margin)
+            for place, target in enumerate(targets.tolist()):
+                self._add(shadows, share, rows, place, target, partners.of(target, mask))
+            tell(rows.stop / table.n_train * 0.9)
+        self._population(table, targets, partners)
+        tell(1.0)
+
+    def _add(self, shadows: Shadows, share: Floats, rows: slice, place: int, target: int, left: Places) -> None:
+        self.member[place, rows] = shadows.mask[:, target]
+        self.kept["value"][place, rows] = shadows.values[:, target]
+        there = np.arange(len(share))[:, None]
+        gone = np.broadcast_to(left, (len(share), left.shape[-1]))
+        for number, (side, spread) in enumerate(zip(("in", "out"), shadows.without(left), strict=True)):
+            self.kept[f"{side}_median"][place, rows] = spread.median
+            self.kept[f"{side}_deviation"][place, rows] = spread.deviation
+            of_side = shadows.mask if side == "in" else ~shadows.mask
+            total = np.einsum("rt,rt->r", share, of_side) - (share * of_side)[there, gone].sum(axis=1)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                self.kept[f"{side}_share"][place, rows] = total / spread.number
+            self._pool[number, :, place] += [
+                spread.number.sum(), np.nansum(spread.residual), np.nansum(spread.square)
+            ]  # fmt: skip
+
+    def _population(self, table: TrialTable, targets: Places, partners: _Partners) -> None:
+        """The ratios of the test examples, which no trial was trained on, sorted: shape (targets, M)."""
+        self.ratios = np.empty((len(targets), table.n_test))
+        stay = [
+            np.isin(table.group, table.group[target], invert=True) if partners.by_group
+            else np.arange(table.n_trials) != target
+            for target in targets.tolist()
+        ]  # fmt: skip
+        weights = np.stack([each / each.sum() for each in stay], axis=1)
+        for rows, (margin,) in table.bands("test_margin"):
+            share = probability(margin)
+            self.ratios[:, rows] = (share[:, targets] / (share @ weights)).T
+        self.ratios.sort(axis=1)
+
+    def scores(self, place: int) -> dict[str, Floats]:
+        """Of one target: each method's score of each example, larger for members; NaN where there is none."""
+        value, in_median, in_deviation, out_median, out_deviation, in_share, out_share = (
+            self.kept[name][place] for name in _KEPT
+        )
+        count, residual, square = self._pool[:, :, place].T
+        fixed_in, fixed_out = np.sqrt(square / count - (residual / count) ** 2)
+        own = probability(value)
+        offline = (1 + OFFLINE) / 2 * out_share + (1 - OFFLINE) / 2
+        return {
+            "lira": _log_density(value, in_median, in_deviation) - _log_density(value, out_median, out_deviation),
+            "lira_fixed": _log_density(value, in_median, fixed_in) - _log_density(value, out_median, fixed_out),
+            "lira_offline": np.where(np.isnan(out_median), np.nan, (value - out_median) / (fixed_out + _LEAST)),
+            "rmia": self._above(place, own / ((in_share + out_share) / 2)),
+            "rmia_offline": self._above(place, own / offline),
+            "loss": value,
+        }
+
+    def _above(self, place: int, ratio: Floats) -> Floats:
+        """Share of the test examples whose ratio is smaller."""
+        below = np.searchsorted(self.ratios[place], ratio, side="left") / self.ratios.shape[1]
+        return np.where(np.isnan(ratio), np.nan, below)
+
+
+def probability(margin: NDArray[np.floating]) -> Floats:
+    """p_y from log p_y - log(1 - p_y)."""
+    from scipy.special import expit
+
+    return np.asarray(expit(margin.astype(np.float64)))
+
+
+def _log_density(value: Floats, center: Floats, deviation: Floats | np.float64) -> Floats:
+    """Of a normal distribution, up to the constant that both sides share."""
+    wide = deviation + _LEAST
+    return np.asarray(-0.5 * ((value - center) / wide) ** 2 - np.log(wide))
+
+
+def _separations(table: TrialTable) -> tuple[Floats, Floats, Floats, Floats]:
+    found = np.empty((4, table.n_train))
+    for rows, (mask, margin) in table.bands("mask", "train_margin"):
+        found[:2, rows] = separation(margin, mask)
+        none = np.array([], np.intp)
+        found[2, rows], found[3, rows] = (side.median for side in Shadows(margin, mask).without(none))
+    return found[0], found[1], found[2], found[3]

@@ -1,0 +1,129 @@
+"""Medians and deviations over the trials with and without each example, any few trials left out.
+
+Each row is sorted once; leaving out a trial then only moves the places of its medians. So every trial can be the
+target of an attack by all others for about the cost of one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bits = NDArray[np.bool_]
+
+_ROUNDING = 1e-13  # of a variance, beside the squares that it is the difference of
+
+
+class Spread(NamedTuple):
+    """One side's values of each example, shape (R,); NaN where there are none.
+
+    Attributes
+    ----------
+    median, deviation
+        Of the values; the deviation has the divisor n.
+    number
+        n.
+    residual, square
+        Sums of the residuals from the median and of their squares: deviations over all examples are pooled from them.
+    """
+
+    median: Floats
+    deviation: Floats
+    number: NDArray[np.int64]
+    residual: Floats
+    square: Floats
+
+
+class _Side:
+    """The trials with (or without) each example, sorted by value."""
+
+    def __init__(self, values: Floats, order: NDArray[np.intp], member: Bits) -> None:
+        n_rows = len(values)
+        in_order = np.take_along_axis(member, order, axis=1)
+        place = np.cumsum(in_order, axis=1) - 1
+        self.count = place[:, -1] + 1
+        self.member, self.rows = member, np.arange(n_rows)
+        self.rank = np.empty(values.shape, np.int32)
+        np.put_along_axis(self.rank, order, place.astype(np.int32), axis=1)
+        self.ladder = np.full((n_rows, max(1, int(self.count.max(initial=0)))), np.nan)
+        where = np.nonzero(in_order)
+        self.ladder[where[0], place[where]] = np.take_along_axis(values, order, axis=1)[where]
+        self.center = self.ladder[self.rows, np.maximum(self.count - 1, 0) // 2]
+        self.centred = np.where(member, values - self.center[:, None], 0.0)
+        self.sum, self.squares = self.centred.sum(axis=1), (self.centred**2).sum(axis=1)
+
+    def without(self, left: NDArray[np.intp]) -> Spread:
+        """``left``: trials left out, shape (L,), or (R, L) where they differ from example to example."""
+        there = self.rows[:, None]
+        places = np.broadcast_to(left, (len(self.rows), left.shape[-1]))
+        gone, lost = self.member[there, places], self.centred[there, places]
+        ranks = np.sort(np.where(gone, self.rank[there, places], np.iinfo(np.int32).max), axis=1)
+        count = self.count - gone.sum(axis=1)
+        middle = [self._at((count - 1) // 2, ranks), self._at(count // 2, ranks)]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            median = np.where(count > 0, (middle[0] + middle[1]) / 2, np.nan)
+            total, squares = self.sum - lost.sum(axis=1), self.squares - (lost**2).sum(axis=1)
+            variance = squares / count - (total / count) ** 2
+            sure = (variance * count > _ROUNDING * self.squares) | np.isnan(variance)
+            variance = np.where(sure, variance, 0.0)
+            shift = median - self.center
+            residual = total - count * shift
+            square = squares - 2 * shift * total + count * shift**2
+        return Spread(median, np.sqrt(variance), count, residual, square)
+
+    def _at(self, place: NDArray[np.int64], ranks: NDArray[np.int32]) -> Floats:
+        """Value at a place of what is left; ``ranks`` of what is gone, ascending."""
+        place = np.maximum(place, 0)
+        for gone in ranks.T:
+            place = place + (gone <= place)
+        return self.ladder[self.rows, np.minimum(place, self.ladder.shape[1] - 1)]
+
+
+class Shadows:
+    """Values of some examples over all trials.
+
+    Parameters
+    ----------
+    values : shape (R, T)
+    mask : bool, shape (R, T)
+        Which trials saw each example.
+    """
+
+    def __init__(self, values: NDArray[Any], mask: Bits) -> None:
+        narrow = values.dtype == np.float16  # NumPy sorts it slowly
+        order = np.argsort(values.astype(np.float32) if narrow else values, axis=1, kind="stable")
+        values = values.astype(np.float64)
+        self.values, self.mask = values, mask
+        self._sides = _Side(values, order, mask), _Side(values, order, ~mask)
+
+    def without(self, left: NDArray[np.intp]) -> tuple[Spread, Spread]:
+        """In and out, the trials ``left`` left out: shape (L,), or (R, L)."""
+        return self._sides[0].without(left), self._sides[1].without(left)
+
+
+def separation(values: NDArray[Any], mask: Bits) -> tuple[Floats, Floats]:
+    """How well one value tells the trials with an example from those without: AUC and its standard error, shape (R,).
+
+    The chance that a trial with the example has the larger value (ties count half); the error by DeLong, DeLong and
+    Clarke-Pearson, Biometrics 44, 1988. NaN where a side has no trial, the error where it has one only.
+    """
+    from scipy.stats import rankdata
+
+    values = values.astype(np.float32)
+    n_in, n_out = mask.sum(axis=1), (~mask).sum(axis=1)
+    ranks = rankdata(values, axis=1)
+    own = np.empty_like(ranks)
+    for side in (mask, ~mask):  # ranks among the trials of the same side
+        alone = rankdata(np.where(side, values, np.inf), axis=1)
+        own[side] = alone[side]
+    beaten = ranks - own  # trials of the other side with smaller values, ties half
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(mask, beaten / n_out[:, None], 1 - beaten / n_in[:, None])
+        auc = np.where(mask, share, 0.0).sum(axis=1) / n_in
+        off = (share - auc[:, None]) ** 2
+        parts = [(off * side).sum(axis=1) / (count - 1.0) / count for side, count in ((mask, n_in), (~mask, n_out))]
+        auc = np.where(n_out > 0, auc, np.nan)
+        return auc, np.sqrt(np.where(n_out > 0, parts[0] + parts[1], np.nan))

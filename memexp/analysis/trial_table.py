@@ -1,0 +1,129 @@
+"""The outcomes of chosen trials, example by example: what attacks, attribution and linear models are computed from.
+
+Rows are examples and columns trials, in the order of (seed, number), whatever order they arrived in. Trials
+whose subsets were drawn together (a group of the balanced design) have the same group number: of such trials
+one tells what the others saw, so whatever leaves a trial out, or resamples trials, treats a group as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.errors import InputError
+from memexp.spec.sampling_error import balanced_group
+
+if TYPE_CHECKING:
+    from memexp.spec.subsets import Subsets
+
+Ints = NDArray[np.int64]
+
+_CHUNK = 1024  # examples in a chunk of merged.zarr
+_VALUES = 2 << 20  # of a matrix in memory at a time
+
+
+@dataclass(frozen=True)
+class TrialTable:
+    """Trials as columns.
+
+    Attributes
+    ----------
+    seed, number : int64, shape (T,)
+        Names of the trials.
+    group : int64, shape (T,)
+        Equal for trials whose subsets were drawn together.
+    n_train, n_test
+        N and M.
+    outcomes
+        What the trials recorded: ``correct``, ``margin``.
+    read
+        Rows of a matrix (mask, train_margin, test_correct, ...), shape (rows, T).
+    """
+
+    seed: Ints
+    number: Ints
+    group: Ints
+    n_train: int
+    n_test: int
+    outcomes: tuple[str, ...]
+    read: Callable[[str, slice], NDArray[Any]]
+
+    @property
+    def n_trials(self) -> int:
+        """T."""
+        return len(self.number)
+
+    def bands(self, *names: str) -> Iterator[tuple[slice, list[NDArray[Any]]]]:
+        """Matrices of one axis in bands of rows: (rows, a band of each), each (rows, T)."""
+        n_rows = self.n_test if names[0].startswith("test_") else self.n_train
+        step = max(1, _VALUES // max(1, self.n_trials))
+        for top in range(0, n_rows, _CHUNK):
+            chunk = slice(top, min(top + _CHUNK, n_rows))
+            whole = [self.read(name, chunk) for name in names]
+            for start in range(0, chunk.stop - top, step):
+                part = slice(start, min(start + step, chunk.stop - top))
+                yield slice(top + part.start, top + part.stop), [values[part] for values in whole]
+
+    def only(self, columns: NDArray[Any]) -> TrialTable:
+        """The same table of some trials: their places, or a boolean of shape (T,)."""
+        places = np.flatnonzero(columns) if columns.dtype == np.bool_ else columns
+
+        def read(name: str, rows: slice) -> NDArray[Any]:
+            return self.read(name, rows)[:, places]
+
+        return replace(self, seed=self.seed[places], number=self.number[places], group=self.group[places], read=read)
+
+    def require(self, outcome: str) -> None:
+        """Raise :class:`InputError` unless the trials recorded an outcome."""
+        if outcome not in self.outcomes:
+            raise InputError(
+                f"these trials did not record '{outcome}', only {', '.join(self.outcomes)}; launch the spec under "
+                f"another name with `record: [correct, {outcome}]`"
+            )
+
+
+def table_of_arrays(arrays: Mapping[str, NDArray[Any]], group: Ints | None = None) -> TrialTable:
+    """A table of matrices in memory, each (examples, T); without ``group`` every trial is drawn by itself."""
+    n_trials = arrays["mask"].shape[1]
+    number = np.arange(n_trials)
+    n_test = next((len(values) for name, values in arrays.items() if name.startswith("test_")), 0)
+    outcomes = tuple(sorted({name.split("_")[1] for name in arrays if "_" in name}))
+    return TrialTable(
+        np.zeros(n_trials, np.int64), number, number if group is None else group, len(arrays["mask"]), n_test, outcomes,
+        lambda name, rows: arrays[name][rows],
+    )  # fmt: skip
+
+
+def groups(subsets: Subsets, seed: Ints, number: Ints) -> Ints:
+    """Group of each trial: of the balanced design those that share out the examples among them."""
+    size = 1
+    if subsets.design == "balanced":
+        found = balanced_group(subsets.ratio or 0.0)
+        assert found is not None, "the spec's check lets only ratios with a group through"
+        size = found[0]
+    return np.unique(np.stack([seed, number // size]), axis=1, return_inverse=True)[1].ravel()
+
+
+def chosen(table: TrialTable, words: str | None, option: str = "--trials") -> TrialTable:
+    """The trials that an option names: ``FIRST:END`` as in Python, by number; None for all.
+
+    Raises
+    ------
+    InputError
+        If the option does not read so, or no trial is there.
+    """
+    if words is None:
+        return table
+    try:
+        first, end = (int(each) if each else None for each in words.split(":"))
+    except ValueError as error:
+        raise InputError(f"{option} {words}: give FIRST:END, such as 0:512 (END itself is left out)") from error
+    wanted = (table.number >= (first or 0)) & (table.number < (np.iinfo(np.int64).max if end is None else end))
+    if not wanted.any():
+        last = int(table.number.max(initial=-1))
+        raise InputError(f"{option} {words}: no finished trial has such a number; they go from 0 to {last}")
+    return table.only(wanted)

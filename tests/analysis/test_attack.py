@@ -1,0 +1,241 @@
+"""Attacks against ten-line references of the published code, silent targets, planted truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from memexp.analysis import attack as attacks
+from memexp.analysis.attack import attack
+from memexp.analysis.privacy import GUESSED, audit, epsilon_bound
+from memexp.analysis.roc import Roc, mean
+from memexp.analysis.shadows import Shadows, separation
+from memexp.analysis.trial_table import TrialTable, groups, table_of_arrays
+from memexp.errors import InputError
+from memexp.spec.designs import draw_masks
+from memexp.spec.subsets import Subsets
+
+Arrays = dict[str, NDArray[np.float64]]
+
+
+def shadow_table(
+    design: str = "balanced", ratio: float = 0.5, n_trials: int = 32, n_train: int = 300, seed: int = 0
+) -> tuple[Arrays, NDArray[np.int64]]:
+    """Margins of a world in which some examples are memorized: (arrays, group of each trial)."""
+    random = np.random.default_rng(seed)
+    subsets = Subsets(design=design, ratio=ratio, trials=n_trials, seed=seed)
+    mask = draw_masks(subsets, n_train, range(n_trials)).T
+    hard, gain = random.normal(2, 2, (n_train, 1)), random.exponential(1, (n_train, 1))
+    margin = hard + gain * mask + random.normal(0, 1.5, mask.shape)
+    test = random.normal(2, 2, (200, 1)) + random.normal(0, 1.5, (200, n_trials))
+    number = np.arange(n_trials)
+    truth = {"truth": (hard + gain / 2)[:, 0]}
+    arrays = {"mask": mask, "train_margin": margin.astype(np.float16), "test_margin": test.astype(np.float16)}
+    return arrays | truth, groups(subsets, np.zeros_like(number), number)
+
+
+def table(**options: object) -> TrialTable:
+    return table_of_arrays(*shadow_table(**options))  # type: ignore[arg-type]
+
+
+def scores_of(found: TrialTable, target: int) -> dict[str, NDArray[np.float64]]:
+    partners = attacks._Partners(found, attacks._even(found))
+    return attacks._Batch(found, np.array([target]), partners, lambda _: None).scores(0)
+
+
+@pytest.mark.parametrize(("ratio", "n_trials"), [(0.5, 16), (0.5, 34), (0.7, 40)])
+def test_lira_is_the_published_function(ratio: float, n_trials: int) -> None:
+    """`generate_ours` and `compute_score_lira(fix_variance=True)`, on the trials of other groups."""
+    arrays, group = shadow_table(ratio=ratio, n_trials=n_trials)
+    mask, margin = arrays["mask"], arrays["train_margin"].astype(np.float64)
+    size = 2 if ratio == 0.5 else 10
+    for target in (0, 5, n_trials - 1):
+        other = np.arange(n_trials) // size != target // size
+        dat = [[row[other & side] for row, side in zip(margin, sides, strict=True)] for sides in (mask, ~mask)]
+        lengths = {len(each) for side in dat for each in side}
+        assert len(lengths) <= 2, "lists of equal length on each side"
+        density, fixed = [], []
+        for side in dat:
+            center, deviation = np.median(side, axis=1), np.std(side, axis=1)
+            density.append(norm.logpdf(margin[:, target], center, deviation + 1e-30))
+            fixed.append(norm.logpdf(margin[:, target], center, np.std(np.array(side) - center[:, None]) + 1e-30))
+        found = scores_of(table_of_arrays(arrays, group), target)
+        np.testing.assert_allclose(found["lira"], density[0] - density[1], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(found["lira_fixed"], fixed[0] - fixed[1], rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(found["loss"], margin[:, target])
+        center, residuals = np.median(dat[1], axis=1), np.array(dat[1]) - np.median(dat[1], axis=1)[:, None]
+        offline = -norm.logsf(margin[:, target], center, np.std(residuals))
+        apart = offline < 30  # where neighbours differ by more than rounding
+        np.testing.assert_array_equal(np.argsort(offline[apart]), np.argsort(found["lira_offline"][apart]))
+
+
+def test_rmia_is_the_share_of_the_test_set_with_a_smaller_ratio() -> None:
+    arrays, group = shadow_table(n_trials=24)
+    mask, share, z = (
+        arrays["mask"],
+        expit(arrays["train_margin"].astype(float)),
+        expit(arrays["test_margin"].astype(float)),
+    )
+    for target in (3, 20):
+        other = np.arange(24) // 2 != target // 2
+        p_out, p_in = (np.array([row[other & side].mean() for row, side in zip(share, sides, strict=True)])
+                       for sides in (~mask, mask))  # fmt: skip
+        ratio_z = z[:, target] / z[:, other].mean(axis=1)
+        a = attacks.OFFLINE
+        found = scores_of(table_of_arrays(arrays, group), target)
+        for name, p in (("rmia", (p_in + p_out) / 2), ("rmia_offline", (1 + a) / 2 * p_out + (1 - a) / 2)):
+            expected = np.mean((share[:, target] / p)[:, None] / ratio_z > 1, axis=1)
+            np.testing.assert_allclose(found[name], expected, atol=1 / 200 + 1e-12)  # a tie may fall either way
+            assert np.mean(np.abs(found[name] - expected) > 1e-12) < 0.02
+
+
+@pytest.mark.parametrize(("design", "ratio"), [("balanced", 0.5), ("balanced", 0.75), ("uniform", 0.5), ("even", 0.5)])
+def test_a_target_that_says_nothing_is_not_told_apart(design: str, ratio: float) -> None:
+    """It says what every trial says on average: only a leak of the others' counts could give it away."""
+    n_trials = 24 if design == "uniform" else 16
+    aucs: dict[str, list[float]] = {name: [] for name in attacks.METHODS}
+    for seed in range(3):
+        arrays, group = shadow_table(
+            "balanced" if design == "even" else design, ratio, n_trials, n_train=3000, seed=seed
+        )
+        for target in range(0, n_trials, 2):
+            silent = arrays["train_margin"].copy()
+            silent[:, target] = arrays["truth"]
+            told = None if design == "even" else group  # what an import knows: each example is in as many trials
+            found = scores_of(table_of_arrays(arrays | {"train_margin": silent}, told), target)
+            for name in aucs:
+                aucs[name].append(roc_auc_score(arrays["mask"][:, target], found[name]))
+    for name, values in aucs.items():
+        assert np.mean(values) == pytest.approx(0.5, abs=0.005), name
+
+
+def test_a_group_that_stays_gives_the_target_away() -> None:
+    """The control of the test above: with the target alone left out, a silent one has an AUC below 1/2."""
+    arrays, _ = shadow_table(n_trials=16, n_train=4000)
+    found = []
+    for target in range(16):
+        silent = arrays["train_margin"].copy()
+        silent[:, target] = arrays["truth"]
+        alone = table_of_arrays(arrays | {"train_margin": silent})
+        partners = attacks._Partners(alone, even=False)
+        scores = attacks._Batch(alone, np.array([target]), partners, lambda _: None).scores(0)["lira_fixed"]
+        found.append(roc_auc_score(arrays["mask"][:, target], scores))
+    assert np.mean(found) < 0.48
+
+
+def test_the_attack_counts_what_scikit_learn_counts() -> None:
+    found, whole = attack(table()), table()
+    expected = {name: [] for name in found.methods}  # type: ignore[var-annotated]
+    for target in range(32):
+        member = whole.read("mask", slice(None))[:, target]
+        for name, scores in scores_of(whole, target).items():
+            expected[name].append(roc_auc_score(member, scores))
+    for name, curve in found.methods.items():
+        np.testing.assert_allclose(curve.aucs, expected[name], atol=1e-12)
+        assert curve.auc.low < curve.auc.value < curve.auc.high
+        assert (np.diff(curve.roc) >= -1e-12).all()
+        assert curve.roc[-1] == 1
+    assert found.methods["lira"].auc.value > found.methods["loss"].auc.value + 0.03
+    assert (found.n_targets, found.n_trials, found.left_out, found.audit) == (32, 32, 2, None)
+    risk, gain = found.risk, np.random.default_rng(0)
+    gain.normal(2, 2, (300, 1))
+    assert np.corrcoef(risk.separation, gain.exponential(1, 300))[0, 1] > 0.7
+    assert (risk.targets == 16).all()
+    assert 0 < risk.detected.mean() < 0.5
+
+
+def test_batches_of_targets_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = attack(table(n_trials=16))
+    monkeypatch.setattr(attacks, "_NUMBERS", 1)
+    monkeypatch.setattr("memexp.analysis.trial_table._VALUES", 1000)
+    parts = attack(table(n_trials=16))
+    for name, curve in whole.methods.items():
+        np.testing.assert_allclose(parts.methods[name].aucs, curve.aucs, atol=1e-9)
+    np.testing.assert_allclose(parts.risk.separation, whole.risk.separation)
+
+
+def test_few_targets_are_of_different_groups() -> None:
+    assert attacks._targets(table(), 16).tolist() == list(range(0, 32, 2))
+    assert attacks._targets(table(), None).tolist() == list(range(32))
+    with pytest.raises(InputError, match=r"--targets 33: there are 32 trials; give that or fewer"):
+        attack(table(), 33)
+    with pytest.raises(InputError, match=r"2 trials are too few.*its whole group of 2 is left out"):
+        attack(table(n_trials=2))
+
+
+def test_medians_and_deviations_are_those_of_what_is_left() -> None:
+    random = np.random.default_rng(1)
+    values, mask = random.integers(-3, 4, (50, 13)).astype(np.float16), random.random((50, 13)) < 0.4
+    for left in ([], [4], [0, 5, 12], list(range(11))):
+        stay = np.isin(np.arange(13), left, invert=True)
+        for side, found in zip((mask, ~mask), Shadows(values, mask).without(np.array(left, np.intp)), strict=True):
+            for row in range(50):
+                kept = values[row, side[row] & stay].astype(float)
+                assert found.number[row] == len(kept)
+                if not len(kept):
+                    assert np.isnan([found.median[row], found.deviation[row]]).all()
+                    continue
+                assert found.median[row] == np.median(kept)
+                assert found.deviation[row] == pytest.approx(np.std(kept), abs=1e-12)
+                assert found.square[row] == pytest.approx(np.sum((kept - np.median(kept)) ** 2), abs=1e-9)
+
+
+def test_separation_is_the_area_under_the_curve_of_one_example() -> None:
+    arrays, _ = shadow_table("uniform", 0.7, 60)
+    auc, error = separation(arrays["train_margin"], arrays["mask"])
+    for i in range(20):
+        assert auc[i] == pytest.approx(roc_auc_score(arrays["mask"][i], arrays["train_margin"][i]))
+    many = np.random.default_rng(2).normal(0, 1, (4000, 60))
+    side = np.broadcast_to(np.arange(60) < 40, many.shape)
+    auc, error = separation(many + side, side)
+    assert error.mean() == pytest.approx(auc.std(), rel=0.03)
+    nothing = separation(many[:1], np.ones((1, 60), np.bool_))
+    assert np.isnan(nothing).all()
+
+
+def test_bounds_on_epsilon() -> None:
+    """Values of the published program, and no bound where nothing is known."""
+    assert epsilon_bound(1000, 600, 600) == pytest.approx(5.2704, abs=1e-4)
+    assert epsilon_bound(100, 100, 100) == pytest.approx(3.4902, abs=1e-4)
+    assert epsilon_bound(1438, 100, 90) == pytest.approx(1.6241, abs=1e-4)
+    assert epsilon_bound(100, 100, 50) == 0.0
+    random = np.random.default_rng(0)
+    found = np.array([audit(random.random(400), random.random(400) < 0.5) for _ in range(40)])
+    assert found.shape == (40, len(GUESSED))
+    assert np.mean(found.max(axis=1) > 0) <= 0.08
+    # randomized response: each member is told with the chance that epsilon = 1 allows
+    truth = random.random((25, 600)) < 0.5
+    told = truth ^ (random.random(truth.shape) > 1 / (1 + np.exp(-1.0)))
+    bounds = np.array([max(audit(t + random.random(600) / 2, m)) for t, m in zip(told, truth, strict=True)])
+    assert np.mean(bounds > 1) <= 0.08
+    assert np.median(bounds) > 0.2
+
+
+def test_epsilon_is_bounded_where_membership_was_a_coin() -> None:
+    found = attack(table(design="bernoulli"), coin=True)
+    assert found.audit is not None
+    assert found.audit.epsilon.shape == (32,)
+    assert (found.audit.epsilon > 0).any()
+
+
+def test_the_interval_over_targets_counts_groups() -> None:
+    """Pairs of equal targets are as good as half as many."""
+    values = np.random.default_rng(0).normal(0.7, 0.1, 20)
+    twice = mean(np.repeat(values, 2), np.repeat(np.arange(20), 2))
+    once = mean(values, np.arange(20))
+    assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
+    assert once.high - once.value == pytest.approx(2.093 * values.std(ddof=1) / np.sqrt(20), rel=1e-3)
+    alone = mean(values[:2], np.zeros(2, np.int64))
+    assert np.isnan(alone.low)
+
+
+def test_thresholds_let_fewer_others_through_than_allowed() -> None:
+    scores, member = np.arange(200.0), np.arange(200) % 2 == 0
+    for fpr in (0.001, 0.01, 0.05, 0.055):
+        passed = scores > Roc.threshold(scores, member, fpr)
+        assert (passed & ~member).sum() / 100 < fpr
+        assert (scores >= Roc.threshold(scores, member, fpr))[~member].sum() / 100 >= fpr
