@@ -159,8 +159,8 @@ class RunView:
         """Accuracy of each trial on examples in, out and of the test set."""
         from memexp.report.figures import draw_accuracies
 
-        names = ("in", "out", "test")
-        return draw_accuracies(_one(axes), {name: self.merged.per_trial(f"{name}_accuracy") for name in names})
+        per_trial = {name: self.merged.per_trial(f"{name}_accuracy") for name in self.merged.accuracies}
+        return draw_accuracies(_one(axes), per_trial)
 
     def plot_against(self, other: RunView, axes: Axes | None = None) -> Axes:
         """Memorization here against that of another run of the same examples.
@@ -223,7 +223,8 @@ class RunView:
         return f"{done:,} trials done, {failed:,} failed, {missing:,} missing"
 
     def _examples(self) -> str:
-        return f"{self.run.manifest.n_train:,} training and {self.run.manifest.n_test:,} test examples"
+        tests = f"{self.run.manifest.n_test:,}" if self.run.manifest.n_test else "no"
+        return f"{self.run.manifest.n_train:,} training and {tests} test examples"
 
     def _facts(self) -> list[tuple[str, str]]:
         """What is cheap to know: nothing is estimated for it."""
@@ -238,7 +239,8 @@ class RunView:
             ("trials", self._trials()),
         ]
         if done.any():
-            means = (f"{name} {store.per_trial(f'{name}_accuracy')[done].mean():.4f}" for name in ("in", "out", "test"))
+            names = ("in", "out", "test") if manifest.n_test else ("in", "out")
+            means = (f"{name} {store.per_trial(f'{name}_accuracy')[done].mean():.4f}" for name in names)
             facts.append(("accuracy", f"{', '.join(means)} (mean of the trials done)"))
         return [*facts, ("memorization", self._memorization())]
 

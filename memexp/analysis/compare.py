@@ -264,9 +264,9 @@ def _by_chance(
         assert other.memorization is not None
         found[0].append(agree(one.memorization, other.memorization, MEMORIZATION_THRESHOLDS))
         values = _influences(one, other)
-        assert values is not None
-        found[1].append(_agree_on_pairs(one, other, *values))
-    return mean_agreement(found[0]), mean_agreement(found[1])
+        if values is not None:
+            found[1].append(_agree_on_pairs(one, other, *values))
+    return mean_agreement(found[0]), mean_agreement(found[1]) if found[1] else None
 
 
 def _binomials(first: Side, second: Side) -> Agreement | None:

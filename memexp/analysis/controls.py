@@ -66,6 +66,8 @@ def near_duplicates(x_train: NDArray[Any], x_test: NDArray[Any], least: float = 
 
     if not 0 < least <= 1:
         raise InputError(f"a correlation of at least {least:g} selects nothing sensible; use more than 0, at most 1")
+    if not len(x_test):
+        raise InputError("near-duplicates are those of test images, and there is no test set")
     # Vectors of length 1 with correlation r have squared distance 2 - 2r; the margin keeps exact copies at r = 1.
     index = NearestNeighbors(radius=math.sqrt(2 - 2 * least + 1e-6), algorithm="brute").fit(_unit(x_train))
     views = [x_test, x_test[:, :, ::-1]] if x_test.ndim == 4 else [x_test]

@@ -197,6 +197,11 @@ class Merged:
         for name in PER_TRIAL:
             self._read(name)
 
+    @property
+    def accuracies(self) -> tuple[str, ...]:
+        """Of what accuracies there are: in, out and, where there is a test set, test."""
+        return ("in", "out", "test") if len(self.examples["test_label"]) else ("in", "out")
+
     def per_trial(self, name: str) -> NDArray[np.float32]:
         """A number of each merged trial (in_accuracy, seconds, ...), shape (T,)."""
         return self._read(name)
@@ -260,7 +265,7 @@ def _create(path: Path, source: Source) -> None:
         group.create_array(name, data=values, compressors=codecs, dimension_names=(name.split("_")[0],))
     sizes = {"train": source.store.layout.n_train, "test": source.store.layout.n_test}
     for name, axis in _MATRICES.items():
-        chunks_in_file = min(_CHUNKS, -(-sizes[axis] // _ROWS))
+        chunks_in_file = max(1, min(_CHUNKS, -(-sizes[axis] // _ROWS)))
         group.create_array(
             name,
             shape=(sizes[axis], 0),

@@ -171,7 +171,8 @@ def side_of_outcomes(name: str, outcomes: Outcomes, labels: tuple[Labels, Labels
         return trials.pair_counts(train, test).value()
 
     pairs, of_train = (chosen.train, chosen.test), memorization[chosen.train]
-    return Side(name, memorization, pairs, of_train, selection, influence, labels, outcomes)
+    there = len(labels[1]) > 0  # without a test set there is no influence to compare
+    return Side(name, memorization, pairs, of_train, selection, influence if there else None, labels, outcomes)
 
 
 def deal(pool: list[Outcomes], sizes: tuple[int, int], random: np.random.Generator) -> tuple[Outcomes, Outcomes]:
@@ -189,8 +190,9 @@ def _dealt(pool: list[Outcomes], places: NDArray[np.intp]) -> Outcomes:
             bits = [np.unpackbits(getattr(each, name)[rows], axis=1, count=each.n_trials) for each in pool]
             yield np.packbits(np.concatenate(bits, axis=1)[:, places], axis=1)
 
+    none = np.empty((0, -(-len(places) // 8)), np.uint8)  # of a test set that is not there
     mask, train_correct, test_correct = (
-        np.concatenate(list(bands(name))) for name in ("mask", "train_correct", "test_correct")
+        np.concatenate([none, *bands(name)]) for name in ("mask", "train_correct", "test_correct")
     )
     return Outcomes(mask, train_correct, test_correct, len(places))
 

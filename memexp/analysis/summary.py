@@ -18,10 +18,14 @@ Rows = list[tuple[str, str]]
 
 def summarize(merged: Merged, estimates: Estimates) -> Rows:
     """Accuracies, memorization and high-influence pairs."""
-    accuracies = (f"{name} {merged.per_trial(f'{name}_accuracy').mean():.4f}" for name in ("in", "out", "test"))
+    accuracies = (f"{name} {merged.per_trial(f'{name}_accuracy').mean():.4f}" for name in merged.accuracies)
     accuracy = f"{', '.join(accuracies)} (mean of {merged.n_trials:,} trials)"
     rows = [("accuracy", accuracy), ("memorization", describe_memorization(estimates.scores))]
-    return rows if np.isnan(estimates.scores.memorization).all() else [*rows, *_describe_pairs(estimates)]
+    if np.isnan(estimates.scores.memorization).all():
+        return rows
+    if "test" not in merged.accuracies:
+        return [*rows, ("influence", "none: there is no test set")]
+    return [*rows, *_describe_pairs(estimates)]
 
 
 def describe_memorization(scores: Memorization) -> str:

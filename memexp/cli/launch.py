@@ -87,13 +87,14 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
     from memexp.spec.sections import UserTraining
 
     layout, subsets, training = made.layout, made.spec.subsets, made.spec.training
+    tests = f"{layout.n_test:,}" if layout.n_test else "no"
     if isinstance(training, UserTraining):
         length = f"by train() of {training.code.name}"
     else:
         length = f"for {made.steps:,} steps"
     rows = [
         ("name", made.spec.name),
-        ("data", f"{layout.n_train:,} training and {layout.n_test:,} test examples, {len(made.data.classes)} classes"),
+        ("data", f"{layout.n_train:,} training and {tests} test examples, {len(made.data.classes)} classes"),
         ("images", describe_images(made)),
         ("classes", describe_classes(made)),
         ("model", f"{made.spec.model.arch}, {made.parameters:,} parameters"),

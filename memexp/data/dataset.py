@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from memexp.data.class_names import require_names
 from memexp.data.fingerprint import array_digest
 from memexp.data.limits import limited
-from memexp.data.raw import RawData
+from memexp.data.raw import Ids, RawData
 from memexp.data.sources import SOURCES
+from memexp.data.split import choose_test, refuse_second_test_set
 from memexp.errors import DataError
 from memexp.seeds import generator, raw_words
 from memexp.spec import datasets
@@ -26,7 +28,7 @@ class Data:
     Attributes
     ----------
     x_train, x_test : shape (N, H, W, C) and (M, H, W, C)
-        uint8 pixels 0..255, or float32 used as they are.
+        uint8 pixels 0..255, or float32 used as they are; rows of features are (N, 1, 1, D). M is 0 without a test set.
     y_train, y_test : int64, shape (N,) and (M,)
         Labels trained on and tested on, from 0.
     classes
@@ -39,6 +41,12 @@ class Data:
         Subpopulation of each training and test example, where the source or the limit knows it.
     digests
         Fingerprints of those images that need not be read to know them.
+    id_train, id_test : text, shape (N,) and (M,), or None
+        What the source calls each example, such as its file; None where it has no names.
+    features
+        Names of a table's features; empty where they have none.
+    folder
+        Where the ids are files below it.
     """
 
     x_train: NDArray[Any]
@@ -51,6 +59,10 @@ class Data:
     y_original: NDArray[np.int64] | None = None
     subpopulations: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     digests: dict[str, str] = field(default_factory=dict)
+    id_train: Ids | None = None
+    id_test: Ids | None = None
+    features: tuple[str, ...] = ()
+    folder: Path | None = None
 
     @property
     def flipped(self) -> NDArray[np.bool_] | None:
@@ -95,17 +107,12 @@ def load_data(block: datasets.Dataset) -> Data:
             )
         raw = raw._replace(classes=require_names("dataset.class_names", block.class_names))
     _check(raw, block.source)
-    data = Data(
-        x_train=raw.x_train,
-        y_train=raw.y_train.astype(np.int64),
-        x_test=raw.x_test,
-        y_test=raw.y_test.astype(np.int64),
-        classes=raw.classes,
-        train_index=np.arange(len(raw.y_train), dtype=np.int64),
-        test_index=np.arange(len(raw.y_test), dtype=np.int64),
-        subpopulations=raw.subpopulations,
-        digests={name: known for name, known in (raw.digests or {}).items() if name.startswith("x_")},
-    )
+    data = _as_data(raw)
+    split = getattr(block, "test", None)
+    if isinstance(split, datasets.Split):
+        refuse_second_test_set(raw)
+        chosen = choose_test(data.y_train, split)
+        data = _parted(data, np.flatnonzero(~chosen), data, np.flatnonzero(chosen))
     if block.limit is not None:
         data = _limited(data, block.limit)
     if block.label_noise is not None:
@@ -113,10 +120,58 @@ def load_data(block: datasets.Dataset) -> Data:
     return data
 
 
+def _as_data(raw: RawData) -> Data:
+    """All of a source's examples."""
+    x_test = raw.x_train[:0] if raw.x_test is None else raw.x_test
+    y_test = raw.y_train[:0] if raw.y_test is None else raw.y_test
+    digests = raw.digests or {} if raw.x_test is not None else {}
+    return Data(
+        x_train=raw.x_train,
+        y_train=raw.y_train.astype(np.int64),
+        x_test=x_test,
+        y_test=y_test.astype(np.int64),
+        classes=raw.classes,
+        train_index=np.arange(len(raw.y_train), dtype=np.int64),
+        test_index=np.arange(len(y_test), dtype=np.int64),
+        subpopulations=raw.subpopulations,
+        digests={name: known for name, known in digests.items() if name.startswith("x_")},
+        id_train=raw.id_train,
+        id_test=raw.id_test,
+        features=raw.features,
+        folder=raw.folder,
+    )
+
+
+def _parted(train: Data, chosen: NDArray[np.intp], test: Data, tested: NDArray[np.intp]) -> Data:
+    """Training examples of one data set, and of another's *training* examples the test set."""
+    return replace(
+        train,
+        **_taken(train, "train", chosen, "train"),
+        **_taken(test, "train", tested, "test"),
+        digests={},
+    )
+
+
+def _taken(data: Data, axis: str, places: NDArray[np.intp], to: str) -> dict[str, Any]:
+    """Some examples of an axis, under the names of the axis ``to``."""
+    ids = getattr(data, f"id_{axis}")
+    return {
+        f"x_{to}": getattr(data, f"x_{axis}")[places],
+        f"y_{to}": getattr(data, f"y_{axis}")[places],
+        f"{to}_index": getattr(data, f"{axis}_index")[places],
+        f"id_{to}": None if ids is None else ids[places],
+    }
+
+
 def _check(raw: RawData, source: str) -> None:
-    for split, x, y in (("train", raw.x_train, raw.y_train), ("test", raw.x_test, raw.y_test)):
+    parts = [("train", raw.x_train, raw.y_train)]
+    if raw.x_test is not None and raw.y_test is not None:
+        parts.append(("test", raw.x_test, raw.y_test))
+    for split, x, y in parts:
         if x.ndim != 4:
-            raise DataError(f"{source}: x_{split} has shape {x.shape}; images must be (N, H, W) or (N, H, W, C)")
+            raise DataError(
+                f"{source}: x_{split} has shape {x.shape}; images must be (N, H, W) or (N, H, W, C), features (N, D)"
+            )
         if y.ndim != 1 or len(x) != len(y):
             raise DataError(f"{source}: {len(x)} {split} images but labels of shape {y.shape}; there must be one each")
         if not x.size:
@@ -137,7 +192,7 @@ def _check(raw: RawData, source: str) -> None:
             f"{source}: no training example has label {empty[0]} "
             f"({len(empty)} of {len(raw.classes)} classes have none); labels must be 0, 1, ... without gaps"
         )
-    if raw.x_train.shape[1:] != raw.x_test.shape[1:]:
+    if raw.x_test is not None and raw.x_train.shape[1:] != raw.x_test.shape[1:]:
         raise DataError(
             f"{source}: training images are {raw.x_train.shape[1:]}, test images {raw.x_test.shape[1:]}; "
             "they must have one size"
@@ -147,16 +202,13 @@ def _check(raw: RawData, source: str) -> None:
 def _limited(data: Data, limit: datasets.Limit) -> Data:
     """Keep some classes (renumbered in the order given) and at most so many examples."""
     kept = limited((data.y_train, data.y_test), data.classes, data.subpopulations, limit)
-    (train, test), (y_train, y_test) = kept.places, kept.labels
-    return Data(
-        x_train=data.x_train[train],
-        y_train=y_train,
-        x_test=data.x_test[test],
-        y_test=y_test,
+    return replace(
+        data,
+        **_taken(data, "train", kept.places[0], "train") | {"y_train": kept.labels[0]},
+        **_taken(data, "test", kept.places[1], "test") | {"y_test": kept.labels[1]},
         classes=kept.classes,
-        train_index=data.train_index[train],
-        test_index=data.test_index[test],
         subpopulations=kept.subpopulations,
+        digests={},
     )
 
 

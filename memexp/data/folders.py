@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from memexp.data.open_files import printable
 from memexp.errors import DataError
 
 SPLITS = ("train", "test")
+_NEARLY = ("train", "training", "test", "testing", "tests", "val", "valid", "validation", "dev", "eval")
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".avif")
 
 
@@ -32,13 +33,15 @@ class ImageFiles:
     labels: dict[str, NDArray[np.int64]]
 
 
-def list_images(root: Path, only: Sequence[str] | None = None) -> ImageFiles:
+def list_images(root: Path, only: Sequence[str] | None = None, split: bool = True) -> ImageFiles:
     """Find train/CLASS/* and test/CLASS/* (or val/) below ``root``, hidden files left out, links followed.
 
     Parameters
     ----------
     only
         Classes to keep, numbered in this order; all of them, in natural order (2 before 10), if None.
+    split
+        Whether both parts must be there. Else CLASS/* below ``root``, or below its train/, is a training set alone.
 
     Raises
     ------
@@ -46,24 +49,48 @@ def list_images(root: Path, only: Sequence[str] | None = None) -> ImageFiles:
         With all faults: a missing split, a class without images or in one split only, two folders or
         files whose names are alike, images outside the classes, links in a circle, names that are no UTF-8.
     """
-    test = next((name for name in ("test", "val") if (root / name).is_dir()), None)
-    if not (root / "train").is_dir() or test is None:
-        if not root.is_dir():
-            raise DataError(f"{root} does not exist or is no folder; give one with train/CLASS/* and test/CLASS/*")
-        raise DataError(f"{root} needs the folders train/ and test/ (or val/), each with a folder for every class")
+    folders = _parts(root, split)
     faults: list[str] = []
-    found = {split: _class_folders(root / name, faults) for split, name in zip(SPLITS, ("train", test), strict=True)}
+    found = {part: _class_folders(folder, faults) for part, folder in folders.items()}
     classes = tuple(found["train"]) if only is None else tuple(map(composed, only))
-    faults += _class_faults(root, found, test, classes if only is not None else None)
-    files: dict[str, list[str]] = {}
-    labels: dict[str, NDArray[np.int64]] = {}
-    for split in SPLITS:
-        each = [_files_of(found[split][name], faults) if name in found[split] else [] for name in classes]
-        files[split] = [str(path.relative_to(root)) for paths in each for path in paths]
-        labels[split] = np.repeat(np.arange(len(classes)), [len(paths) for paths in each]).astype(np.int64)
-        faults += [fault for path in files[split] for fault in _unwritable(root / path)]
+    if "test" in found:
+        faults += _class_faults(root, found, folders["test"].name, classes if only is not None else None)
+    faults += _alike(folders["train"], found["train"]) if only is None else []
+    if not classes and not faults:
+        faults.append(f"{folders['train']} has no folders of classes; give each class a folder of images")
+    files: dict[str, list[str]] = {name: [] for name in SPLITS}
+    labels: dict[str, NDArray[np.int64]] = {name: np.zeros(0, np.int64) for name in SPLITS}
+    for part in found:
+        each = [_files_of(root, found[part][name], faults) if name in found[part] else [] for name in classes]
+        files[part] = [str(path.relative_to(root)) for paths in each for path in paths]
+        labels[part] = np.repeat(np.arange(len(classes)), [len(paths) for paths in each]).astype(np.int64)
+        faults += [fault for path in files[part] for fault in _unwritable(root / path)]
     refuse(faults)
     return ImageFiles(root, classes, files, labels)
+
+
+def _parts(root: Path, split: bool) -> dict[str, Path]:
+    """The folders of the training and of the test set; of the former alone where there is no other.
+
+    A folder whose name is nearly that of a part is no class: it is refused rather than trained on.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} does not exist or is no folder; give one with train/CLASS/* and test/CLASS/*")
+    test = next((name for name in ("test", "val") if (root / name).is_dir()), None)
+    train = (root / "train").is_dir()
+    if train and test is not None:
+        return {"train": root / "train", "test": root / test}
+    wanted = "needs the folders train/ and test/ (or val/), each with a folder for every class"
+    if split:
+        raise DataError(f"{root} {wanted}")
+    others = [entry.name for entry in root.iterdir() if entry.is_dir()]
+    unclear = sorted(name for name in others if name.casefold() in _NEARLY and name != "train")
+    if unclear:
+        raise DataError(
+            f"{root} {wanted}; it has {', '.join(unclear)}. Rename, or remove, what is no class; without a test set it "
+            "may have the folders of the classes alone"
+        )
+    return {"train": root / "train" if train else root}
 
 
 def refuse(faults: list[str], most: int = 20) -> None:
@@ -136,23 +163,28 @@ def _class_faults(root: Path, found: dict[str, dict[str, Path]], test: str, only
         missing = sorted(set(found[a]) - set(found[b]))
         if missing:
             faults.append(f"{folder} has classes that {other} lacks: {', '.join(missing)}")
+    return faults
+
+
+def _alike(folder: Path, names: Iterable[str]) -> list[str]:
+    """Classes whose names differ in capitals or zeros only."""
+    faults = []
     same: dict[str, str] = {}
-    for name in found["train"]:
+    for name in names:
         other_name = same.setdefault(likeness(name), name)
         if other_name != name:
             faults.append(
-                f"{root / 'train'} has the classes {other_name!r} and {name!r}, which differ in capitals or zeros "
+                f"{folder} has the classes {other_name!r} and {name!r}, which differ in capitals or zeros "
                 "only; rename or unite them"
             )
     return faults
 
 
-def _files_of(folder: Path, faults: list[str]) -> list[Path]:
+def _files_of(root: Path, folder: Path, faults: list[str]) -> list[Path]:
     """All that is no folder and not hidden, in order; broken links too, which are named when they are read."""
     found: list[Path] = []
-    waiting: list[tuple[Path, tuple[tuple[int, int], ...]]] = [
-        (folder, (_identity(folder.parent.parent), _identity(folder.parent), _identity(folder)))
-    ]
+    above_it = {root, folder.parent, folder}
+    waiting: list[tuple[Path, tuple[tuple[int, int], ...]]] = [(folder, tuple(map(_identity, above_it)))]
     while waiting:
         here, above = waiting.pop()
         for entry in _entries(here, faults):

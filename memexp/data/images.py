@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,22 +32,48 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     DataError
         If the file cannot be read, is no whole image, or holds what 8 bits a channel and one picture cannot.
     """
-    from PIL import Image, ImageOps
+    return read_sized(path, printable(path), size)
+
+
+def read_as_it_is(file: Path | bytes, name: str) -> NDArray[np.uint8]:
+    """Decode one image, a file or its bytes, in its own size; shape (H, W, 1) or (H, W, 3).
+
+    Raises
+    ------
+    DataError
+        As :func:`read_image`.
+    """
+    with _opened(file, name) as image:
+        pixels = np.asarray(flat(image))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def read_sized(file: Path | bytes, name: str, size: int) -> NDArray[np.uint8]:
+    """As :func:`read_image`, from a file or its bytes."""
+    from PIL import ImageOps
+
+    with _opened(file, name) as image:
+        image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded at a fraction of its size where that suffices
+        return np.asarray(ImageOps.fit(flat(image).convert("RGB"), (size, size)))
+
+
+@contextmanager
+def _opened(file: Path | bytes, name: str) -> Iterator[Image.Image]:
+    """An image file, or its bytes, in Pillow; each fault is a DataError with its name."""
+    from PIL import Image
 
     try:
-        require_file(path)
-        with Image.open(path) as image:
-            require_shown_bits(path, image)
-            image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded at a fraction of its size where that suffices
-            return np.asarray(ImageOps.fit(flat(image).convert("RGB"), (size, size)))
+        if isinstance(file, Path):
+            require_file(file)
+        with Image.open(file if isinstance(file, Path) else io.BytesIO(file)) as image:
+            require_shown_bits(file, image)
+            yield image
     except (PermissionError, FileNotFoundError, IsADirectoryError) as error:
-        raise DataError(
-            f"{printable(path)} cannot be read ({error.strerror}); give yourself the right, or remove it"
-        ) from error
+        raise DataError(f"{name} cannot be read ({error.strerror}); give yourself the right, or remove it") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{printable(path)} cannot be read as an image ({error}); mend or remove it") from error
+        raise DataError(f"{name} cannot be read as an image ({error}); mend or remove it") from error
 
 
 def flat(image: Image.Image) -> Image.Image:
@@ -83,11 +112,11 @@ def _require_eight_bits(image: Image.Image) -> None:
             raise ValueError(f"it has more than 8 bits of colour; {advice}")
 
 
-def require_shown_bits(path: Path, image: Image.Image) -> None:
+def require_shown_bits(file: Path | bytes, image: Image.Image) -> None:
     """Refuse more than 8 bits in formats of which Pillow does not tell the depth: JPEG 2000 and AVIF."""
     if image.format not in ("JPEG2000", "AVIF"):
         return
-    with path.open("rb") as stream:
+    with file.open("rb") if isinstance(file, Path) else io.BytesIO(file) as stream:
         head = stream.read(_HEAD)
     if image.format == "AVIF":
         place = head.find(b"av1C")

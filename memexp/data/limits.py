@@ -63,7 +63,7 @@ def limited(labels: Both, classes: tuple[str, ...], subpopulations: Both | None,
             f"dataset.limit.train = {limit.train} leaves some of the {len(groups)} classes without a training example "
             f"(the first is {names[absent[0]]!r}); raise it to {len(groups)} or more, or keep fewer classes"
         )
-    if not len(kept[1]):
+    if not len(kept[1]) and len(labels[1]):
         raise DataError(f"{where}: no test example is of these classes; keep others")
     parts_left = None if subpopulations is None else (subpopulations[0][kept[0]], subpopulations[1][kept[1]])
     return Kept(kept, (train[kept[0]], test[kept[1]]), names, parts_left)

@@ -98,7 +98,7 @@ def _overview(source: Source) -> str:
         figures=_figures(source),
         classes=_class_rows(source),
         gallery=[memorized_card(source, int(i)) for i in _most_memorized(source)],
-        pairs=pairs_section(source),
+        pairs=pairs_section(source) if source.manifest.n_test else None,
         selection=source.estimates.selection,
         cut=source.estimates.cut(),
         flips=_flips(source),
@@ -154,8 +154,11 @@ def _facts(source: Source) -> list[tuple[str, str]]:
     facts = [
         ("trials", f"{merged.n_trials:,} done, {merged.n_failed:,} failed, {merged.n_missing:,} missing"),
         ("training examples", f"{source.manifest.n_train:,}"),
-        ("test examples", f"{source.manifest.n_test:,}"),
-        *((name, _mean_and_deviation(merged.per_trial(key))) for name, key in _ACCURACIES.items()),
+        ("test examples", f"{source.manifest.n_test:,}" if source.manifest.n_test else "none"),
+        *(
+            (f"accuracy, {name}", _mean_and_deviation(merged.per_trial(f"{name}_accuracy")))
+            for name in merged.accuracies
+        ),
         ("memorization, mean", _mean(scores.memorization)),
         ("examples with memorization ≥ 0.25", f"{int((scores.memorization >= 0.25).sum()):,}"),
     ]
@@ -168,9 +171,6 @@ def _facts(source: Source) -> list[tuple[str, str]]:
         ("standard error of memorization", f"{error}, at worst {worst:.3f}"),
         ("the paper's bound of it (Lemma 2.1)", f"{bound:.3f}"),
     ]
-
-
-_ACCURACIES = {"accuracy, in": "in_accuracy", "accuracy, out": "out_accuracy", "accuracy, test": "test_accuracy"}
 
 
 def _mean_and_deviation(values: NDArray[np.float32]) -> str:
@@ -199,7 +199,7 @@ def _warnings(source: Source) -> list[str]:
 def _figures(source: Source) -> dict[str, str]:
     scores = source.estimates.scores
     flipped = source.merged.examples.get("train_label_flipped")
-    accuracies = {name.split(", ")[1]: source.merged.per_trial(key) for name, key in _ACCURACIES.items()}
+    accuracies = {name: source.merged.per_trial(f"{name}_accuracy") for name in source.merged.accuracies}
     draw: dict[str, Callable[[Axes], Axes]] = {
         "histogram": lambda axes: draw_histogram(axes, scores.memorization, flipped),
         "in_out": lambda axes: draw_in_out(axes, scores.in_accuracy, scores.out_accuracy),

@@ -104,6 +104,7 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     if data is not None:
         faults += _foreign_lists(spec, data) or _fit(spec, len(data.y_train))
         faults += _crop_faults(spec, min(data.x_train.shape[1:3]))
+        faults += _no_test_faults(spec, data)
     faults += _group_faults(spec)
     file.refuse(faults)
     assert data is not None
@@ -187,6 +188,13 @@ def _crop_faults(spec: Spec, side: int) -> list[Fault]:
         return []
     text = f"{spec.training.augment.crop} pixels of padding leave crops that show nothing of images of {side} pixels"
     return [Fault(("training", "augment", "crop"), f"{text}; make it less than {side}, for example {side // 8}")]
+
+
+def _no_test_faults(spec: Spec, data: Data) -> list[Fault]:
+    if len(data.y_test) or spec.subsets.design != "remove":
+        return []
+    text = "remove tells what leaving examples out costs on the test set, and there is none; add test: {fraction: 0.2}"
+    return [Fault(("dataset",), text)]
 
 
 def _fit(spec: Spec, n_train: int) -> list[Fault]:
@@ -277,12 +285,14 @@ def _model_notes(unseen: float) -> list[str]:
 
 
 def _data_notes(data: Data) -> list[str]:
-    """How many training images are exactly equal: of such ones, others are there when one is left out."""
+    """No test set; how many training images are exactly equal: of such ones, others are there when one is left out."""
+    notes = [] if len(data.y_test) else ["there is no test set, so no influence; test: {fraction: 0.2} would draw one"]
     found = data.equal_images()
     if found is None:
-        return [f"equal training images were not counted: {data.x_train.nbytes / 1e9:.0f} GB would have to be read"]
+        size = f"{data.x_train.nbytes / 1e9:.0f} GB"
+        return [*notes, f"equal training images were not counted: {size} would have to be read"]
     equal, contradicting = found
     if not equal:
-        return []
+        return notes
     note = f"{equal:,} of {len(data.y_train):,} training images are exactly equal to another one"
-    return [note + (f"; {contradicting:,} of them to one with another label" if contradicting else "")]
+    return [*notes, note + (f"; {contradicting:,} of them to one with another label" if contradicting else "")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from memexp.spec.sections import NUMBER, Flag
 from memexp.spec.sections import Block as _Block
@@ -42,10 +42,21 @@ class Limit(_Block):
     test: PositiveInt | None = Field(None, description="test examples to keep, at most")
 
 
+class Split(_Block):
+    """A test set drawn from the examples, each class giving its share; for data that have none."""
+
+    fraction: Fraction = Field(description="share of the examples that are tested on, and never trained on")
+    seed: Seed = Field(0, description="which examples")
+
+
 class _Source(_Block):
     class_names: list[str] | None = Field(None, description="names of the labels 0, 1, ..., for reports")
     label_noise: LabelNoise | None = Field(None, description="flip training labels on purpose")
     limit: Limit | None = Field(None, description="use a part of the data")
+
+
+class _Files(_Source):
+    test: Split | None = Field(None, description="draw a test set, where the data have none")
 
 
 class Digits(_Source):
@@ -68,14 +79,14 @@ class Cifar(_Source):
     path: str = Field(description="the extracted folder, or the .tar.gz")
 
 
-class Npz(_Source):
-    """A NumPy file with x_train, y_train, x_test, y_test; images (N, H, W) or (N, H, W, C)."""
+class Npz(_Files):
+    """A NumPy file with x_train, y_train, and x_test, y_test if there is a test set; images, or features (N, D)."""
 
     source: Literal["npz"]
     path: str = Field(description="the .npz file")
 
 
-class Torchvision(_Source):
+class Torchvision(_Files):
     """A data set class of torchvision.datasets, by name."""
 
     source: Literal["torchvision"]
@@ -84,24 +95,64 @@ class Torchvision(_Source):
     download: Flag = Field(False, description="let torchvision fetch the files that are not there")
 
 
-class ImageFolder(_Source):
-    """Folders train/ and test/ (or val/) with a folder of images for each class."""
+class ImageFolder(_Files):
+    """A folder of images for each class, below train/ and test/ (or val/), or right below path."""
 
     source: Literal["folder"]
-    path: str = Field(description="the folder that holds train/ and test/ (or val/)")
+    path: str = Field(description="the folder that holds train/ and test/ (or val/), or the folders of the classes")
     size: Annotated[PositiveInt, Field(le=4096)] = Field(
         32, description="images are cut to a centred square and resized to this many pixels"
     )
 
 
-class Prepared(_Source):
+class Prepared(_Files):
     """A folder that `memexp prepare` made of an image folder: decoded once, shared by all trials."""
 
     source: Literal["prepared"]
     path: str = Field(description="the folder that was written")
 
 
-class PythonData(_Source):
+class _Columns(_Files):
+    label: str | None = Field(None, description="column of the labels, text or integers; found if it is called so")
+    image: str | None = Field(None, description="column of the images: file names, or the bytes of files")
+    features: list[str] | Literal["rest"] | None = Field(
+        None, description="columns of numbers, instead of images; rest: all that the spec does not name otherwise"
+    )
+    id: str | None = Field(None, description="column with a name for each example, for tables and reports")
+    size: Annotated[PositiveInt, Field(le=4096)] | None = Field(
+        None, description="images are cut to a centred square and resized to this many pixels; none: as they are"
+    )
+
+
+class Table(_Columns):
+    """A CSV or Parquet file with a row for each example."""
+
+    source: Literal["table"]
+    path: str = Field(description="the file: .csv, .tsv or .parquet; file names in it start at its folder")
+    test_path: str | None = Field(None, description="another such file, with the test set")
+
+
+class HuggingFace(_Columns):
+    """A data set of the library datasets: a folder that it saved, or a name of the Hugging Face Hub."""
+
+    source: Literal["huggingface"]
+    path: str | None = Field(None, description="a folder of save_to_disk, or one that load_dataset reads")
+    name: str | None = Field(None, description="a name of the Hub, such as ylecun/mnist, in place of path")
+    config: str | None = Field(None, description="with name: which of its configurations")
+    revision: str | None = Field(None, description="with name: which version, such as a commit")
+    train_split: str | None = Field(None, description="the split to train on; none: train, or the only one")
+    test_split: str | None = Field(None, description="the split to test on; none: test or validation, if there is one")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> HuggingFace:
+        if (self.path is None) == (self.name is None):
+            raise ValueError("give either path, a folder, or name, of the Hub")
+        if self.name is None and (self.config or self.revision):
+            raise ValueError("config and revision go with name")
+        return self
+
+
+class PythonData(_Files):
     """A Python file whose function load() returns x_train, y_train, x_test, y_test; further keys are its arguments."""
 
     model_config = ConfigDict(extra="allow")
@@ -152,7 +203,7 @@ class Hypercube(_Source):
     seed: Seed = Field(0, description="of the clusters and the examples")
 
 
-Dataset = Annotated[
-    Digits | Idx | Cifar | Npz | Torchvision | ImageFolder | Prepared | PythonData | Subpopulations | Hypercube,
-    Field(discriminator="source"),
-]
+_FromFiles = Digits | Idx | Cifar | Npz | Torchvision | ImageFolder | Prepared | Table | HuggingFace
+_Made = PythonData | Subpopulations | Hypercube
+
+Dataset = Annotated[_FromFiles | _Made, Field(discriminator="source")]

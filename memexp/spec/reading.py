@@ -66,6 +66,7 @@ def resolve(file: SpecFile, folder: Path) -> SpecFile:
         ("training", "file", lambda path: {"file": read_python_file(path)}),
         ("subsets", "removed", read_sets),
         ("dataset", "path", lambda path: {"path": str(absolute(path))}),
+        ("dataset", "test_path", lambda path: {"test_path": str(absolute(path))}),
     ]
     for block, key, read in readers:
         given = getattr(getattr(spec, block), key, None)

@@ -106,7 +106,7 @@ def create_store(path: Path, layout: Layout, examples: Mapping[str, NDArray[Any]
         group.create_array(
             name,
             shape=(layout.n_trials, sizes[axis]) if axis else (layout.n_trials,),
-            chunks=(layout.block_size, sizes[axis]) if axis else (layout.block_size,),
+            chunks=(layout.block_size, max(1, sizes[axis])) if axis else (layout.block_size,),
             dtype=dtype,
             compressors=codecs,
             dimension_names=("trial", axis) if axis else ("trial",),
@@ -182,7 +182,8 @@ class TrialStore:
             rest = [sizes[axis]] if axis else []
             shape, chunk = _shape_and_chunk(folder, 1 + len(rest))
             kind = read_metadata(folder).get("data_type")
-            if shape[0] < layout.n_trials or [*shape[1:]] != rest or [*chunk] != [layout.block_size, *rest]:
+            wide = [max(1, length) for length in rest]
+            if shape[0] < layout.n_trials or [*shape[1:]] != rest or [*chunk] != [layout.block_size, *wide]:
                 raise NotWhole(f"{folder}/zarr.json is damaged (shape {shape}, chunks {chunk})")
             if kind != np.dtype(dtype).name:
                 raise NotWhole(f"{folder}/zarr.json is damaged (its type is {kind})")
@@ -251,7 +252,7 @@ class TrialStore:
         return {name: self._read(name, rows, number) for name in names}
 
     def _require_chunks(self, number: int, names: Iterable[str]) -> None:
-        for name in names:
+        for name in set(names) & set(self._written()):
             if not self._chunk(name, number).is_file():
                 raise self._damaged(name, number, "its file is missing")
 
@@ -259,13 +260,18 @@ class TrialStore:
         """Write all arrays of a block, ``status`` last, and see them safely on the disk."""
         trials = self.layout.block(number)
         rows = slice(trials.start, trials.stop)
-        names = list(self.layout.outcome_arrays())
+        names = self._written()
         with zarr.config.set(EVERY_CHUNK):
             for name in names[:-1]:
                 self._array(name)[rows] = content[name]
             self._flush(names[:-1], number)
             self._array("status")[rows] = content["status"]
             self._flush(["status"], number)
+
+    def _written(self) -> list[str]:
+        """Arrays that have files: without a test set, those of its axis have none."""
+        none = () if self.layout.n_test else ("test",)
+        return [name for name, (axis, _) in self.layout.outcome_arrays().items() if axis not in none]
 
     def forget_block(self, number: int) -> None:
         """Mark the trials of a block as missing; its other chunks are overwritten when it is trained again."""
@@ -302,7 +308,8 @@ def _shape_and_chunk(folder: Path, axes: int) -> tuple[list[int], list[int]]:
     metadata = read_metadata(folder)
     try:
         shape, chunk = metadata["shape"], metadata["chunk_grid"]["configuration"]["chunk_shape"]
-        if len(shape) == len(chunk) == axes and all(type(length) is int and length > 0 for length in (*shape, *chunk)):
+        whole = all(type(length) is int and length > 0 for length in (shape[0], *chunk))
+        if len(shape) == len(chunk) == axes and whole and all(type(length) is int and length >= 0 for length in shape):
             return shape, chunk
     except (KeyError, TypeError):
         pass

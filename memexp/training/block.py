@@ -158,7 +158,7 @@ def _evaluated(
 ) -> Evaluation:
     """Every example as the S trials see it after training, without augmentation."""
     stack.eval()
-    size = min(max(64, _EVALUATED // n_trials), max(16, _EVALUATED_PIXELS // x[0, 0].numel()))
+    size = min(max(64, _EVALUATED // n_trials), max(16, _EVALUATED_PIXELS // math.prod(x.shape[2:])))
     correct, margin, loss = [], [], []
     for images, labels in zip(x.split(size), y.split(size), strict=True):
         with forward():
@@ -193,7 +193,7 @@ def _outcome(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int
             arrays[name] = np.clip(margin[s], -largest, largest).astype(np.float16)
     arrays["in_accuracy"] = correct[mask].mean()
     arrays["out_accuracy"] = correct[~mask].mean() if not mask.all() else math.nan
-    arrays["test_accuracy"] = test.correct[s].mean()
+    arrays["test_accuracy"] = test.correct[s].mean() if test.correct.shape[1] else math.nan
     arrays["train_loss"] = loss[mask].mean()
     least = work.spec.training.min_in_accuracy
     failure = None
@@ -217,7 +217,8 @@ def evaluate(work: Work, stack: nn.Module) -> tuple[float, bool]:
     """Test accuracy of a single trial, and whether all its losses are finite."""
     with _precision(_units(work.spec), work.device, isinstance(stack, MLP)) as forward:
         found = _evaluated(work, stack, work.x_test, work.y_test, 1, forward)
-    return float(found.correct.mean()), bool(np.isfinite(found.loss).all())
+    accuracy = float(found.correct.mean()) if found.correct.size else math.nan
+    return accuracy, bool(np.isfinite(found.loss).all())
 
 
 # --------------------------------------------------------------------------------------------- block
