@@ -31,22 +31,29 @@ Script = Callable[..., Done]
 @pytest.fixture(scope="module")
 def runs(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """``base``; ``removal``: without its memorized examples; ``half``: ratio 0.5; ``null``: random labels;
-    ``linear``: a linear head on features; ``small``: another network; ``failed``: a removal that diverges.
+    ``linear``: a linear head on features; ``small``: another network; ``failed``: a removal that diverges;
+    ``tail``: a mixture of subpopulations.
     """
     folder = tmp_path_factory.mktemp("scripts")
     root = shutil.copytree(trained_run, folder / "base")
     found = estimate(open_merged(open_run(root).paths), Selection(influence=0.05, memorization=0.1))
     (folder / "sets.json").write_text(json.dumps(select_sets(found, (0.2, 0.5), pairs=True)))
+    (folder / "one.json").write_text(json.dumps(select_sets(found, (0.2,))))
     base = yaml.safe_load((root / "spec.yaml").read_text())
     remove = {"design": "remove", "removed": "sets.json", "control": True, "trials": 14, "seed": 0}
     noise = {"label_noise": {"fraction": 0.9, "seed": 1}}
     changes: dict[str, dict[str, Any]] = {
         "removal": {"subsets": remove},
+        "one": {"subsets": remove | {"removed": "one.json", "trials": 6}},
         "half": {"subsets": base["subsets"] | {"ratio": 0.5}},
         "null": {"dataset": base["dataset"] | noise},
         "other": {"dataset": base["dataset"] | {"limit": {"train": 250, "test": 100}}},
         "linear": {"dataset": {"source": "npz", "path": "features.npz"}, "model": {"arch": "memexp_mlp", "hidden": []}},
         "small": {"model": {"arch": "memexp_mlp", "hidden": [8]}, "subsets": base["subsets"] | {"ratio": 0.5}},
+        "tail": {
+            "dataset": {"source": "subpopulations", "classes": 3, "kinds": 12, "train": 90, "test": 200, "dim": 16},
+            "training": base["training"] | {"batch_size": 32, "epochs": 5, "min_in_accuracy": 0.0},
+        },
         "failed": {"subsets": remove, "training": base["training"] | {"lr": 1e30}},
     }
     (folder / "base.yaml").write_text(yaml.safe_dump(base))
@@ -91,6 +98,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         ("controls", ("base", "--null", "null"), True),
         ("duplicates", ("base", "--removal", "removal", "--correlation", "0.85"), True),
         ("ratios", ("base", "half"), True),
+        ("contrast", ("base", "one"), True),
+        ("long_tail", ("tail",), True),
     ],
 )
 def test_scripts_write_their_numbers_and_pictures(
@@ -99,6 +108,7 @@ def test_scripts_write_their_numbers_and_pictures(
     done = script(f"{name}.py", *words)
     assert done.returncode == 0, done.stderr
     written = {path.name for path in (tmp_path / "out").iterdir()} - {"duplicates_pairs.csv"}
+    written -= {"long_tail_classes.csv"}
     assert written == {f"{name}.csv"} | ({f"{name}.png", f"{name}.svg"} if drawn else set())
     assert rows_of(tmp_path / "out" / f"{name}.csv")
 
@@ -222,6 +232,36 @@ def test_ratios_are_sorted_and_agree_with_themselves(script: Script, tmp_path: P
     assert 0 < float(first["jaccard at 0.25 with it"]) < 1
 
 
+def test_long_tail_counts_what_each_trial_saw(runs: Runs, script: Script, tmp_path: Path) -> None:
+    assert script("long_tail.py", "tail").returncode == 0
+    (row,) = rows_of(tmp_path / "out/long_tail.csv")
+    store = open_run(runs["tail"]).store()
+    examples, rows = store.examples(), {"singletons": [], "unfitted": [], "seen 1": [], "bound": []}
+    share = np.tile(1 / np.arange(1, 13) / (1 / np.arange(1, 13)).sum() / 3, 3)
+    for block in range(store.layout.n_blocks):
+        content = store.read_block(block)
+        for mask, fit, right in zip(content["mask"], content["train_correct"], content["test_correct"], strict=True):
+            kinds = examples["train_subpopulation"]
+            seen = np.array([(kinds[mask] == kind).sum() for kind in range(36)])
+            alone = [i for i in np.flatnonzero(mask) if seen[kinds[i]] == 1]
+            once = [right[j] for j in range(len(right)) if seen[examples["test_subpopulation"][j]] == 1]
+            unfitted = sum(not fit[i] for i in alone)
+            tau = (share**2 * (1 - share) ** 62).sum() / (share * (1 - share) ** 62).sum()
+            for name, value in zip(
+                rows,
+                (len(alone), unfitted, np.mean(once), 2 / 3 * share[seen == 0].sum() + tau * unfitted),
+                strict=True,
+            ):
+                rows[name].append(value)
+    for name, values in rows.items():
+        assert float(row[name]) == pytest.approx(np.mean(values), abs=0.051), name
+    assert float(row["memorization"]) == pytest.approx(np.nanmean(read_memorization(runs["tail"])), abs=1e-4)
+
+
+def read_memorization(root: Path) -> np.ndarray:
+    return open_estimates(open_run(root).paths).scores.memorization
+
+
 def test_pairs_that_are_noise_are_not_drawn(runs: Runs, script: Script) -> None:
     done = script("figure4.py", "base")
     sure = open_estimates(open_run(runs["base"]).paths).pairs.passing().fdr <= 0.05
@@ -250,6 +290,9 @@ def test_pairs_that_are_noise_are_not_drawn(runs: Runs, script: Script) -> None:
         (("controls.py", "linear", "--null", "linear"), "has no random labels; give --null a run"),
         (("duplicates.py", "base", "--correlation", "1.5"), "use more than 0, at most 1"),
         (("duplicates.py", "base", "--correlation", "1"), "no training and test image correlate at 1; lower"),
+        (("contrast.py", "base"), "1 folders: give pairs"),
+        (("contrast.py", "base", "removal"), "has 3 lists with a random control; give a removal of one list"),
+        (("long_tail.py", "base"), "the frequencies of its subpopulations are not known"),
         (("ratios.py", "base", "base"), "all runs have the ratio 0.7; give runs of several ratios"),
         (("ratios.py", "base", "other"), "are over different data"),
         (("ratios.py", "base", "small"), "differ in more than the ratio: model.hidden ([8], [64])"),

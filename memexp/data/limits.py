@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.data.class_names import require_names
 from memexp.errors import DataError
 from memexp.seeds import raw_words
 from memexp.spec.datasets import Limit, Tail
@@ -44,14 +45,13 @@ def limited(labels: Both, classes: tuple[str, ...], subpopulations: Both | None,
     DataError
         If it names unknown or repeated classes, or leaves a class without a training example.
     """
-    where, groups = _groups(classes, limit)
+    where, groups, names = _groups(classes, limit)
     new_label = np.full(len(classes), -1, dtype=np.int64)
     for label, members in enumerate(groups):
         new_label[members] = label
     train, test = new_label[labels[0]], new_label[labels[1]]
     if limit.superclasses is not None and subpopulations is None:
         subpopulations = labels
-    names = tuple(" + ".join(classes[member] for member in members) for members in groups)
     if limit.tail is not None:
         parts = (train, test) if subpopulations is None else subpopulations
         kept = _tail(limit, (train, test), parts)
@@ -69,10 +69,10 @@ def limited(labels: Both, classes: tuple[str, ...], subpopulations: Both | None,
     return Kept(kept, (train[kept[0]], test[kept[1]]), names, parts_left)
 
 
-def _groups(classes: tuple[str, ...], limit: Limit) -> tuple[str, list[list[int]]]:
-    """What the spec says of classes, in words, and the labels that make each class that is kept."""
+def _groups(classes: tuple[str, ...], limit: Limit) -> tuple[str, list[list[int]], tuple[str, ...]]:
+    """What the spec says of classes, in words; the labels that make each class that is kept, and its name."""
     if limit.superclasses is not None:
-        where, groups = f"dataset.limit.superclasses = {limit.superclasses}", limit.superclasses
+        where, groups = f"dataset.limit.superclasses = {limit.superclasses}", [*limit.superclasses.values()]
         if limit.classes is not None:
             raise DataError("dataset.limit: give classes or superclasses, not both")
     else:
@@ -83,7 +83,9 @@ def _groups(classes: tuple[str, ...], limit: Limit) -> tuple[str, list[list[int]
     if wrong or len(set(named)) != len(named) or len(groups) < 2 or not all(groups):
         lists = "lists of " if limit.superclasses is not None else ""
         raise DataError(f"{where}: must be at least two different {lists}labels of 0..{len(classes) - 1}")
-    return where, groups
+    if limit.superclasses is not None:
+        return where, groups, require_names("dataset.limit.superclasses", [*limit.superclasses])
+    return where, groups, tuple(classes[label] for label in named)
 
 
 def _spread(labels: Labels, count: int | None) -> NDArray[np.int64]:

@@ -34,8 +34,8 @@ class Limit(_Block):
     """Use a part of the data. Examples are taken class by class in turn, in their own order."""
 
     classes: list[Count] | None = Field(None, description="labels to keep; they are renumbered from 0 in this order")
-    superclasses: list[list[Count]] | None = Field(
-        None, description="lists of labels that become one class each, 0, 1, ...; labels in no list are left out"
+    superclasses: dict[str, list[Count]] | None = Field(
+        None, description="names, each of a list of labels that become one class; labels in no list are left out"
     )
     tail: Tail | None = Field(None, description="keep classes at the frequencies of a long tail")
     train: PositiveInt | None = Field(None, description="training examples to keep, at most")

@@ -112,9 +112,9 @@ def test_a_tail_keeps_classes_at_zipf_frequencies_in_both_parts() -> None:
 
 
 def test_a_tail_of_superclasses_ranks_the_parts_within_each() -> None:
-    halves = [[0, 2, 4, 6, 8], [1, 3, 5, 7, 9]]
+    halves = {"even": [0, 2, 4, 6, 8], "odd": [1, 3, 5, 7, 9]}
     data = load(source="digits", limit={"superclasses": halves, "tail": {"exponent": 2, "seed": 0}, "train": 200})
-    assert data.classes == ("0 + 2 + 4 + 6 + 8", "1 + 3 + 5 + 7 + 9")
+    assert data.classes == ("even", "odd")
     assert data.subpopulations is not None
     parts = data.subpopulations[0]
     assert np.array_equal(data.y_train, parts % 2)
@@ -127,23 +127,25 @@ def test_a_tail_of_superclasses_ranks_the_parts_within_each() -> None:
 
 
 def test_superclasses_leave_out_what_is_in_no_list() -> None:
-    data = load(source="digits", limit={"superclasses": [[0, 1], [7]], "train": 30})
+    data = load(source="digits", limit={"superclasses": {"low": [0, 1], "seven": [7]}, "train": 30})
     assert sorted(np.bincount(data.y_train).tolist()) == [15, 15]
     assert data.subpopulations is not None
     assert set(data.subpopulations[0].tolist()) == {0, 1, 7}
 
 
 @pytest.mark.parametrize(
-    "superclasses", [[[0, 1]], [[0, 1], []], [[0, 1], [1, 2]], [[0, 1], [12]]], ids=["one", "empty", "twice", "unknown"]
+    "superclasses",
+    [{"a": [0, 1]}, {"a": [0, 1], "b": []}, {"a": [0, 1], "b": [1, 2]}, {"a": [0, 1], "b": [12]}],
+    ids=["one", "empty", "twice", "unknown"],
 )
-def test_superclasses_that_make_no_sense_are_refused(superclasses: list[list[int]]) -> None:
-    with pytest.raises(DataError, match=r"limit.superclasses = \[.*different lists of labels of 0..9"):
+def test_superclasses_that_make_no_sense_are_refused(superclasses: dict[str, list[int]]) -> None:
+    with pytest.raises(DataError, match=r"limit.superclasses = \{.*different lists of labels of 0..9"):
         load(source="digits", limit={"superclasses": superclasses})
 
 
 def test_classes_and_superclasses_exclude_each_other() -> None:
     with pytest.raises(DataError, match="classes or superclasses, not both"):
-        load(source="digits", limit={"superclasses": [[0], [1]], "classes": [0, 1]})
+        load(source="digits", limit={"superclasses": {"a": [0], "b": [1]}, "classes": [0, 1]})
 
 
 def test_the_store_records_the_subpopulation_of_each_example(tmp_path: Path) -> None:
