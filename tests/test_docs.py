@@ -23,7 +23,7 @@ from memexp.analysis.merged import open_merged
 from memexp.cli.app import app
 from memexp.slurm.profile import Profile, read_profile
 from memexp.spec.reading import read_spec
-from memexp.spec.sweep import read_sweep
+from memexp.spec.sweep import read_file
 from memexp.store.paths import RunPaths
 from tests.conftest import ROOT, changed
 from tests.documents import PAGES, Block, anchors, blocks, command_lines, inline_code, links, name_of, paragraphs, words
@@ -234,7 +234,7 @@ def test_yaml_blocks_are_valid(block: Block, tmp_path: Path) -> None:
         assert read_profile(str(path)).resources.workers
     elif "vary" in value:
         path.write_text(yaml.safe_dump(value | {"base": str(ROOT / value["base"])}, sort_keys=False))
-        assert len(read_sweep(path)[1]) == 4, "as the page says"
+        assert len(read_file(path).files) == 4, "as the page says"
     else:
         if "name" not in value:
             path.write_text(yaml.safe_dump(changed() | value))

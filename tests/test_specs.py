@@ -18,14 +18,15 @@ from memexp.runs.run import prepare_run
 from memexp.runs.worker import Trainer
 from memexp.spec.reading import SpecFile, read_spec
 from memexp.spec.spec import Spec
-from memexp.spec.sweep import is_sweep, read_sweep
+from memexp.spec.sweep import SweepFile, read_file
 from tests.conftest import ROOT
 from tests.data.test_data import idx_bytes
 
 FILES = sorted((ROOT / "specs").rglob("*.yaml"))
-SWEEPS = [path for path in FILES if is_sweep(path)]
-SPECS = [read_spec(path) for path in FILES if path not in SWEEPS]
-RUNS = SPECS + [file for path in SWEEPS for file in read_sweep(path)[1]]
+READ = {path: read_file(path) for path in FILES}
+SWEEPS = {path: read for path, read in READ.items() if isinstance(read, SweepFile)}
+SPECS = [read for read in READ.values() if isinstance(read, SpecFile)]
+RUNS = SPECS + [file for sweep in SWEEPS.values() for file in sweep.files]
 BATCH = 8
 
 
@@ -99,7 +100,7 @@ def test_no_spec_is_left_out() -> None:
     names = [file.spec.name for file in SPECS]
     assert set(names) >= {"digits", "mnist", "cifar100_small", "cifar100_fast", "imagenet_resnet50"}
     assert names == [file.path.stem for file in SPECS], "a spec's runs are found under the name of its file"
-    assert [read_sweep(path)[0].name for path in SWEEPS] == [path.stem for path in SWEEPS]
+    assert [sweep.name for sweep in SWEEPS.values()] == [path.stem for path in SWEEPS]
 
 
 @pytest.mark.parametrize("file", RUNS, ids=lambda file: f"{file.path.relative_to(ROOT / 'specs')}:{file.spec.name}")

@@ -41,13 +41,12 @@ ProfileName = Annotated[
 def plan(spec: SpecPath, device: Device = "auto", as_json: Json = False) -> None:
     """Check a spec and show its size, cost and expected error; write nothing."""
     from memexp.runs.plan import planner
-    from memexp.spec.sweep import read_specs
+    from memexp.spec.sweep import SweepFile, read_file
 
-    files, sweep = read_specs(spec)
-    planned = planner()
-    plans = [_plan(planned(file), device, as_json) for file in files]
+    given, planned = read_file(spec), planner()
+    plans = [_plan(planned(file), device, as_json) for file in given.files]
     if as_json:
-        print_json(plans if sweep else plans[0])
+        print_json(plans if isinstance(given, SweepFile) else plans[0])
 
 
 def _plan(made: Plan, device: str, as_json: bool) -> dict[str, Any]:
@@ -135,13 +134,13 @@ def launch(
     from memexp.runs.plan import planner
     from memexp.runs.run import prepare_run
     from memexp.runs.software import Accept
-    from memexp.spec.sweep import read_specs
+    from memexp.spec.sweep import SweepFile, read_file
 
     accept = Accept(accept_software, tasks_gone)
     remark(f"checking {spec}")
-    files, sweep = read_specs(spec)
-    folder = runs / sweep if sweep else runs
-    planned = planner()
+    given = read_file(spec)
+    folder = runs / given.name if (sweep := isinstance(given, SweepFile)) else runs
+    files, planned = given.files, planner()
     where = choose_profile(executor, profile)
     planned(files[0])  # what is refused here does not import torch
     resources = local_resources(workers, threads, device) if where is None else None

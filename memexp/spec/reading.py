@@ -18,7 +18,7 @@ from memexp.spec.sections import Model, UserTraining
 from memexp.spec.spec import Spec
 from memexp.spec.user_paths import absolute, user_path
 from memexp.spec.yaml_file import accept, describe_faults, parse_file, validate
-from memexp.spec.yaml_text import Fault, Location, Unquoted, first_lost, parse
+from memexp.spec.yaml_text import Fault, Location, Parsed, Unquoted, first_lost, parse
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class SpecFile:
     path: Path
     spec: Spec
     lines: dict[Location, int]
+
+    @property
+    def files(self) -> list[SpecFile]:
+        """Itself, as a sweep has those of its runs."""
+        return [self]
 
     def refuse(self, faults: list[Fault]) -> None:
         """Raise :class:`SpecError` with all ``faults``, if there are any."""
@@ -44,7 +49,11 @@ def read_spec(path: Path) -> SpecFile:
     SpecError
         With every fault: unknown keys (and what was probably meant), wrong values, missing keys.
     """
-    parsed = parse_file(path, "spec")
+    return spec_of(path, parse_file(path, "spec"))
+
+
+def spec_of(path: Path, parsed: Parsed) -> SpecFile:
+    """The spec that a parsed file says; raises as :func:`read_spec` does."""
     spec = accept(path, parsed, *check_spec(parsed.value))
     return resolve(SpecFile(path, spec, parsed.lines), path.parent)
 

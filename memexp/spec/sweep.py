@@ -19,6 +19,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +28,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from memexp.errors import InputError, SpecError, StoreError
 from memexp.files import write_atomic
-from memexp.spec.reading import SpecFile, check_spec, read_spec, resolve
+from memexp.spec.reading import SpecFile, check_spec, resolve, spec_of
 from memexp.spec.spec import NAME
 from memexp.spec.user_paths import read_text, user_path
-from memexp.spec.yaml_file import describe_faults, parse_file, read_yaml
-from memexp.spec.yaml_text import Fault, Unquoted, parse, short
+from memexp.spec.yaml_file import accept, describe_faults, parse_file, validate
+from memexp.spec.yaml_text import Fault, Parsed, Unquoted, parse, short
 from memexp.store.paths import SWEEP_FILE, RunPaths
 
 MOST_RUNS = 1000
@@ -50,37 +51,28 @@ class Sweep(BaseModel):
     )
 
 
-def is_sweep(path: Path) -> bool:
-    """Whether a YAML file varies a spec."""
-    try:
-        return "vary" in parse_file(path, "spec").value
-    except SpecError:
-        return False  # whoever reads it as a spec explains that
+@dataclass(frozen=True)
+class SweepFile:
+    """A sweep and the specs of its runs, in the order of the file, the last key varying fastest."""
+
+    name: str
+    files: list[SpecFile]
 
 
-def read_specs(path: Path) -> tuple[list[SpecFile], str | None]:
-    """The spec of a file alone; or those of a sweep's runs, and the sweep's name.
-
-    Raises
-    ------
-    SpecError
-        With every fault of the file.
-    """
-    if not is_sweep(path):
-        return [read_spec(path)], None
-    sweep, files = read_sweep(path)
-    return files, sweep.name
-
-
-def read_sweep(path: Path) -> tuple[Sweep, list[SpecFile]]:
-    """Read a sweep and the spec of each of its runs, in the order of the file, the last key varying fastest.
+def read_file(path: Path) -> SpecFile | SweepFile:
+    """Read a spec, or a sweep of one: a file with the key ``vary``.
 
     Raises
     ------
     SpecError
-        With every fault of the file, or of all runs' specs.
+        With every fault of the file, or of the specs of all its runs.
     """
-    sweep, _ = read_yaml(path, Sweep, "sweep")
+    parsed = parse_file(path, "spec")
+    return _sweep_of(path, parsed) if "vary" in parsed.value else spec_of(path, parsed)
+
+
+def _sweep_of(path: Path, parsed: Parsed) -> SweepFile:
+    sweep = accept(path, parsed, *validate(parsed.value, Sweep, "sweep"))
     folder, base = path.parent, sweep.base
     if isinstance(base, str):
         folder, base = _read_base(path, base)
@@ -104,7 +96,7 @@ def read_sweep(path: Path) -> tuple[Sweep, list[SpecFile]]:
             files.append(resolve(SpecFile(path, spec, {}), folder))
     if faults:
         raise SpecError("\n".join([f"{path}: {len(faults)} fault{'s' * (len(faults) > 1)}", *faults]))
-    return sweep, files
+    return SweepFile(sweep.name, files)
 
 
 def _read_base(path: Path, base: str) -> tuple[Path, dict[str, Any]]:

@@ -15,8 +15,8 @@ from memexp.data import load_data
 from memexp.errors import SpecError
 from memexp.runs.plan import planner
 from memexp.runs.run import open_run
-from memexp.spec.reading import read_spec
-from memexp.spec.sweep import is_sweep, read_sweep
+from memexp.spec.reading import SpecFile, read_spec
+from memexp.spec.sweep import read_file
 from memexp.store.lock import launch_lock
 from memexp.store.trials import extend_store
 from tests.conftest import TINY, assert_same_outcomes, changed
@@ -37,21 +37,20 @@ def write_sweep(tmp_path: Path) -> Callable[..., Path]:
 
 
 def test_every_combination_is_a_run(write_sweep: Callable[..., Path], write_spec: Callable[..., Path]) -> None:
-    _, files = read_sweep(write_sweep())
+    files = read_file(write_sweep()).files
     found = {file.spec.name: file.spec for file in files}
     assert list(found) == ["ratio0.5-mlp", "ratio0.5-wide", "ratio0.7-mlp", "ratio0.7-wide"]
     expected = read_spec(write_spec(name="ratio0.5-wide", subsets={"ratio": 0.5, "trials": 10}, **WIDE)).spec
     assert found["ratio0.5-wide"] == expected
     assert found["ratio0.7-mlp"].training.lr == 0.05  # what one run changes does not reach the others
-    assert is_sweep(write_sweep())
-    assert not is_sweep(write_spec())
+    assert isinstance(read_file(write_spec()), SpecFile)
 
 
 def test_the_base_may_be_a_file_whose_paths_are_its_own(tmp_path: Path, write_sweep: Callable[..., Path]) -> None:
     (tmp_path / "specs").mkdir()
     base = changed(dataset={"source": "npz", "path": "data.npz"})
     (tmp_path / "specs/base.yaml").write_text(yaml.safe_dump(base))
-    _, files = read_sweep(write_sweep(base="specs/base.yaml"))
+    files = read_file(write_sweep(base="specs/base.yaml")).files
     assert files[0].spec.dataset.path == str(tmp_path / "specs/data.npz")
 
 
@@ -73,7 +72,7 @@ def test_the_base_may_be_a_file_whose_paths_are_its_own(tmp_path: Path, write_sw
 )
 def test_faults_name_the_run(change: dict[str, Any], said: str, write_sweep: Callable[..., Path]) -> None:
     with pytest.raises(SpecError) as error:
-        read_sweep(write_sweep(**change))
+        read_file(write_sweep(**change))
     assert said in str(error.value)
 
 
@@ -186,7 +185,7 @@ def test_data_that_runs_share_are_read_once(write_sweep: Callable[..., Path], mo
     monkeypatch.setattr("memexp.runs.plan.load_data", lambda block: reads.append(block) or load_data(block))
     noise = {"dataset": TINY["dataset"] | {"label_noise": {"fraction": 0.1, "seed": 1}}}
     planned = planner()
-    _, files = read_sweep(write_sweep({"labels": {"clean": {}, "noisy": noise}, "subsets.ratio": [0.5, 0.7]}))
+    files = read_file(write_sweep({"labels": {"clean": {}, "noisy": noise}, "subsets.ratio": [0.5, 0.7]})).files
     plans = [planned(file) for file in files]
     assert len(reads) == 2
     assert [plan.data.flipped is None for plan in plans] == [True, True, False, False]

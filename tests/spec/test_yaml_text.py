@@ -24,7 +24,7 @@ from memexp.slurm.profile import read_profile
 from memexp.spec import yaml_text
 from memexp.spec.reading import read_spec, write_spec
 from memexp.spec.spec import Spec
-from memexp.spec.sweep import read_sweep, runs_of
+from memexp.spec.sweep import read_file, runs_of
 from memexp.spec.yaml_text import Unquoted, as_yaml, first_lost, parse, same
 from memexp.store.manifest import Manifest
 from tests.conftest import SHARED, changed, make_spec
@@ -384,7 +384,7 @@ def test_a_sweep_keeps_types_and_names(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(base))
     sweep = "name: s\nbase: base.yaml\nvary:\n  training.w: [{0: 1}, {'1': 1}]\n  training.standardize: [yes, no]\n"
     (tmp_path / "sweep.yaml").write_text(sweep)
-    _, files = read_sweep(tmp_path / "sweep.yaml")
+    files = read_file(tmp_path / "sweep.yaml").files
     names = [f"w_{key}_1_-standardize{flag}" for key in ("0", "1") for flag in ("True", "False")]
     assert [file.spec.name for file in files] == names
     assert same([file.spec.training.arguments["w"] for file in files[::2]], [{0: 1}, {"1": 1}])  # type: ignore[union-attr]
@@ -397,7 +397,7 @@ def test_a_sweep_keeps_types_and_names(tmp_path: Path) -> None:
     ):
         (tmp_path / "sweep.yaml").write_text(sweep.replace(*change))
         with pytest.raises(SpecError, match="sweep.yaml") as caught:
-            read_sweep(tmp_path / "sweep.yaml")
+            read_file(tmp_path / "sweep.yaml")
         assert said in str(caught.value)
 
 
