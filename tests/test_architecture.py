@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,14 @@ def test_heavy_libraries_stay_at_the_edge(library: str) -> None:
 def test_the_root_has_rooms_and_the_ground_only() -> None:
     ground = {"__init__", "__main__", "errors", "files", "notebook", "seeds", "version"}
     assert {path.stem for path in (ROOT / "memexp").glob("*.py")} == ground
+
+
+def test_the_lowest_versions_tested_are_those_of_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = [each for name, wanted in project["optional-dependencies"].items() if name != "dev" for each in wanted]
+    wanted = {each.replace(">=", "==") for each in (*project["dependencies"], *extras)}
+    lines = (ROOT / "tests/lowest.txt").read_text("utf-8").splitlines()
+    assert {line for line in lines if not line.startswith("#")} == wanted
 
 
 @pytest.mark.process

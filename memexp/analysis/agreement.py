@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.analysis.counts import Counts
-
 Floats = NDArray[np.float64]
 Bits = NDArray[np.bool_]
 
@@ -82,29 +80,6 @@ def mean_agreement(found: list[Agreement]) -> Agreement:
         float(np.mean([one.rank_correlation for one in found])),
         round(np.mean([one.known for one in found])),
     )
-
-
-def agree_by_binomials(first: Counts, second: Counts, thresholds: Floats, draws: int = 20, seed: int = 0) -> Agreement:
-    """Agreement if both were drawn from the same true accuracies: what pure binomial noise gives.
-
-    The true accuracies are taken to be those of both together (a parametric bootstrap), with each
-    side's own numbers of trials. The mean over ``draws``.
-    """
-    random = np.random.default_rng(seed)
-    both = first + second
-    p_in, p_out = np.nan_to_num(both.in_accuracy), np.nan_to_num(both.out_accuracy)
-    found = []
-    for _ in range(draws):
-        one, other = (_drawn(p_in, side.in_count, p_out, side.out_count, random) for side in (first, second))
-        found.append(agree(one.value(), other.value(), thresholds))
-    return mean_agreement(found)
-
-
-def _drawn(
-    p_in: Floats, in_count: NDArray[np.int64], p_out: Floats, out_count: NDArray[np.int64], random: np.random.Generator
-) -> Counts:
-    """Simulated trials of examples with these true accuracies."""
-    return Counts(random.binomial(in_count, p_in), in_count, random.binomial(out_count, p_out), out_count)
 
 
 def rank_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -12,7 +12,6 @@ from memexp.analysis.agreement import (
     Bits,
     Floats,
     agree,
-    agree_by_binomials,
     mean_agreement,
 )
 from memexp.analysis.pairs import Selection
@@ -35,15 +34,12 @@ class Curves:
     by_chance
         If the trials of both sides are shuffled and dealt to two sides anew: the agreement of two
         runs that differ in nothing. A mean over several deals; None where a side has no trials.
-    by_binomials
-        What binomial noise around the accuracies of both together gives; only for memorization.
     first, second
         The values compared, shape (P,); see :func:`memexp.analysis.agreement.agree`.
     """
 
     found: Agreement
     by_chance: Agreement | None
-    by_binomials: Agreement | None
     first: Floats
     second: Floats
 
@@ -94,11 +90,11 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
     if first.memorization is not None and second.memorization is not None:
         values = first.memorization, second.memorization
         found = agree(*values, MEMORIZATION_THRESHOLDS)
-        memorization = Curves(found, chance[0], _binomials(first, second), *values)
+        memorization = Curves(found, chance[0], *values)
     influence = None
     both = _influences(first, second)
     if both is not None and len(both[0]):
-        influence = Curves(_agree_on_pairs(first, second, *both), chance[1], None, *both)
+        influence = Curves(_agree_on_pairs(first, second, *both), chance[1], *both)
     lacking = {
         name: f"{side.name} has none"
         for side in (first, second)
@@ -269,28 +265,19 @@ def _by_chance(
     return mean_agreement(found[0]), mean_agreement(found[1]) if found[1] else None
 
 
-def _binomials(first: Side, second: Side) -> Agreement | None:
-    if first.outcomes is None or second.outcomes is None:
-        return None
-    return agree_by_binomials(first.outcomes.counts(), second.outcomes.counts(), MEMORIZATION_THRESHOLDS)
-
-
 def table(curves: Curves, say: Callable[[str], None]) -> None:
     """Print the curves, a line for each threshold, within 80 columns."""
-    say("           selected by      Jaccard                   mean difference")
-    say("threshold  each             found   chance  binomial  found   chance  binomial")
-    columns = (curves.found, curves.by_chance, curves.by_binomials)
+    say("           selected by      Jaccard         mean difference")
+    say("threshold  each             found   chance  found   chance")
+    columns = (curves.found, curves.by_chance)
     for k, threshold in enumerate(curves.found.threshold):
         jaccards, differences = (
-            "  ".join(
-                f"{_number(getattr(each, name)[k] if each else None):>{width}}"
-                for each, width in zip(columns, (6, 6, 8), strict=True)
-            )
+            "  ".join(f"{_number(getattr(each, name)[k] if each else None):>6}" for each in columns)
             for name in ("jaccard", "mean_difference")
         )
         say(f"{threshold:9.2f}  {curves.found.first[k]:>7,} {curves.found.second[k]:>7,}  {jaccards}  {differences}")
     ranks = [_number(each.rank_correlation if each else None) for each in columns]
-    say(f"rank correlation {ranks[0]} (chance {ranks[1]}, binomial {ranks[2]}) over {curves.found.known:,}")
+    say(f"rank correlation {ranks[0]} (chance {ranks[1]}) over {curves.found.known:,}")
 
 
 def _number(value: float | None) -> str:
