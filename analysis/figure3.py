@@ -7,12 +7,18 @@ Influence is that of the selected pairs. Estimates below the paper's first bin h
 
 from __future__ import annotations
 
-from common import PUBLISHED, arguments, read, save, write_csv
-from matplotlib.figure import Figure
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from memexp.analysis.published import published
+import numpy as np
+from common import PUBLISHED, arguments, read, save, write_csv
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from published_values import Row, published
+
 from memexp.cli.console import explained, out
-from memexp.report.figures import beside_published, draw_with_published
+from memexp.report.figures import BLUE, ORANGE
 
 
 @explained
@@ -37,6 +43,47 @@ def main() -> None:
     write_csv(options.out / "figure3.csv", ("quantity", "from", "to", "count", "published"), rows)
     sure = pairs.fdr <= 0.05
     out.say(f"{len(pairs):,} pairs, {sure.sum():,} of them at a false discovery rate of 0.05")
+
+
+class Histogram(NamedTuple):
+    """Counts of a run and of the paper in the same bins.
+
+    Attributes
+    ----------
+    edges : shape (B + 1,)
+        The paper's, and where values lie below or above these, one bin more at that end.
+    ours, theirs : shape (B,)
+    """
+
+    edges: list[float]
+    ours: list[int]
+    theirs: list[int]
+
+
+def beside_published(values: NDArray[Any], published: Sequence[Row]) -> Histogram:
+    """Count values in the bins of a published histogram; NaN is left out, and nothing else."""
+    known = values[~np.isnan(values)]
+    edges = [float(published[0]["from"]), *(float(row["to"]) for row in published)]
+    theirs = [int(row["count"]) for row in published]
+    bounds = np.array(edges, known.dtype)  # in the precision of the values, so that 1 and a printed edge are inside
+    if len(known) and known.min() < bounds[0]:
+        edges, theirs = [float(known.min()), *edges], [0, *theirs]
+    if len(known) and known.max() > bounds[-1]:
+        edges, theirs = [*edges, float(known.max())], [*theirs, 0]
+    return Histogram(edges, np.histogram(known, np.array(edges, known.dtype))[0].tolist(), theirs)
+
+
+def draw_with_published(axes: Axes, found: Histogram, name: str, whose: str) -> Axes:
+    """Both as shares of their own total, on a logarithmic axis; the legend says what the totals are."""
+    for counts, style, label in (
+        (found.ours, {"fill": True, "color": BLUE, "alpha": 0.7}, "this run"),
+        (found.theirs, {"color": ORANGE}, f"{whose} as published"),
+    ):
+        total = sum(counts)
+        axes.stairs(np.array(counts) / max(1, total), found.edges, label=f"{label} ({total:,})", **style)
+    axes.set(yscale="log", xlabel=name, ylabel="share in a bin")
+    axes.legend(frameon=False, fontsize=7)
+    return axes
 
 
 if __name__ == "__main__":

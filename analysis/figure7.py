@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from common import arguments, read, save, write_csv
 from matplotlib.figure import Figure
+from published_values import published
 
 from memexp.analysis.compare import Curves, compare
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Selection
-from memexp.analysis.published import published
 from memexp.analysis.sides import Side, side_of_run
 from memexp.cli.console import explained, remark
 from memexp.errors import InputError

@@ -13,8 +13,8 @@ import math
 
 import numpy as np
 from common import arguments, print_table, read, read_removal, removed_pairs, write_csv
+from published_values import published
 
-from memexp.analysis.published import published
 from memexp.analysis.removal import HIGH_INFLUENCE, NOTHING, Condition, difference
 from memexp.cli.console import explained
 from memexp.runs.run import open_run

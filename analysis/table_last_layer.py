@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 from common import arguments, print_table, read, write_csv
+from published_values import published
 
-from memexp.analysis.published import published
 from memexp.cli.console import explained
 from memexp.errors import InputError
 

@@ -18,7 +18,6 @@ import yaml
 from memexp.analysis.estimates import estimate, open_estimates
 from memexp.analysis.merged import open_merged
 from memexp.analysis.pairs import Selection
-from memexp.analysis.published import published
 from memexp.analysis.removal import Condition, read_conditions, select_sets
 from memexp.runs.run import open_run
 from memexp.store.trials import extend_store
@@ -138,7 +137,9 @@ def test_histograms_leave_out_nothing_and_are_what_is_drawn(runs: Runs, script: 
 
 def test_published_histograms_have_no_gap() -> None:
     for quantity, dataset in (("memorization", "imagenet"), ("influence", "cifar100"), ("influence", "mnist")):
-        rows = published("histograms", quantity=quantity, dataset=dataset)
+        table = rows_of(ROOT / "analysis/published/histograms.csv")
+        rows = [row for row in table if (row["quantity"], row["dataset"]) == (quantity, dataset)]
+        assert len(rows) > 10
         assert [row["from"] for row in rows[1:]] == [row["to"] for row in rows[:-1]]
 
 

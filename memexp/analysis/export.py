@@ -73,11 +73,6 @@ def require_place(out: Path, endings: Sequence[str] = ()) -> None:
         raise InputError(f"{out}: the name must end in {' or '.join(endings)}")
 
 
-def released_format(merged: Merged, estimates: Estimates) -> Arrays:
-    """All of :func:`released_arrays`."""
-    return dict(released_arrays(merged, estimates))
-
-
 def released_arrays(merged: Merged, estimates: Estimates) -> Iterator[tuple[str, NDArray[Any]]]:
     """Keys of the released CIFAR-100 file and of the released pair files in one, and their arrays, one at a time.
 

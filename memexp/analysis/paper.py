@@ -19,27 +19,20 @@ class PairFacts(NamedTuple):
         Different test examples that are influenced, and training examples that influence (the set S_h).
     single_influencers
         Test examples with exactly one influential training example.
-    most_tests, most_trains
-        Most pairs of one training example, and of one test example.
     """
 
     pairs: int
     unique_tests: int
     unique_trains: int
     single_influencers: int
-    most_tests: int
-    most_trains: int
 
 
 def pair_facts(train: NDArray[Any], test: NDArray[Any]) -> PairFacts:
     """Count among the selected pairs, given as indices of shape (P,)."""
-    trains, per_train = np.unique(train, return_counts=True)
     tests, per_test = np.unique(test, return_counts=True)
     return PairFacts(
         len(train),
         len(tests),
-        len(trains),
+        len(np.unique(train)),
         int((per_test == 1).sum()),
-        int(per_train.max(initial=0)),
-        int(per_test.max(initial=0)),
     )

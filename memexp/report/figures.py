@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from memexp.analysis.compare import Comparison, Curves
-from memexp.analysis.published import Row
 from memexp.analysis.removal import Condition
 from memexp.errors import InputError
 
@@ -83,9 +82,7 @@ def _draw_density(axes: Axes, x: NDArray[Any], y: NDArray[Any], low: float, most
     axes.set_aspect("equal")
 
 
-def draw_marginal_utility(
-    axes: Axes, kept: Axes, conditions: Sequence[Condition], n_train: int, published: Sequence[Row]
-) -> Axes:
+def draw_marginal_utility(axes: Axes, kept: Axes, conditions: Sequence[Condition], n_train: int) -> Axes:
     """Accuracy after removing memorized examples and after removing random ones; below, the share that is left.
 
     Error bars are the standard deviation over trials; the legend says of how many.
@@ -98,8 +95,6 @@ def draw_marginal_utility(
         Of a `remove` run with random controls; drawn are those that have a threshold.
     n_train
         Training examples before any is removed.
-    published
-        Rows of figure2.csv, drawn thin; accuracies as differences to their own last value, so that the scales agree.
     """
     by_threshold = sorted((c for c in conditions if c.threshold is not None), key=_threshold)
     if not by_threshold:
@@ -114,8 +109,6 @@ def draw_marginal_utility(
     kept.plot([_threshold(c) for c in without], [1 - c.removed / n_train for c in without], color=ORANGE, marker=".")
     if whole is not None:
         axes.axhline(whole.mean, color=GREY, linewidth=0.8, label=f"nothing removed, {_trials([whole])}")
-    if published:
-        _draw_published_utility(axes, kept, published, whole)
     axes.set_ylabel("test accuracy")
     axes.legend(frameon=False, fontsize=7)
     kept.set(ylim=(0, 1.05), ylabel="share left", xlabel="memorization of the removed at least")
@@ -136,62 +129,10 @@ def _draw_conditions(axes: Axes, conditions: Sequence[Condition], colour: str, n
         axes.errorbar([_threshold(c) for c in conditions], means, deviations, color=colour, capsize=2, label=label)
 
 
-def _draw_published_utility(axes: Axes, kept: Axes, published: Sequence[Row], whole: Condition | None) -> None:
-    """The published curves dotted, shifted so that they end at the accuracy of the whole set."""
-    x, name = [float(row["threshold"]) for row in published], f"{published[0]['dataset']} as published"
-    kept.plot(x, [float(row["kept"]) for row in published], ":", color=ORANGE, linewidth=1)
-    if whole is None:
-        return
-    for key, colour, label in (("memorized", ORANGE, None), ("random", BLUE, f"{name}, shifted")):
-        y = [float(row[key]) - float(published[-1][key]) + whole.mean for row in published]
-        axes.plot(x, y, ":", color=colour, linewidth=1, label=label)
-
-
 def _trials(conditions: Sequence[Condition]) -> str:
     """How many trials each of the conditions has: 6 trials, or 5 to 6 trials."""
     counts = sorted({len(c.accuracy) for c in conditions})
     return f"{' to '.join(str(n) for n in sorted({counts[0], counts[-1]}))} trials"
-
-
-class Histogram(NamedTuple):
-    """Counts of a run and of the paper in the same bins.
-
-    Attributes
-    ----------
-    edges : shape (B + 1,)
-        The paper's, and where values lie below or above these, one bin more at that end.
-    ours, theirs : shape (B,)
-    """
-
-    edges: list[float]
-    ours: list[int]
-    theirs: list[int]
-
-
-def beside_published(values: NDArray[Any], published: Sequence[Row]) -> Histogram:
-    """Count values in the bins of a published histogram; NaN is left out, and nothing else."""
-    known = values[~np.isnan(values)]
-    edges = [float(published[0]["from"]), *(float(row["to"]) for row in published)]
-    theirs = [int(row["count"]) for row in published]
-    bounds = np.array(edges, known.dtype)  # in the precision of the values, so that 1 and a printed edge are inside
-    if len(known) and known.min() < bounds[0]:
-        edges, theirs = [float(known.min()), *edges], [0, *theirs]
-    if len(known) and known.max() > bounds[-1]:
-        edges, theirs = [*edges, float(known.max())], [*theirs, 0]
-    return Histogram(edges, np.histogram(known, np.array(edges, known.dtype))[0].tolist(), theirs)
-
-
-def draw_with_published(axes: Axes, found: Histogram, name: str, whose: str) -> Axes:
-    """Both as shares of their own total, on a logarithmic axis; the legend says what the totals are."""
-    for counts, style, label in (
-        (found.ours, {"fill": True, "color": BLUE, "alpha": 0.7}, "this run"),
-        (found.theirs, {"color": ORANGE}, f"{whose} as published"),
-    ):
-        total = sum(counts)
-        axes.stairs(np.array(counts) / max(1, total), found.edges, label=f"{label} ({total:,})", **style)
-    axes.set(yscale="log", xlabel=name, ylabel="share in a bin")
-    axes.legend(frameon=False, fontsize=7)
-    return axes
 
 
 def draw_images(axes: NDArray[Any], images: Sequence[NDArray[Any] | None], titles: Sequence[str]) -> None:

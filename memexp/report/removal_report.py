@@ -38,7 +38,7 @@ def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, 
     if any(c.threshold is not None for c in conditions):
         drawn = Figure(figsize=(5.2, 4.6), layout="constrained")
         axes, removed = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        draw_marginal_utility(axes, removed, conditions, n_train, ())
+        draw_marginal_utility(axes, removed, conditions, n_train)
         figure = svg_of(drawn)
     controls = {c.name: c for c in conditions if c.control}
     return {"figure": figure, "rows": [_row(c, controls.get(c.name)) for c in conditions if not c.control]}

@@ -182,10 +182,10 @@ def test_halves_are_compared_and_too_few_trials_refused(run_copy: Run, tmp_path:
 def published(run: Run, path: Path, **changes: Any) -> Path:
     """Values of the run's estimates in a file, as others would publish them."""
     from memexp.analysis.estimates import open_estimates
-    from memexp.analysis.export import released_format
+    from memexp.analysis.export import released_arrays
 
     merged = merge(run.paths)
-    np.savez(path, **released_format(merged, open_estimates(run.paths)) | changes)
+    np.savez(path, **dict(released_arrays(merged, open_estimates(run.paths))) | changes)
     return path
 
 

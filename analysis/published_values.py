@@ -7,7 +7,7 @@ Figures were read off the published pictures (accuracies to about 0.0005, Jaccar
 from __future__ import annotations
 
 import csv
-from importlib.resources import files
+from pathlib import Path
 
 from memexp.errors import InputError
 
@@ -29,7 +29,7 @@ def published(name: str, **wanted: str) -> list[Row]:
     InputError
         If there is no such row.
     """
-    text = files("memexp.analysis").joinpath("published", f"{name}.csv").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "published" / f"{name}.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     for key, value in wanted.items():
         known = dict.fromkeys(row[key] for row in rows)
