@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.merged import Merged
 from memexp.analysis.products import Tile, Trials, in_parallel
-from memexp.analysis.tables import pair_columns
+from memexp.analysis.tables import ids, pair_columns
 from memexp.errors import InputError
 from memexp.files import explain_full_disk, write_atomic
 
@@ -111,9 +111,10 @@ def released_arrays(merged: Merged, estimates: Estimates) -> Iterator[tuple[str,
 def train_table(merged: Merged, estimates: Estimates, classes: Sequence[str] | None = None) -> Arrays:
     """One row for each training example: what the store knows of it, then its scores."""
     known = {name: values for name, values in merged.examples.items() if name.startswith("train_")}
-    place: Arrays = {"train": np.arange(len(estimates.scores.memorization))}
+    known.pop("train_id", None)
+    place: Arrays = {"train": np.arange(len(estimates.scores.memorization)), "id": ids(merged.examples, "train")}
     if classes is not None:
-        known["train_class_name"] = np.array(classes)[known["train_label"]]
+        place["class_name"] = np.array(classes)[known["train_label"]]
     return place | known | {each.name: getattr(estimates.scores, each.name) for each in fields(estimates.scores)}
 
 

@@ -33,7 +33,7 @@ from memexp.errors import Incomplete, InputError, MemexpError, StoreError, comma
 from memexp.files import explain_full_disk
 from memexp.store.derived import derived_lock, replacing
 from memexp.store.paths import RunPaths
-from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, read_attributes, read_metadata, seal
+from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, create_examples, read_attributes, read_metadata, seal
 from memexp.store.trials import DONE, FAILED, MISSING
 
 MERGED_SCHEMA = 4
@@ -262,7 +262,7 @@ def _create(path: Path, source: Source) -> None:
             name, shape=(0,), chunks=(64 * _SLAB,), dtype=kind, compressors=codecs, dimension_names=("trial",)
         )
     for name, values in source.store.examples().items():
-        group.create_array(name, data=values, compressors=codecs, dimension_names=(name.split("_")[0],))
+        create_examples(group, name, values, codecs)
     sizes = {"train": source.store.layout.n_train, "test": source.store.layout.n_test}
     for name, axis in _MATRICES.items():
         chunks_in_file = max(1, min(_CHUNKS, -(-sizes[axis] // _ROWS)))

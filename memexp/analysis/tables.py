@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 Columns = dict[str, NDArray[Any]]
 
 
+def ids(examples: Columns, axis: str) -> NDArray[Any]:
+    """What the source calls each example of an axis, as text; where it has no names, its place there."""
+    named = examples.get(f"{axis}_id")
+    return examples[f"{axis}_index"].astype(str).astype(object) if named is None else named
+
+
 def example_columns(examples: Columns, classes: list[str]) -> Columns:
-    """Of each training example, shape (N,): label, its class's name, place in the source, planted flips.
+    """Of each training example, shape (N,): name, label, its class's name, place in the source, planted flips.
 
     Parameters
     ----------
@@ -34,7 +40,8 @@ def example_columns(examples: Columns, classes: list[str]) -> Columns:
         Names of the labels.
     """
     names = np.array(classes)
-    columns = {"label": examples["train_label"], "class_name": names[examples["train_label"]]}
+    columns = {"id": ids(examples, "train"), "label": examples["train_label"]}
+    columns["class_name"] = names[examples["train_label"]]
     columns["source_index"] = examples["train_index"]
     if "train_label_flipped" in examples:
         columns["flipped"] = examples["train_label_flipped"]
@@ -43,10 +50,11 @@ def example_columns(examples: Columns, classes: list[str]) -> Columns:
 
 
 def pair_columns(pairs: Pairs, examples: Columns, classes: list[str]) -> Columns:
-    """Of each pair, shape (P,): both examples' indices and class names, then the estimates."""
+    """Of each pair, shape (P,): both examples' indices, names and class names, then the estimates."""
     columns = {field.name: getattr(pairs, field.name) for field in fields(Pairs)}
     names = np.array(classes)
-    named = {f"{axis}_class_name": names[examples[f"{axis}_label"][columns[axis]]] for axis in ("train", "test")}
+    named = {f"{axis}_id": ids(examples, axis)[columns[axis]] for axis in ("train", "test")}
+    named |= {f"{axis}_class_name": names[examples[f"{axis}_label"][columns[axis]]] for axis in ("train", "test")}
     return {"train": columns.pop("train"), "test": columns.pop("test")} | named | columns
 
 
@@ -83,7 +91,8 @@ def estimates_dataset(estimates: Estimates, examples: Columns, classes: list[str
 def pairs_dataset(pairs: Pairs, examples: Columns, classes: list[str]) -> xarray.Dataset:
     """Pairs along ``pair``; the two examples are coordinates."""
     columns = {name: ("pair", values) for name, values in pair_columns(pairs, examples, classes).items()}
-    coordinates = {name: columns.pop(name) for name in ("train", "test", "train_class_name", "test_class_name")}
+    told = (f"{axis}{what}" for axis in ("train", "test") for what in ("", "_id", "_class_name"))
+    coordinates = {name: columns.pop(name) for name in told}
     data: xarray.Dataset = _library("xarray").Dataset(columns, coordinates)
     return data
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from memexp.analysis import SHOWN_FDR
@@ -11,7 +12,8 @@ from memexp.analysis.compare import Comparison
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
-from memexp.report.explorer import Images
+from memexp.analysis.tables import ids
+from memexp.report.looks import Images, Look, look_of
 from memexp.report.pictures import pair_rows, rate_in_words
 from memexp.report.thumbnails import data_uri
 from memexp.spec.spec import Spec
@@ -22,12 +24,14 @@ _TESTS_PER_ROW = 4
 
 
 class Card(NamedTuple):
-    """One image with its words; None is no image."""
+    """One image with its words; None is no image. ``name``: what the data call it; ``link``: its file."""
 
     image: str | None
     title: str
     lines: Sequence[str]
     flipped: bool = False
+    name: str = ""
+    link: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Source:
     comparison: Comparison | None = None
     removal: dict[str, object] | None = None
 
+    @cached_property
+    def look(self) -> Look | None:
+        """What is drawn of the images."""
+        return None if self.images is None else look_of(self.images)
+
 
 def class_name(source: Source, label: int) -> str:
     """Name of a label."""
@@ -59,7 +68,7 @@ def memorized_card(source: Source, index: int) -> Card:
     label = class_name(source, examples["train_label"][index])
     original = f", truly {class_name(source, examples['train_label_original'][index])}" if flipped else ""
     return Card(
-        data_uri(source.images.x_train[index]) if source.images else None,
+        data_uri(source.look.x_train[index]) if source.look else None,
         f"{label}{original}",
         (
             f"{scores.memorization[index]:.2f} [{scores.memorization_low[index]:.2f}, "
@@ -67,9 +76,25 @@ def memorized_card(source: Source, index: int) -> Card:
             f"in {scores.in_accuracy[index]:.2f} (n = {scores.in_count[index]:,})",
             f"out {scores.out_accuracy[index]:.2f} (n = {scores.out_count[index]:,})",
             f"train #{examples['train_index'][index]}",
+            *_told(source, "train", index),
         ),
         flipped,
+        *_name(source, "train", index),
     )
+
+
+def _told(source: Source, axis: str, example: int) -> list[str]:
+    """What is told of a row of features."""
+    words = source.look.words(axis, example) if source.look else ""
+    return [words] if words else []
+
+
+def _name(source: Source, axis: str, example: int) -> tuple[str, str | None]:
+    """What the data call an example, and the address of its file; nothing where they have no names."""
+    if f"{axis}_id" not in source.merged.examples:
+        return "", None
+    name = str(ids(source.merged.examples, axis)[example])
+    return name, source.look.link(name) if source.look else None
 
 
 def pairs_section(source: Source) -> dict[str, Any]:
@@ -101,11 +126,14 @@ def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
     sure = pairs.fdr[k] <= SHOWN_FDR
     interval = f" [{pairs.influence_low[k]:.2f}, {pairs.influence_high[k]:.2f}]" if sure else ""
     return Card(
-        data_uri(source.images.x_test[test]) if source.images else None,
+        data_uri(source.look.x_test[test]) if source.look else None,
         class_name(source, examples["test_label"][test]),
         (
             f"{pairs.influence[k]:.2f}{interval}",
             rate_in_words(pairs.fdr[k]),
             f"test #{examples['test_index'][test]}",
+            *_told(source, "test", int(test)),
         ),
+        False,
+        *_name(source, "test", int(test)),
     )

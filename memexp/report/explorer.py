@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from memexp.analysis import SHOWN_FDR
 from memexp.analysis.estimates import Estimates, Memorization
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
+from memexp.analysis.tables import ids
+from memexp.report.looks import Images, Look, look_of
 from memexp.report.thumbnails import write_sheets
 
 MOST_EXAMPLES = 100_000
@@ -30,20 +32,6 @@ _SHOWN = (
     "memorization", "memorization_low", "memorization_high", "in_accuracy", "out_accuracy", "in_count", "out_count"
 )  # fmt: skip
 _PAIR_SHOWN = ("influence", "influence_low", "influence_high", "fdr")
-
-
-class Images(Protocol):
-    """What a report needs of a data set: uint8 or float images (N, H, W, C)."""
-
-    @property
-    def x_train(self) -> NDArray[Any]:
-        """Training images."""
-        ...
-
-    @property
-    def x_test(self) -> NDArray[Any]:
-        """Test images."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -87,17 +75,20 @@ def write_explorer(
     folder: Path, name: str, classes: list[str], merged: Merged, estimates: Estimates, images: Images | None
 ) -> Contents:
     """Write data.js, and the sprite sheets where there are images, into a folder."""
-    contents = choose(estimates)
-    sheets = {} if images is None else _write_sprites(contents, images, folder / "sprites")
+    contents, look = choose(estimates), None if images is None else look_of(images)
+    sheets = {} if look is None else _write_sprites(contents, look, folder / "sprites")
     data = {
         "name": name,
         "classes": classes,
         "sheets": sheets,
+        "caption": look.caption if look is not None else "",
         "leftOut": contents.left_out,
         "shownRate": SHOWN_FDR,
         "train": _packed(_train_columns(contents, merged, estimates)),
         "test": _packed(_test_columns(contents, merged)),
         "pairs": _packed(_pair_columns(contents)),
+        "texts": {axis: _texts(getattr(contents, axis), axis, merged, look) for axis in ("train", "test")},
+        "folder": look.link("") if look is not None else None,
     }
     text = f"window.MEMEXP = {json.dumps(data, ensure_ascii=True, allow_nan=False)};\n"
     (folder / "data.js").write_text(text, encoding="utf-8")
@@ -125,6 +116,14 @@ def _train_columns(contents: Contents, merged: Merged, estimates: Estimates) -> 
         "label": examples["train_label"][shown],
         "truth": none if flipped is None else np.where(flipped, examples["train_label_original"], -1)[shown],
     }
+
+
+def _texts(shown: NDArray[np.intp], axis: str, merged: Merged, look: Look | None) -> dict[str, list[str]]:
+    """Names of the examples that are shown, where the data have them, and what is told of rows of features."""
+    texts = {"id": ids(merged.examples, axis)[shown].tolist()} if f"{axis}_id" in merged.examples else {}
+    if look is not None and look.table is not None:
+        texts["words"] = [look.words(axis, int(example)) for example in shown]
+    return texts
 
 
 def _test_columns(contents: Contents, merged: Merged) -> dict[str, NDArray[Any]]:

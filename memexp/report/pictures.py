@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from memexp.analysis.estimates import Memorization
 from memexp.analysis.pairs import Pairs
-from memexp.report.explorer import Images, rank
+from memexp.report.explorer import rank
 from memexp.report.figures import draw_images
+from memexp.report.looks import Images, look_of
 from memexp.report.thumbnails import shown
 
 AxesArray = NDArray[Any]
@@ -25,7 +26,7 @@ def draw_memorized(axes: AxesArray, scores: Memorization, images: Images, names:
     names
         Of each training example's class.
     """
-    order = rank(scores)
+    images, order = look_of(images), rank(scores)
     order = order[~np.isnan(scores.memorization[order])][: axes.size]
     titles = [f"{names[i]}: {scores.memorization[i]:.2f}" for i in order]
     gaps = axes.size - len(order)
@@ -55,7 +56,7 @@ def draw_pairs(
     names
         Of each training and of each test example's class.
     """
-    rows = pair_rows(pairs, len(axes))
+    images, rows = look_of(images), pair_rows(pairs, len(axes))
     for line, row in zip(axes, [*rows, *[None] * (len(axes) - len(rows))], strict=True):
         places: list[NDArray[Any] | None] = [None] * len(line)
         titles = [""] * len(line)

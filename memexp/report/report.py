@@ -40,9 +40,7 @@ def write_report(source: Source, path: Path) -> Path:
     """Write the report's folder, replacing an older one, and return ``path``, its index.html."""
 
     def write(folder: Path) -> None:
-        write_explorer(
-            folder, source.spec.name, source.manifest.classes, source.merged, source.estimates, source.images
-        )
+        write_explorer(folder, source.spec.name, source.manifest.classes, source.merged, source.estimates, source.look)
         page = render_examples(source.spec.name, source.images is None)
         (folder / "examples.html").write_text(page, encoding="utf-8")
         (folder / path.name).write_text(_overview(source), encoding="utf-8")
@@ -95,6 +93,7 @@ def _overview(source: Source) -> str:
         facts=_facts(source),
         warnings=_warnings(source),
         no_pictures=source.images is None,
+        caption=source.look.caption if source.look else "",
         figures=_figures(source),
         classes=_class_rows(source),
         gallery=[memorized_card(source, int(i)) for i in _most_memorized(source)],

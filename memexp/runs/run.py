@@ -287,6 +287,8 @@ def example_arrays(data: Data) -> dict[str, NDArray[Any]]:
         "train_index": data.train_index,
         "test_index": data.test_index,
     }
+    ids = {"train_id": data.id_train, "test_id": data.id_test}
+    arrays |= {name: values for name, values in ids.items() if values is not None}
     if data.y_original is not None and data.flipped is not None:
         arrays |= {"train_label_flipped": data.flipped, "train_label_original": data.y_original}
     if data.subpopulations is not None:

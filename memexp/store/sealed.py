@@ -146,7 +146,7 @@ class Sealed:
                 raise NotWhole(f"{self.path} was made again while it was read")
         except NotWhole as error:
             raise NotWhole(f"{error}; {self._repair}") from error
-        return values
+        return plain(values)
 
 
 def read_everything(path: Path, repair: str) -> None:
@@ -253,3 +253,25 @@ def explained(what: Path, read: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         raise NotWhole(f"{what} is damaged: {error}") from error
+
+
+def create_examples(group: zarr.Group, name: str, values: NDArray[Any], codecs: list[Any]) -> None:
+    """Write an array of the examples, whose axis its name starts with; text as Zarr's ``string``."""
+    axis = (name.split("_")[0],)
+    if values.dtype.kind != "O":
+        group.create_array(name, data=values, compressors=codecs, dimension_names=axis)
+        return
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=(max(1, len(values)),),
+        dtype=str,
+        compressors=codecs,
+        dimension_names=axis,
+    )
+    array[:] = values
+
+
+def plain(values: NDArray[Any]) -> NDArray[Any]:
+    """Text as Python's, whichever type this NumPy has for it; other arrays as they are."""
+    return values if values.dtype.kind in "biufc" else values.astype(object)

@@ -27,7 +27,9 @@ from memexp.store.sealed import (
     SEAL,
     NotWhole,
     check_array,
+    create_examples,
     explained,
+    plain,
     read_attributes,
     read_metadata,
     seal,
@@ -114,7 +116,7 @@ def create_store(path: Path, layout: Layout, examples: Mapping[str, NDArray[Any]
         )
     with zarr.config.set(EVERY_CHUNK):
         for name, values in examples.items():
-            group.create_array(name, data=values, compressors=codecs, dimension_names=(name.split("_")[0],))
+            create_examples(group, name, values, codecs)
     seal(path, growing=[*layout.outcome_arrays()])
 
 
@@ -197,7 +199,7 @@ class TrialStore:
         return array
 
     def examples(self) -> dict[str, NDArray[Any]]:
-        """Arrays of the examples: train_label, test_label, train_index, test_index, ...
+        """Arrays of the examples: train_label, test_label, train_index, test_index, ...; text as Python's.
 
         Raises
         ------
@@ -213,7 +215,7 @@ class TrialStore:
                     check_array(self.path / name, self._digests[name])
             except NotWhole as error:
                 raise StoreError(f"{error}; {by_repair(self.path.parent)}") from error
-            found[name] = self._read(name, slice(None))
+            found[name] = plain(self._read(name, slice(None)))
         if not self._digests:
             require_plausible(self.path, found)
         return found

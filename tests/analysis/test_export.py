@@ -95,7 +95,7 @@ def test_tables_name_the_classes(form: str, scored: tuple[Merged, Estimates], tm
         parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
         written = export(merged, estimates, form, tmp_path / "own.parquet", names)
         train, pairs = (parquet.read_table(path).to_pydict() for path in written)
-    assert train["train_class_name"] == [names[int(label)] for label in train["train_label"]]
+    assert train["class_name"] == [names[int(label)] for label in train["train_label"]]
     for axis in ("train", "test"):
         labels = merged.examples[f"{axis}_label"][np.array(pairs[axis], int)]
         assert pairs[f"{axis}_class_name"] == [names[label] for label in labels]

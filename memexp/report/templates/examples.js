@@ -17,6 +17,14 @@
     return element;
   };
   const className = (label) => run.classes[label] ?? String(label);
+  const idOf = (axis, place) => run.texts[axis].id?.[place] ?? "";
+  const wordsOf = (axis, place) => run.texts[axis].words?.[place] ?? "";
+  const nameOf = (axis, place) => {
+    if (!run.folder) return make("span", "", idOf(axis, place));
+    const link = make("a", "", idOf(axis, place));
+    link.href = run.folder + idOf(axis, place).split("/").map(encodeURIComponent).join("/");
+    return link;
+  };
   const fixed = (value) => Number.isNaN(value) ? "–" : value.toFixed(2);
 
   // Pairs are grouped by training example, most certain first: firstPair[i] .. firstPair[i + 1] are those of i.
@@ -82,14 +90,15 @@
   };
   const apply = () => {
     const label = $("label").value, least = $("least").value, most = $("most").value;
-    const asked = $("search").value.trim(), wanted = new Set((asked.match(/\d+/g) ?? []).map(Number));
+    const asked = $("search").value.trim().toLowerCase(), wanted = new Set((asked.match(/\d+/g) ?? []).map(Number));
+    const byIndex = !run.texts.train.id || /^[\d\s,;]*$/.test(asked);
     const ticks = Object.entries(TICKS).filter(([key]) => $(key).checked).map(([, test]) => test);
     const found = [];
     for (let i = 0; i < n; i++) {
       if (label !== "" && train.label[i] !== Number(label)) continue;
       if (least !== "" && !(train.memorization[i] >= Number(least))) continue;
       if (most !== "" && !(train.memorization[i] <= Number(most))) continue;
-      if (asked && !wanted.has(train.index[i])) continue;
+      if (asked && !(byIndex ? wanted.has(train.index[i]) : idOf("train", i).toLowerCase().includes(asked))) continue;
       if (ticks.every((test) => test(i))) found.push(i);
     }
     const key = ORDERS[$("order").value]?.[1];
@@ -166,7 +175,9 @@
     const list = make("dl");
     for (const [name, value] of rows) {
       const row = make("div");
-      row.append(make("dt", "", name), make("dd", "", value));
+      const cell = make("dd");
+      cell.append(value);  // a text, or an element
+      row.append(make("dt", "", name), cell);
       list.append(row);
     }
     return list;
@@ -178,6 +189,8 @@
       ["training example", `#${train.index[i]}`],
       ["accuracy when in", `${fixed(train.in_accuracy[i])} (${train.in_count[i]} trials)`],
       ["accuracy when out", `${fixed(train.out_accuracy[i])} (${train.out_count[i]} trials)`],
+      ...(idOf("train", i) ? [["name", nameOf("train", i)]] : []),
+      ...(wordsOf("train", i) ? [["furthest from the mean", wordsOf("train", i)]] : []),
     ]));
     $("subject").replaceChildren(tile("train", i, `training image: ${titleOf(i)}`, 192), words);
     const sides = [], all = firstPair[i + 1] - firstPair[i];
@@ -194,6 +207,8 @@
           make("span", "", sure(k) ? interval(pairs.influence[k], pairs.influence_low[k], pairs.influence_high[k]) : fixed(pairs.influence[k])),
           make("span", "", rate(pairs.fdr[k])),
           make("span", "", `test #${test.index[j]}`));
+        if (idOf("test", j)) caption.append(nameOf("test", j));
+        if (wordsOf("test", j)) caption.append(make("span", "", wordsOf("test", j)));
         card.append(tile("test", j, `test image ${test.index[j]}: ${className(test.label[j])}, influence ${fixed(pairs.influence[k])}`), caption);
         cards.append(card);
       }
@@ -219,6 +234,8 @@
   if (!train.truth.some((label) => label >= 0)) $("flipped").parentElement.hidden = true;
   if (!pairs.fdr.some((_, k) => !sure(k))) $("uncertain").parentElement.hidden = true;
   if (!train.memorization.some(Number.isNaN)) $("undefined").parentElement.hidden = true;
+  if (run.caption) $("legend").append(` ${run.caption}`);
+  if (run.texts.train.id) $("search").placeholder = "17, 204, or a name";
   let waiting = false;
   $("grid").addEventListener("scroll", () => {
     if (waiting) return;
