@@ -28,7 +28,7 @@ from memexp.data.generated import frequencies
 from memexp.errors import InputError
 from memexp.report.figures import BLUE, ORANGE
 from memexp.runs.run import Run
-from memexp.spec.sweep import runs_of
+from memexp.spec.sweep_note import runs_of
 
 HEAD = ("run", "trials", "trained on", "singletons", "unfitted", "test error", "se", "bound", "above by", "opt",
         "seen 0", "seen 1", "seen 2", "seen more", "memorization", "of singletons", "of others",

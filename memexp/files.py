@@ -28,7 +28,7 @@ KEPT = "All blocks that were finished are kept."
 
 
 @contextmanager
-def explain_full_disk(path: Path, kept: str) -> Iterator[None]:
+def explain_unwritable(path: Path, kept: str) -> Iterator[None]:
     """Put in words why ``path`` cannot be written, and what is kept.
 
     Raises

@@ -12,7 +12,7 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from memexp.analysis.products import Tile, Trials, in_parallel, n_threads
-from memexp.files import explain_full_disk
+from memexp.files import explain_unwritable
 from memexp.store.sealed import EVERY_CHUNK
 
 _WIDTH = 512  # training examples in a chunk
@@ -51,7 +51,7 @@ def write_dense(
         tile = Tile(bands[corner[0]], slice(corner[1], min(corner[1] + width, n_train)))
         array[tile.tests, tile.trains] = trials.influence(tile)
 
-    with explain_full_disk(folder, _KEPT):
+    with explain_unwritable(folder, _KEPT):
         for count, _ in enumerate(in_parallel(compute, missing), len(done) + 1):
             tell(count / len(corners))
 

@@ -19,7 +19,7 @@ from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.posterior import Posterior, posterior
 from memexp.analysis.products import Trials
 from memexp.errors import StoreError, command
-from memexp.files import explain_full_disk
+from memexp.files import explain_unwritable
 from memexp.store.derived import derived_lock, replacing
 from memexp.store.paths import RunPaths
 from memexp.store.sealed import EVERY_CHUNK, SEAL, NotWhole, Sealed, check_array, read_attributes, read_metadata
@@ -119,7 +119,7 @@ def estimate(
         Where products are made: ``cpu`` or ``cuda``.
     """
     paths = merged.paths
-    with derived_lock(paths), explain_full_disk(paths.estimates, "The trials and older estimates are untouched."):
+    with derived_lock(paths), explain_unwritable(paths.estimates, "The trials and older estimates are untouched."):
         counts = count_trials(merged)
         scores = estimate_memorization(counts)
         trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials, device)

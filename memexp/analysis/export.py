@@ -18,7 +18,7 @@ from memexp.analysis.merged import Merged
 from memexp.analysis.products import Tile, Trials, in_parallel
 from memexp.analysis.tables import ids, pair_columns
 from memexp.errors import InputError
-from memexp.files import explain_full_disk, write_atomic
+from memexp.files import explain_unwritable, write_atomic
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,7 +52,7 @@ def export(
             f"{out}: --format {form} writes a {_ENDINGS[form]} file; end the name of --out so, or give another --format"
         )
     write: dict[str, Callable[[Arrays, Path], None]] = {"csv": write_csv, "parquet": _write_parquet}
-    with explain_full_disk(out, "The estimates are untouched."):
+    with explain_unwritable(out, "The estimates are untouched."):
         if form == "fz":
             write_atomic(out, lambda stream: _write_npz(released_arrays(merged, estimates), stream))
             return [out]

@@ -30,7 +30,7 @@ from memexp.analysis.arrivals import (
 )
 from memexp.analysis.counts import Bits
 from memexp.errors import Incomplete, InputError, MemexpError, StoreError, command
-from memexp.files import explain_full_disk
+from memexp.files import explain_unwritable
 from memexp.store.derived import derived_lock, replacing
 from memexp.store.paths import RunPaths
 from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, create_examples, read_attributes, read_metadata, seal
@@ -94,7 +94,7 @@ def _merge(sources: list[Source], tell: Tell, trusting: bool) -> Merged:
     if old is not None and old.trials_digest == _digest(sources):
         return old
     kept = "The trials are untouched."
-    with explain_full_disk(paths.merged, kept), replacing(paths.merged) as building, zarr.config.set(EVERY_CHUNK):
+    with explain_unwritable(paths.merged, kept), replacing(paths.merged) as building, zarr.config.set(EVERY_CHUNK):
         if old is None:
             _create(building, sources[0])
         else:  # files are replaced, never changed, so the copy may share them with the store in use

@@ -5,7 +5,7 @@ Nothing heavy is imported at the top: ``memexp --help`` and ``memexp status`` st
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from memexp.cli.console import explained, out, print_json, progress, remark, sho
 from memexp.cli.watch import RunPath
 from memexp.errors import command
 from memexp.version import __version__
+
+if TYPE_CHECKING:
+    from memexp.runs.verify import Verdict
 
 app = typer.Typer(
     help="Train many models on random subsets; estimate memorization and influence.",
@@ -62,7 +65,7 @@ def verify(
         remark("these trials were first trained with other versions or another processor, where bits may differ")
     show(
         [
-            ("blocks", f"{verdict.blocks - len(verdict.faults)} sound, {len(verdict.faults)} damaged"),
+            ("blocks", _blocks(verdict)),
             ("retrained", f"{len(verdict.retrained)} trials, {len(verdict.differing)} differ"),
         ]
     )
@@ -70,6 +73,12 @@ def verify(
         lost = checks.repair(opened, verdict)
         remark(f"{len(lost)} trials are marked missing; train them with `{command('resume', run)}`")
     return 1 if verdict.problems or (verdict.differing and verdict.same_machine) else 0
+
+
+def _blocks(verdict: Verdict) -> str:
+    if verdict.store is not None:
+        return "none read, as trials.zarr itself is damaged"
+    return f"{verdict.blocks - len(verdict.faults)} sound, {len(verdict.faults)} damaged"
 
 
 def schema() -> None:

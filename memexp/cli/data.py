@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-import yaml
 
 from memexp.cli.console import duration, progress, show, stoppable
 
@@ -55,6 +54,8 @@ def prepare(
 
 def _flow(**values: str) -> str:
     """A section of a spec on one line, quoted where YAML would read a path as something else."""
+    import yaml
+
     text = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
     return str(text).strip()
 

@@ -25,7 +25,7 @@ def roots(folder: Path) -> list[Path]:
 
 def found(folder: Path) -> tuple[list[Path], bool]:
     """The runs of a sweep's folder that exist, or the run itself; and whether these are all."""
-    from memexp.spec.sweep import runs_of
+    from memexp.spec.sweep_note import runs_of
 
     runs, absent = runs_of(folder) or ([folder], [])
     if absent:

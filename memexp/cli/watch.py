@@ -110,12 +110,12 @@ def _precision(found: Status) -> Rows:
 def _next(found: Status) -> str:
     if not found.missing and not found.done:
         return "change the spec, give it another name, and launch it"
-    if not found.missing:
-        return command("report", found.run)
-    if found.slurm.unfollowed:
+    if found.missing and found.slurm.unfollowed:
         return command("resume", found.run)
     if found.slurm.held:
         return f"scontrol release {','.join(found.slurm.held)}"
+    if not found.missing:
+        return command("report", found.run)
     states = {*found.slurm.tasks, found.slurm.follow_up}
     if found.launcher is not None or states & {"pending", "running"}:
         return command("status", found.run, "--watch")

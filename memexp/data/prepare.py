@@ -29,7 +29,7 @@ from memexp.data.folders import SPLITS, ImageFiles, list_images, refuse
 from memexp.data.images import READING, read_image
 from memexp.data.prepared import Prepared, open_prepared, seal
 from memexp.errors import DataError, InputError, OutOfSpace
-from memexp.files import digest, explain_full_disk
+from memexp.files import digest, explain_unwritable
 
 _PART = 128
 _NOTE_EVERY_SECONDS = 5.0
@@ -109,7 +109,7 @@ def prepare_images(
     """
     images = list_images(root, only)
     wanted = {"size": size, "classes": list(images.classes), "files": images.files, "reading": READING}
-    with _alone(out), explain_full_disk(out, _KEPT):
+    with _alone(out), explain_unwritable(out, _KEPT):
         if (out / "prepared.json").exists():
             return _same(open_prepared(out), wanted, skip_broken)
         arrays, done = _begin(out, images, size, digest(wanted))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from memexp.files import KEPT, explain_full_disk
+from memexp.files import KEPT, explain_unwritable
 from memexp.runs.plan import Plan
 from memexp.runs.pool import LocalPool, Progress, Resources
 from memexp.runs.run import Run, grow, prepare_run
@@ -68,7 +68,7 @@ def launch_local(
     MemexpError
         For a fault that concerns every block (full disk, changed data, ...).
     """
-    with launch_lock(run.paths), explain_full_disk(run.paths.root, KEPT):
+    with launch_lock(run.paths), explain_unwritable(run.paths.root, KEPT):
         store = run.store(writable=True)
         recover(run.paths, store)
         if not accept.lost_queue:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from memexp.errors import InputError
-from memexp.slurm.nodes import bad_nodes
-from memexp.slurm.profile import noted_profile
 from memexp.slurm.scheduler import SchedulerError
 from memexp.slurm.tasks import ALIVE, FollowUp, Queue, Task, job_log, read_queue
 from memexp.store.launches import Launch, read_launches
@@ -56,7 +54,7 @@ class SlurmStatus:
         Ids of the jobs that wait until somebody releases them.
     follow_up
         State of the follow-up job: alive as of a task; otherwise nobody will submit what is missing, and
-        ``unfollowed`` says why. None if there is none, or if nothing is missing.
+        ``unfollowed`` says why. None if there is none, or if nothing is missing and none is alive.
     unfollowed
         Follow-up jobs that are gone though tasks wait or run, or blocks are missing.
     bad_nodes
@@ -88,12 +86,13 @@ def read_slurm_status(paths: RunPaths, missing: list[int]) -> SlurmStatus:
     queue, silence = _ask(paths, missing)
     gave_up = (launches[-1].gave_up or None) if missing else None
     waiting = [each for each in queue.follow_ups if each.alive]
+    follow_up = (waiting or (queue.follow_ups if missing else []))[-1:]
     return SlurmStatus(
         tasks=dict(Counter(task.state for task in queue.tasks)),
         problems=_problems(paths, queue.tasks),
         held=_held(queue),
-        follow_up=(waiting or queue.follow_ups)[-1].state if queue.follow_ups else None,
-        unfollowed=[] if gave_up else _unfollowed(paths, queue),
+        follow_up=follow_up[0].state if follow_up else None,
+        unfollowed=[] if gave_up or not missing else _unfollowed(paths, queue),
         bad_nodes=_bad_nodes(paths, queue.tasks, launches[-1]) if missing else [],
         scheduler=silence,
         gave_up=gave_up,
@@ -115,12 +114,17 @@ def without_numbers(reason: str) -> str:
 def _ask(paths: RunPaths, missing: list[int]) -> tuple[Queue, str | None]:
     """Jobs of the run, and why Slurm could not be asked."""
     try:
-        return read_queue(paths, missing), None
+        return read_queue(paths, missing, leftovers=True), None
     except SchedulerError as error:
+        if not missing:  # Slurm is not needed any more
+            return read_queue(paths, missing), None
         return Queue([], []), str(error)
 
 
 def _bad_nodes(paths: RunPaths, tasks: Sequence[Task], last: Launch) -> list[str]:
+    from memexp.slurm.nodes import bad_nodes
+    from memexp.slurm.profile import noted_profile
+
     try:
         return sorted(bad_nodes(paths, tasks, noted_profile(last.profile, paths.launches)))
     except InputError:  # a profile of an earlier memexp

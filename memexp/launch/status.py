@@ -15,6 +15,7 @@ from memexp.errors import StoreError
 from memexp.launch.slurm_status import SlurmStatus, read_slurm_status, without_numbers
 from memexp.runs.software import deciding, trained_with
 from memexp.spec.sampling_error import trials_for, worst_case_se
+from memexp.spec.yaml_text import parse
 from memexp.store.lock import lock_holder
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
@@ -134,7 +135,7 @@ def read_status(root: Path) -> Status:
         worker_hours_left=per_trial * counts[MISSING] / 3600 if per_trial is not None else None,
         standard_error=_standard_error(paths, manifest, counts),
         software=_software(receipts, manifest),
-        slurm=read_slurm_status(paths, store.missing_blocks()),
+        slurm=read_slurm_status(paths, store.layout.blocks_with(states == MISSING)),
     )
 
 
@@ -165,7 +166,7 @@ def _software(receipts: Sequence[Receipt], manifest: Manifest) -> dict[str, int]
 def _goal(paths: RunPaths) -> float | None:
     """The error that the spec asks for."""
     try:
-        goal = yaml.safe_load(read_spec_text(paths))["subsets"].get("target_se")
+        goal = parse(read_spec_text(paths), stored=True).value["subsets"].get("target_se")
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StoreError(f"{paths.spec} cannot be read ({error}); restore it from a backup") from error
     return goal if isinstance(goal, float) else None

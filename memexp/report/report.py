@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from memexp.files import explain_full_disk
+from memexp.files import explain_unwritable
 from memexp.report.cards import Source, class_name, memorized_card, pairs_section
 from memexp.report.explorer import rank, write_explorer
 from memexp.report.figures import (
@@ -52,7 +52,7 @@ def replace_report(path: Path, write: Callable[[Path], Any]) -> Path:
     """Let ``write`` fill a folder, put it in the place of the report's old one, and return ``path``."""
     folder = path.parent
     kept = "The estimates are untouched."
-    with derived_lock(RunPaths(folder.parent)), explain_full_disk(folder, kept), replacing(folder) as building:
+    with derived_lock(RunPaths(folder.parent)), explain_unwritable(folder, kept), replacing(folder) as building:
         building.mkdir()
         write(building)
     return path

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from memexp.data import Data, load_data
 from memexp.data.class_names import composed
 from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError, command
-from memexp.files import digest, explain_full_disk, versions
+from memexp.files import digest, explain_unwritable, versions
 from memexp.spec.argument_files import MARK
 from memexp.spec.designs import draw_masks
 from memexp.spec.reading import read_written, write_spec
@@ -64,19 +64,24 @@ class Run:
                 f"Restore the files of dataset {dataset.model_dump(mode='json', exclude_none=True)}, {again}"
                 "or launch the spec under another name"
             )
-        self._require_same_names(data)
+        if wrong := self.other_names(data.classes):
+            raise DataError(
+                f"{wrong[0]} in the data ({len(wrong)} such names). Restore the names there, or manifest.json from "
+                "a backup"
+            )
         return data
 
-    def _require_same_names(self, data: Data) -> None:
-        """Names are no part of the identity, so they are compared by themselves: a report must not mix them up."""
-        pairs = zip(map(composed, self.manifest.classes), data.classes, strict=True)
-        wrong = [(label, *names) for label, names in enumerate(pairs) if names[0] != names[1]]
-        if wrong:
-            label, there, here = wrong[0]
-            raise DataError(
-                f"label {label} is {there!r} in {self.paths.manifest}, but {here!r} in the data ({len(wrong)} such "
-                "names). Correct the names there (`classes`; they are outside the identity), or those of the data"
-            )
+    def other_names(self, classes: Sequence[str]) -> list[str]:
+        """Labels that another name is given to than in the manifest, in words.
+
+        Names are no part of the identity, so they are compared by themselves: a report must not mix them up.
+        """
+        names = enumerate(zip(map(composed, self.manifest.classes), classes, strict=True))
+        return [
+            f"label {label} is {there!r} in {self.paths.manifest}, but {here!r}"
+            for label, (there, here) in names
+            if there != here
+        ]
 
     def require_same_files(self) -> None:
         """Check the files that arguments of the model or the recipe name, as :meth:`load_data` checks the data.
@@ -193,6 +198,11 @@ def prepare_run(spec: Spec, data: Data, runs: Path, block_size: int | None = Non
         _create(root, spec, data, wanted)
     run = open_run(root)
     run.manifest.require_same(wanted, str(root))
+    if wrong := run.other_names(wanted.classes):
+        raise RunMismatch(
+            f"{wrong[0]} in this spec ({len(wrong)} such names). Names of classes stay as they were launched: give the "
+            "spec those names, or another `name` (or another --runs)"
+        )
     if block_size not in (None, run.manifest.block_size):
         raise InputError(f"{root} has blocks of {run.manifest.block_size} trials, which cannot change; omit the option")
     if spec.subsets.trials > run.store().layout.n_trials:
@@ -255,7 +265,7 @@ def _create(root: Path, spec: Spec, data: Data, manifest: Manifest) -> None:
     _require_room(root.parent, layout)
     building = RunPaths(root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.new"))
     try:
-        with explain_full_disk(root, "No trial was lost."):
+        with explain_unwritable(root, "No trial was lost."):
             building.make_folders()
             create_store(building.trials, layout, example_arrays(data))
             write_spec_text(building, write_spec(spec))

@@ -12,11 +12,12 @@ import numpy as np
 
 from memexp.data import Data
 from memexp.errors import StoreError, command
-from memexp.files import KEPT, explain_full_disk, versions, write_atomic
+from memexp.files import KEPT, explain_unwritable, versions, write_atomic
 from memexp.runs.run import Run, example_arrays, layout_of
 from memexp.seeds import generator
 from memexp.spec.designs import draw_masks
 from memexp.store.commit import restore_states, set_aside
+from memexp.store.launches import read_launch
 from memexp.store.lock import launch_lock
 from memexp.store.paths import RunPaths, by_repair
 from memexp.store.receipts import Receipt, read_committed, read_receipt, receipt_files, require_fitting
@@ -43,7 +44,7 @@ class Verdict:
     receipts
         Receipts that are damaged, and what is wrong with them.
     results
-        What is wrong with merged.zarr and estimates.zarr: the commands that the messages name make them again.
+        What is wrong with merged.zarr, estimates.zarr and the records of launches: the messages name what mends them.
     retrained
         Trials that were trained again.
     differing
@@ -121,7 +122,7 @@ def repair(run: Run, verdict: Verdict) -> list[int]:
     RunBusy
         If the run is being trained now.
     """
-    with launch_lock(run.paths), explain_full_disk(run.paths.root, KEPT):
+    with launch_lock(run.paths), explain_unwritable(run.paths.root, KEPT):
         if verdict.store is not None:
             _rebuild(run)
             verdict = verify(run, 0)
@@ -187,6 +188,11 @@ def _faults_of_results(paths: RunPaths) -> list[str]:
             if path.exists():
                 read_everything(path, f"make it again with `{command(again, paths.root)}`")
         except NotWhole as error:
+            found.append(str(error))
+    for note in sorted(paths.launches.glob("*.json")):
+        try:
+            read_launch(paths, note.stem)
+        except StoreError as error:
             found.append(str(error))
     return found
 

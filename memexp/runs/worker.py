@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from memexp.errors import MemexpError, StoreError
-from memexp.files import KEPT, explain_full_disk, here, to_json, write_atomic
+from memexp.files import KEPT, explain_unwritable, here, to_json, write_atomic
 from memexp.runs.pool import Progress
 from memexp.runs.run import Run, open_run
 from memexp.runs.software import provenance, software
@@ -173,7 +173,7 @@ def serve(root: Path, attempt_id: str, device: str, threads: int, commands: Text
     threading.Thread(target=_read_commands, args=(commands, blocks), daemon=True).start()
     attempt = None
     try:
-        with explain_full_disk(root, KEPT):
+        with explain_unwritable(root, KEPT):
             attempt = _Attempt(root, attempt_id)
             trainer = Trainer(open_run(root), device, threads)
             say(ready=True, software=software())

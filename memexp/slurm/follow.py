@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from memexp.errors import MemexpError, RunBusy, command
 from memexp.runs.run import Run, open_run
@@ -39,13 +40,19 @@ def follow(root: str, launch_id: str) -> None:
         return
     try:
         if _next_round(run, launch):
+            _note(run, launch_id, followed=True)
             return
         pages = ["report", "--trust"]  # the tasks have run the data's file already
         for words in [pages] if run.spec.subsets.design == "remove" else [["estimate"], pages]:
             subprocess.run([sys.executable, "-m", "memexp", *words, root], check=True)
+        _note(run, launch_id, followed=True)
     except MemexpError as error:
-        replace(read_launch(run.paths, launch_id), gave_up=str(error)).write(run.paths)
+        _note(run, launch_id, gave_up=str(error))
         raise
+
+
+def _note(run: Run, launch_id: str, **what: Any) -> None:
+    replace(read_launch(run.paths, launch_id), **what).write(run.paths)
 
 
 def _next_round(run: Run, launch: Launch) -> bool:

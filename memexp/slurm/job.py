@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from memexp.errors import InputError, MemexpError
-from memexp.files import KEPT, explain_full_disk
+from memexp.files import KEPT, explain_unwritable
 from memexp.runs.pool import LocalPool, Resources
 from memexp.runs.run import open_run
 from memexp.runs.software import require_noted_software
@@ -47,7 +47,7 @@ def run_task(root: str, launch_id: str, number: int) -> None:
         missing = set(run.store().missing_blocks())
         blocks = [block for block in launch.tasks[number] if block in missing]
         pool = LocalPool(paths, name, Resources(**launch.resources))
-        with explain_full_disk(paths.root, KEPT), _told_to_stop(pool, launch):
+        with explain_unwritable(paths.root, KEPT), _told_to_stop(pool, launch):
             given_up = pool.train(blocks, lambda _: None)
         error = "; ".join(f"block {block}: {cause}" for block, cause in given_up.items())
         attempt.failed = bool(given_up)

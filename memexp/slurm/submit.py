@@ -18,7 +18,7 @@ import submitit
 from submitit.core.utils import FailedSubmissionError
 
 from memexp.errors import InputError, command
-from memexp.files import KEPT, explain_full_disk
+from memexp.files import KEPT, explain_unwritable
 from memexp.runs.run import Run, grow
 from memexp.runs.software import NOTHING, Accept, require_same_software
 from memexp.slurm import scheduler
@@ -101,7 +101,7 @@ def launch_slurm(
         If Slurm does not answer, or refuses all of it.
     """
     require_plain_path(run.paths.root)
-    with launch_lock(run.paths), explain_full_disk(run.paths.root, KEPT):
+    with launch_lock(run.paths), explain_unwritable(run.paths.root, KEPT):
         store = run.store(writable=True)
         recover(run.paths, store)
         if after is not None and run.paths.cancelled(after).exists():

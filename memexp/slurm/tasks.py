@@ -104,7 +104,7 @@ class Queue:
     tasks
         The newest Slurm task of every block.
     follow_ups
-        Of the launches that have missing blocks, oldest first.
+        Of the launches that have missing blocks, or that were asked about because nothing is missing; oldest first.
     """
 
     tasks: list[Task]
@@ -120,7 +120,11 @@ class Queue:
 
 
 def read_queue(
-    paths: RunPaths, missing: Collection[int], history: bool = True, elsewhere_is_gone: bool = False
+    paths: RunPaths,
+    missing: Collection[int],
+    history: bool = True,
+    elsewhere_is_gone: bool = False,
+    leftovers: bool = False,
 ) -> Queue:
     """The newest Slurm task of every block, and the follow-up jobs; at most two calls of the scheduler.
 
@@ -134,6 +138,9 @@ def read_queue(
         Also ask the accounting how tasks ended.
     elsewhere_is_gone
         Take tasks that were given to another cluster for lost.
+    leftovers
+        If nothing is missing, ask for what Slurm still has: second copies of tasks, which may be held, and the
+        follow-up jobs that wait for them.
 
     Raises
     ------
@@ -142,9 +149,11 @@ def read_queue(
     """
     missing = set(missing)
     launches = read_launches(paths, "slurm")
-    open_launches = [launch for launch in launches if _open(launch, missing)]
+    open_launches = [
+        launch for launch in launches if _open(launch, missing) or (leftovers and not missing and _ahead(paths, launch))
+    ]
     names = [job.name for launch in open_launches for job in (*launch.jobs, launch.follow_up) if job]
-    found = scheduler.elements(names, open_launches[0].when, history) if names else {}
+    found = scheduler.elements(names, open_launches[0].when, history and bool(missing)) if names else {}
     if not elsewhere_is_gone:
         require_cluster_of(open_launches, found)
     tasks: list[Task] = []
@@ -181,6 +190,11 @@ def require_cluster_of(launches: Sequence[Launch], found: Mapping[tuple[str, int
         )
 
 
+def _ahead(paths: RunPaths, launch: Launch) -> bool:
+    """Whether the follow-up job of a launch is still to come."""
+    return not (launch.followed or launch.gave_up or paths.cancelled(launch.launch_id).exists())
+
+
 def _open(launch: Launch, missing: Collection[int]) -> bool:
     return any(block in missing for blocks in launch.tasks for block in blocks)
 
@@ -192,10 +206,10 @@ def _state(
     place = launch.job_of(number)
     if place is None:
         return replace(task, state="unsubmitted")
-    if not missing:
-        return task
     job, index = place
     element = found.get((job.name, index))
+    if not missing:  # a copy that is held keeps the follow-up job waiting
+        return replace(task, held=True, job_id=element.job_id) if element is not None and element.held else task
     state, cause = _of_element(paths, launch, element)
     if state not in ALIVE:
         cause = last_error(paths, task) or cause

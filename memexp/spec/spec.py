@@ -18,9 +18,8 @@ from memexp.spec.sections import NUMBER, Flag, MinInAccuracy, Model, PythonFile,
 from memexp.spec.sections import Block as _Block
 from memexp.spec.subsets import PositiveInt
 from memexp.spec.subsets import Subsets as Subsets
+from memexp.spec.user_paths import NAME
 from memexp.spec.yaml_text import as_yaml
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"  # of a run's folder
 
 
 class Augment(_Block):

@@ -26,13 +26,13 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from memexp.errors import InputError, SpecError, StoreError
+from memexp.errors import InputError, SpecError
 from memexp.files import write_atomic
 from memexp.spec.reading import SpecFile, check_spec, resolve, spec_of
-from memexp.spec.spec import NAME
-from memexp.spec.user_paths import read_text, user_path
+from memexp.spec.sweep_note import noted_runs
+from memexp.spec.user_paths import NAME, user_path
 from memexp.spec.yaml_file import accept, describe_faults, parse_file, validate
-from memexp.spec.yaml_text import Fault, Parsed, Unquoted, parse, short
+from memexp.spec.yaml_text import Fault, Parsed, Unquoted
 from memexp.store.paths import SWEEP_FILE, RunPaths
 
 MOST_RUNS = 1000
@@ -131,51 +131,9 @@ def write_order(folder: Path, files: Sequence[SpecFile]) -> list[str]:
     except OSError as error:
         raise InputError(f"cannot create {folder}: {error.strerror}; choose another place with --runs") from error
     names = [file.spec.name for file in files]
-    before = [root for root in _noted(folder) if RunPaths(root).manifest.is_file()]
+    before = [root for root in noted_runs(folder) if RunPaths(root).manifest.is_file()]
     write_atomic(folder / SWEEP_FILE, yaml.safe_dump({"runs": names}, sort_keys=False).encode())
     return [root.name for root in before if root.name not in names]
-
-
-def runs_of(folder: Path) -> tuple[list[Path], list[str]] | None:
-    """Folders of a sweep's runs that exist, in order, and the names of the others; None if it is not one of a sweep.
-
-    Raises
-    ------
-    InputError
-        If none of its runs was created yet.
-    """
-    runs = _noted(folder)
-    if not runs:
-        return None
-    created = [root for root in runs if RunPaths(root).manifest.is_file()]
-    if not created:
-        raise InputError(f"{folder}: none of the sweep's {len(runs)} runs was created yet; launch its file again")
-    return created, [root.name for root in runs if root not in created]
-
-
-def _noted(folder: Path) -> list[Path]:
-    """The runs that a sweep's folder notes; none without a note.
-
-    Raises
-    ------
-    StoreError
-        If the note is damaged.
-    """
-    note = folder / SWEEP_FILE
-    if not note.is_file():
-        return []
-    try:
-        parsed = parse(read_text(note), stored=True)
-        names = parsed.value["runs"]
-        if not isinstance(names, list) or not all(isinstance(name, str) and re.fullmatch(NAME, name) for name in names):
-            raise ValueError(f"runs is {short(names)}, no list of names")
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise StoreError(
-            f"{note} is damaged ({why}); delete it and launch the sweep's file again, which writes it anew and "
-            "trains nothing twice"
-        ) from error
-    return [folder / name for name in names]
 
 
 def _changes(key: str, values: list[Any] | dict[str, Change]) -> list[tuple[str, Change]]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from memexp.errors import InputError
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"  # of a run's folder
+
 _MOST_BYTES = 1 << 28  # of a text; larger ones are something else by mistake
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, on Linux and macOS
 

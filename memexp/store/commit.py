@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from memexp.errors import StoreError, command
-from memexp.files import KEPT, explain_full_disk, to_record, write_atomic, write_once
+from memexp.files import KEPT, explain_unwritable, to_record, write_atomic, write_once
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import (
     Receipt,
@@ -73,7 +73,7 @@ def commit(
         finished=time.time(),
         made_by=made_by,
     )
-    with explain_full_disk(paths.root, KEPT):
+    with explain_unwritable(paths.root, KEPT):
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **content)  # type: ignore[arg-type]
         try:

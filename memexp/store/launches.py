@@ -65,6 +65,8 @@ class Launch:
         Blocks that were finished when this launch was made.
     gave_up
         Why its follow-up job submitted nothing though blocks are missing.
+    followed
+        Whether its follow-up job has done its work; before that, Slurm may still have some of it.
     cluster
         Name of the Slurm cluster that has the jobs; empty where an earlier memexp submitted them.
     accepted
@@ -86,6 +88,7 @@ class Launch:
     idle_rounds: int = 0
     settled: int = 0
     gave_up: str = ""
+    followed: bool = False
     cluster: str = ""
     accepted: bool = False
     left_out: dict[str, str] = field(default_factory=dict)

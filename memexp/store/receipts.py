@@ -129,7 +129,7 @@ def read_states(paths: RunPaths, store: TrialStore) -> tuple[NDArray[np.uint8], 
                 f"trials {receipt.first} to {receipt.last} of {paths.trials} do not have the states that were "
                 f"committed; {by_repair(paths.root)}"
             )
-    for number in np.unique(np.flatnonzero(status != MISSING) // store.layout.block_size).tolist():
+    for number in store.layout.blocks_with(status != MISSING):
         if number not in latest and not receipt_files(paths, store.layout.block(number).start):
             raise StoreError(f"block {number} of {paths.trials} has no receipt in blocks/; {by_repair(paths.root)}")
     return status, receipts

@@ -63,6 +63,11 @@ class Layout:
         """Trials of a block."""
         return range(number * self.block_size, min((number + 1) * self.block_size, self.n_trials))
 
+    def blocks_with(self, flags: NDArray[np.bool_]) -> list[int]:
+        """Blocks with a trial that is flagged; ``flags`` of all trials, shape (trial,)."""
+        blocks: list[int] = np.flatnonzero(np.bincount(np.flatnonzero(flags) // self.block_size)).tolist()
+        return blocks
+
     def outcome_arrays(self) -> dict[str, tuple[str, type]]:
         """Second axis ("" for none) and type of every array that a worker writes, ``status`` last."""
         arrays: dict[str, tuple[str, type]] = {
@@ -227,13 +232,12 @@ class TrialStore:
 
     def require_present(self) -> None:
         """Raise :class:`StoreError` if a file of an outcome is missing; for readers that know nothing of receipts."""
-        for number in np.unique(np.flatnonzero(self.status() != MISSING) // self.layout.block_size).tolist():
+        for number in self.layout.blocks_with(self.status() != MISSING):
             self._require_chunks(number, self.layout.outcome_arrays())
 
     def missing_blocks(self) -> list[int]:
         """Blocks with a trial that is neither done nor failed."""
-        missing = np.flatnonzero(self.status() == MISSING) // self.layout.block_size
-        return [int(block) for block in np.unique(missing)]
+        return self.layout.blocks_with(self.status() == MISSING)
 
     def per_trial(self, name: str) -> NDArray[np.float32]:
         """One of the numbers kept for each trial (seconds, in_accuracy, ...), shape (trial,)."""

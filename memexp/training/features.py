@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from memexp.data import Data
 from memexp.errors import InputError, MemexpError
-from memexp.files import explain_full_disk
+from memexp.files import explain_unwritable
 from memexp.spec.index_sets import pack
 from memexp.spec.spec import Spec
 from memexp.training.batches import Work, normalized, on_device, prepare
@@ -144,7 +144,7 @@ def save(arrays: dict[str, Any], path: Path) -> None:
         raise InputError(f"the folder {path.parent} does not exist; create it, or give another --out")
     temporary = path.with_name(f".{path.name}.part")
     try:
-        with explain_full_disk(path, "Nothing was written."), temporary.open("wb") as file:
+        with explain_unwritable(path, "Nothing was written."), temporary.open("wb") as file:
             np.savez(file, **arrays)
         temporary.replace(path)
     finally:

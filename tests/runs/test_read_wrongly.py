@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memexp.errors import DataError, InputError, SpecError
+from memexp.errors import DataError, InputError, RunMismatch, SpecError
 from memexp.files import to_json
 from memexp.runs.plan import Plan, make_plan
 from memexp.runs.run import Run, open_run
@@ -108,6 +108,16 @@ def test_names_in_the_manifest_that_are_not_those_of_the_data_are_refused(new_ru
     assert read_manifest(run.paths).identity == run.manifest.identity
     with pytest.raises(DataError, match=r"label 2 is '3' in .*manifest.json, but '2' in the data \(2 such names\)"):
         open_run(run.paths.root).load_data()
+
+
+def test_other_names_in_a_spec_that_is_launched_again_are_refused(new_run: Callable[..., Run]) -> None:
+    """The run would keep the old ones without a word."""
+    names = [*"abcdefghij"]
+    block = {"source": "digits", "limit": {"train": 200, "test": 60}}
+    run = new_run(dataset=block | {"class_names": names})
+    assert new_run(dataset=block | {"class_names": names}).paths == run.paths
+    with pytest.raises(RunMismatch, match=r"label 1 is 'b' in .*manifest.json, but 'B' in this spec \(1 such names\)"):
+        new_run(dataset=block | {"class_names": ["a", "B", *names[2:]]})
 
 
 RECIPE = """

@@ -226,9 +226,15 @@ def until(user: Somebody, chaos: Chaos, done: Callable[[dict[str, Any]], bool]) 
 
 
 def settle(user: Somebody) -> None:
-    """Wait until nothing is queued; what stays is shown as Slurm sees it."""
+    """Wait until nothing is queued; release what is held, as `status` says; show what stays as Slurm sees it."""
+
+    def idle() -> bool:
+        if held := user.status()["held"]:  # second copies that have nothing to do
+            user.slurm.run("scontrol", "release", ",".join(held), check=False)
+        return user.idle()
+
     try:
-        eventually(user.idle, 180)
+        eventually(idle, 180)
     except AssertionError:
         print(user.slurm.run("squeue", "-r", "-o", "%i %j %u %T %r %E", check=False).stdout, user.status(), flush=True)
         print(user.slurm.run("scontrol", "-o", "show", "job", check=False).stdout, flush=True)

@@ -27,7 +27,7 @@ from memexp.runs.run import Run, open_run, prepare_run
 from memexp.store.launches import read_launches
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_receipts
-from tests.conftest import as_other_user, assert_same_outcomes, make_spec
+from tests.conftest import as_other_user, assert_same_outcomes, changed, make_spec
 
 from .slurm_cluster import SCRIPT, DevCluster, User, eventually, skip_without_slurm
 
@@ -358,6 +358,22 @@ def test_what_waits_is_told_with_the_way_out(user: User, slurm: DevCluster) -> N
     assert f"next {release}" in " ".join(said.split())
     slurm.run(*release.split())
     eventually(lambda: not user.status()["missing"], 90)
+
+
+def test_a_copy_that_is_held_keeps_the_report_waiting_until_it_is_released(user: User, slurm: DevCluster) -> None:
+    user.spec.write_text(yaml.safe_dump(changed(**LONG)))
+    user.launch("--block", 100, seconds_per_trial=5, array_parallelism=2)
+    (launch,) = read_launches(RunPaths(user.root))
+    array = launch.jobs[0].job_id
+    ended = eventually(lambda: {f"{array}_0", f"{array}_1"} - {*user.running()} if user.blocks() else None, 90).pop()
+    slurm.run("scontrol", "requeuehold", ended)
+    found = eventually(lambda: not (found := user.status())["missing"] and found, 90)
+    assert (found["held"], found["follow_up"]) == ([array], "pending")
+    assert not (user.root / "report/index.html").exists()
+    slurm.run("scontrol", "release", array, check=False)  # it also tells of elements that have ended
+    eventually(lambda: (user.root / "report/index.html").exists() and user.idle(), 90)
+    assert user.status()["held"] == []
+    assert [each.followed for each in read_launches(RunPaths(user.root))] == [True]
 
 
 def test_a_mistake_of_the_profile_is_mended_and_no_node_is_blamed(user: User, slurm: DevCluster) -> None:

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 
 def slurm_launch(run: Run, cluster: str = "") -> Launch:
     """A launch of all blocks whose tasks nobody knows."""
-    blocks = run.store().missing_blocks()
+    blocks = run.store().missing_blocks() or [0, 1]
     name = new_id(run.paths)
     profile = Profile(time_min=60).model_dump(mode="json")
     jobs = [Job(f"tiny.{name}.0", 0, len(blocks), "7")]
@@ -151,6 +152,30 @@ def test_held_tasks_are_to_be_released(tools: Callable[..., Path], new_run: Call
     found = read_status(run.paths.root).slurm
     assert found.held == ["7"]
     assert found.tasks == {"stuck": 2}
+
+
+def test_a_second_copy_that_is_held_after_everything_is_done_is_told(
+    tools: Callable[..., Path], run_copy: Run, memexp: Callable[..., Any]
+) -> None:
+    """Its node was lost and came back: it would keep the follow-up job, and so the report, waiting for ever."""
+    launch = slurm_launch(run_copy)
+    name, root = f"tiny.{launch.launch_id}", run_copy.paths.root
+    waits = f"echo '9|{name}.next|PENDING|Dependency||N/A'"
+    tools(squeue=f"echo '7_1|{name}.0|PENDING|launch failed requeued held||N/A'; {waits}", sacct="exit 1")
+    found = read_status(root)
+    assert (found.missing, found.slurm.held, found.slurm.follow_up) == (0, ["7"], "pending")
+    assert found.slurm.tasks == {"done": 2}
+    assert not found.slurm.problems
+    assert "next scontrol release 7" in " ".join(memexp("status", root).stdout.split())
+    tools(squeue=waits)
+    assert read_status(root).slurm.held == []
+    tools(squeue="exit 1")  # a copy of the run, where there is no such cluster
+    assert read_status(root).slurm.scheduler is None
+    replace(launch, followed=True).write(run_copy.paths)
+    asked = root / "asked"
+    tools(squeue=f"/bin/touch {asked}")
+    assert "memexp report" in memexp("status", root).stdout
+    assert not asked.exists()  # Slurm was not asked again
 
 
 def test_a_follow_up_without_slurm_gives_up_at_once(tools: Callable[..., Path], new_run: Callable[..., Run]) -> None:

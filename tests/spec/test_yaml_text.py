@@ -24,7 +24,8 @@ from memexp.slurm.profile import read_profile
 from memexp.spec import yaml_text
 from memexp.spec.reading import read_spec, write_spec
 from memexp.spec.spec import Spec
-from memexp.spec.sweep import read_file, runs_of
+from memexp.spec.sweep import read_file
+from memexp.spec.sweep_note import runs_of
 from memexp.spec.yaml_text import Unquoted, as_yaml, first_lost, parse, same
 from memexp.store.manifest import Manifest
 from tests.conftest import SHARED, changed, make_spec

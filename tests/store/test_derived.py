@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import zarr
 
+from memexp.analysis import estimates
+from memexp.analysis.merged import open_merged
+from memexp.analysis.pairs import Selection
 from memexp.errors import RunBusy
+from memexp.runs.run import Run
 from memexp.store.derived import building, derived_lock, replacing
 from memexp.store.paths import RunPaths
 
@@ -71,6 +80,46 @@ def test_one_makes_results_at_a_time(paths: RunPaths) -> None:
     busy = pytest.raises(RunBusy, match=rf"estimated or reported by process {os.getpid()}")
     with derived_lock(paths), busy, derived_lock(paths, wait_seconds=0.0):
         pass
+
+
+def test_two_that_replace_a_folder_again_and_again_lose_nothing(paths: RunPaths) -> None:
+    """Both saw the old folder, or one put its own between the other's two renames."""
+    children = []
+    for content in ("first", "second"):
+        children.append(os.fork())
+        if not children[-1]:
+            for _ in range(20):
+                make(paths, content)
+                with derived_lock(paths):
+                    if contents(paths) not in ({"first"}, {"second"}):
+                        os._exit(1)
+            os._exit(0)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    assert {path.name for path in paths.root.iterdir()} == {"estimates.zarr", ".derived.lock"}
+
+
+def test_a_matrix_in_the_making_is_not_made_a_second_time(run_copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one began while the first was at its tiles, and broke what the first had finished."""
+    merged = open_merged(run_copy.paths)
+    once = estimates.estimate(merged, Selection(), dense=True)
+    right = influence(run_copy.paths)
+    shutil.rmtree(run_copy.paths.estimates)
+    monkeypatch.setattr(estimates, "derived_lock", functools.partial(derived_lock, wait_seconds=0.0))
+    refused = []
+
+    def begin_again(_: float) -> None:
+        with pytest.raises(RunBusy):
+            estimates.estimate(merged, Selection(), dense=True)
+        refused.append(1)
+
+    np.testing.assert_equal(asdict(estimates.estimate(merged, Selection(), dense=True, tell=begin_again)), asdict(once))
+    assert refused
+    np.testing.assert_array_equal(influence(run_copy.paths), right)
+    assert not [path for path in run_copy.paths.root.iterdir() if path.name.startswith(".") and path.is_dir()]
+
+
+def influence(paths: RunPaths) -> np.ndarray[Any, Any]:
+    return np.asarray(zarr.open_group(paths.estimates, mode="r")["influence"])
 
 
 @pytest.mark.parametrize(("folder", "file"), [(0o2775, 0o664), (0o755, 0o600)])
