@@ -113,9 +113,9 @@ class Page:
             if own:
                 yield self._table(kind | {"properties": own}, place)
         yield f"\nEvery `{tag}` takes these too:\n"
-        together = {"properties": shared}
-        yield self._table(together, place)
-        yield from self._below(together, place)
+        yield self._table({"properties": shared}, place)
+        own = {name: value for kind in kinds for name, value in kind["properties"].items() if name != tag}
+        yield from self._below({"properties": own}, place)
 
     def _either(self, kinds: list[Schema], place: tuple[str, ...]) -> Iterator[str]:
         """Blocks of which one is taken, told apart by a key that only one of them needs."""

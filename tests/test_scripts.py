@@ -31,7 +31,7 @@ Script = Callable[..., Done]
 def runs(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """``base``; ``removal``: without its memorized examples; ``half``: ratio 0.5; ``null``: random labels;
     ``linear``: a linear head on features; ``small``: another network; ``failed``: a removal that diverges;
-    ``tail``: a mixture of subpopulations.
+    ``tail``: a mixture of subpopulations; ``cube``: the hypercube.
     """
     folder = tmp_path_factory.mktemp("scripts")
     root = shutil.copytree(trained_run, folder / "base")
@@ -52,6 +52,12 @@ def runs(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         "tail": {
             "dataset": {"source": "subpopulations", "classes": 3, "kinds": 12, "train": 90, "test": 200, "dim": 16},
             "training": base["training"] | {"batch_size": 32, "epochs": 5, "min_in_accuracy": 0.0},
+        },
+        "cube": {
+            "dataset": {"source": "hypercube", "clusters": 30, "train": 60, "test": 90, "dim": 40},
+            "model": {"arch": "memexp_mlp", "hidden": []},
+            "training": {"epochs": 30, "batch_size": 30, "lr": 0.1, "momentum": 0.9},
+            "subsets": base["subsets"] | {"ratio": 0.5},
         },
         "failed": {"subsets": remove, "training": base["training"] | {"lr": 1e30}},
     }
@@ -99,6 +105,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         ("ratios", ("base", "half"), True),
         ("contrast", ("base", "one"), True),
         ("long_tail", ("tail",), True),
+        ("irrelevant", ("cube", "--examples", "3"), True),
     ],
 )
 def test_scripts_write_their_numbers_and_pictures(
@@ -259,6 +266,14 @@ def test_long_tail_counts_what_each_trial_saw(runs: Runs, script: Script, tmp_pa
     assert float(row["memorization"]) == pytest.approx(np.nanmean(read_memorization(runs["tail"])), abs=1e-4)
 
 
+def test_irrelevant_bits_come_back_from_a_trial_made_again(script: Script, tmp_path: Path) -> None:
+    for attack in ("sign", "ascent"):
+        assert script("irrelevant.py", "cube", "--examples", 6, "--attack", attack).returncode == 0
+        (row,) = rows_of(tmp_path / "out/irrelevant.csv")
+        assert float(row["bits back"]) > 0.75
+        assert float(row["unseen"]) == 0
+
+
 def read_memorization(root: Path) -> np.ndarray:
     return open_estimates(open_run(root).paths).scores.memorization
 
@@ -293,6 +308,8 @@ def test_pairs_that_are_noise_are_not_drawn(runs: Runs, script: Script) -> None:
         (("duplicates.py", "base", "--correlation", "1"), "no training and test image correlate at 1; lower"),
         (("contrast.py", "base"), "1 folders: give pairs"),
         (("contrast.py", "base", "removal"), "has 3 lists with a random control; give a removal of one list"),
+        (("irrelevant.py", "tail"), "its examples are no bits; give runs of `source: hypercube`"),
+        (("irrelevant.py", "cube", "--attack", "gradient"), "must be sign or ascent"),
         (("long_tail.py", "base"), "the frequencies of its subpopulations are not known"),
         (("ratios.py", "base", "base"), "all runs have the ratio 0.7; give runs of several ratios"),
         (("ratios.py", "base", "other"), "are over different data"),

@@ -74,6 +74,10 @@ def stand_in(spec: Spec, folder: Path) -> dict[str, Any]:
     elif block["source"] == "prepared":
         write_prepared(folder)
         return block | {"path": str(folder / "ready")}
+    elif block["source"] == "subpopulations":
+        return block | {"classes": 3, "kinds": 4, "train": 60, "test": 20, "dim": 8}
+    elif block["source"] == "hypercube":
+        return block | {"clusters": 20, "train": 60, "test": 20, "dim": 30}
     else:
         assert block["source"] == "digits", "a stand-in for this source is missing here"
         return block | {"limit": {"train": 100, "test": 20}}
