@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import socket
 import uuid
 from collections.abc import Callable, Iterator
@@ -91,6 +92,14 @@ def _named(path: Path) -> Iterator[None]:
     except OSError as error:
         error.filename, error.filename2 = str(path), None
         raise
+
+
+def link(source: str, target: str) -> None:
+    """Share a file that is never changed."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
 
 
 def write_atomic(path: Path, content: bytes | Callable[[BinaryIO], object]) -> None:

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 FILES = sorted((ROOT / "memexp").rglob("*.py"))
 LAYERS = {
     "torch": {
+        "analysis.ground_truth",
         "analysis.levels",
         "analysis.products",
         "cli.data",

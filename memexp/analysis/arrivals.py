@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.errors import RunMismatch, command
+from memexp.errors import InputError, RunMismatch, command
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_committed, read_states
@@ -102,6 +102,15 @@ def require_same_experiment(sources: list[Source]) -> None:
                 f"{first.paths.root} and {other.paths.root} have the same seed {first.seed} but drew other masks; "
                 "they were made by incompatible versions of memexp and cannot be merged; leave one of them out"
             )
+
+
+def require_known(paths: RunPaths, examples: Container[str], name: str) -> None:
+    """Raise :class:`InputError` for outcomes of training examples (``train_...``) of an import that had none."""
+    if name.startswith("train_") and "train_unknown" in examples:
+        raise InputError(
+            f"{paths.root} was imported without outcomes on training examples, so there is no memorization; "
+            "`memexp lds` and `memexp datamodel` work on it, or import it again with --margins or --correct"
+        )
 
 
 def _unseeded(manifest: Manifest) -> Manifest:

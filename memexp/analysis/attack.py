@@ -112,7 +112,7 @@ def attack(
     InputError
         If no margins were recorded, or the trials are too few.
     """
-    table.require("margin")
+    table.require("train_margin")
     even = _even(table)
     attacked = _targets(table, targets)
     partners = _Partners(table, even)
@@ -138,7 +138,7 @@ def attack(
         risk = Risk(*_separations(table), hits / found, found)
     curves = {name: each.curve() for name, each in roc.items()}
     return Attack(
-        curves, risk, len(attacked), table.n_trials, partners.size, even and partners.size == 2, _audited(audits)
+        curves, risk, len(attacked), table.n_trials, partners.size, partners.one_of_other_side, _audited(audits)
     )
 
 
@@ -227,7 +227,9 @@ class _Batch:
 
     def _population(self, table: TrialTable, targets: Places, partners: _Partners) -> None:
         """The ratios of the test examples, which no trial was trained on, sorted: shape (targets, M)."""
-        self.ratios = np.empty((len(targets), table.n_test))
+        self.ratios = np.full((len(targets), table.n_test), np.nan)
+        if "test_margin" not in table.recorded:
+            return
         stay = [
             np.isin(table.group, table.group[target], invert=True) if partners.by_group
             else np.arange(table.n_trials) != target
@@ -259,6 +261,8 @@ class _Batch:
 
     def _above(self, place: int, ratio: Floats) -> Floats:
         """Share of the test examples whose ratio is smaller."""
+        if np.isnan(self.ratios[place]).any() or not len(self.ratios[place]):  # there are no test margins
+            return np.full(ratio.shape, np.nan)
         below = np.searchsorted(self.ratios[place], ratio, side="left") / self.ratios.shape[1]
         return np.where(np.isnan(ratio), np.nan, below)
 

@@ -2,7 +2,7 @@
 
 Ridge regression on the centred masks, as Ilyas et al., Datamodels, ICML 2022, with an L2 penalty in place of theirs.
 One eigendecomposition of the trials' Gram matrix, of T by T, gives all test examples and all penalties; the penalty is
-the one with the least error of leaving one trial out, which is exact and needs no further fit.
+the one with the least error of leaving trials out, a group at a time, which is exact and needs no further fit.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from memexp.errors import InputError
 
 Floats = NDArray[np.float64]
 
+Write = Callable[[slice, slice, NDArray[np.float32]], None]
+
 _WEIGHTS = 32 << 20  # made at a time
 _PENALTIES = 25  # tried
 LEAST_TRIALS = 10
@@ -32,8 +34,8 @@ class Datamodel:
     penalty
         Of the squared weights, one for all test examples.
     r2
-        Share of the variance over trials that is predicted for trials left out one by one, shape (M,); NaN where the
-        outcome does not vary.
+        Share of the variance over trials that is predicted for trials left out, a group at a time, shape (M,); NaN
+        where the outcome does not vary.
     held_out_r2
         The same for trials that were not used, by the means of those that were; shape (M,), or None without.
     n_trials, n_held_out
@@ -66,7 +68,7 @@ class Ridge:
     def __init__(self, table: TrialTable, tell: Callable[[float], None] = lambda _: None) -> None:
         if table.n_trials < LEAST_TRIALS:
             raise InputError(f"{table.n_trials} trials are too few for a datamodel; give {LEAST_TRIALS} or more")
-        self.table = table
+        self.table, self._groups = table, _by_size(table.group)
         gram = np.zeros((table.n_trials, table.n_trials))
         for rows, (mask,) in table.bands("mask"):
             part = centred(mask)
@@ -83,12 +85,22 @@ class Ridge:
         return np.geomspace(1e-4 * top, 100 * top, _PENALTIES)
 
     def left_out_errors(self, outcomes: Floats, penalty: float) -> Floats:
-        """Errors of predicting each trial by a fit to all others, exactly; outcomes and errors (T, M)."""
+        """Errors of predicting each trial by a fit to all trials of other groups, exactly; outcomes and errors (T, M).
+
+        Of trials that share out the examples, one tells of the others: with complementary masks, leaving a trial out
+        alone promises much more than trials drawn anew give.
+        """
+        return self._left_out(self.vectors.T @ (outcomes - outcomes.mean(axis=0)), penalty)
+
+    def _left_out(self, rotated: Floats, penalty: float) -> Floats:
         shrink = penalty / (self.values + penalty)
-        n = len(self.values)
-        residual = self.vectors @ (shrink[:, None] * (self.vectors.T @ (outcomes - outcomes.mean(axis=0))))
-        leverage = 1 - (self.vectors**2) @ shrink + 1 / n  # with that of the mean, which is not penalized
-        return np.asarray(residual / (1 - leverage)[:, None])
+        residual = self.vectors @ (shrink[:, None] * rotated)
+        errors = np.empty_like(residual)
+        for places in self._groups:  # (groups, trials of each)
+            part = self.vectors[places]
+            rest = np.einsum("gik,k,gjk->gij", part, shrink, part, optimize=True) - 1 / len(shrink)  # 1 - leverage
+            errors[places] = np.linalg.solve(rest, residual[places])
+        return errors
 
     def dual(self, outcomes: Floats, penalty: float) -> Floats:
         """Coefficients of the trials, (T, M): weights are their products with the centred masks."""
@@ -100,7 +112,7 @@ def fit(
     table: TrialTable,
     outcome: str,
     held_out: TrialTable | None,
-    write: Callable[[slice, slice, NDArray[np.float32]], None],
+    write: Write,
     penalty: float | None = None,
     tell: Callable[[float], None] = lambda _: None,
 ) -> Datamodel:
@@ -117,14 +129,14 @@ def fit(
     write
         Takes (tests, trains, weights): a part of the matrix (M, N).
     penalty
-        None: the one with the least error of leaving one trial out, over all test examples.
+        None: the one with the least error of leaving trials out, over all test examples.
 
     Raises
     ------
     InputError
         If the trials are too few, or did not record the outcome.
     """
-    table.require(outcome)
+    table.require(f"test_{outcome}")
     ridge = Ridge(table, lambda share: tell(0.2 * share))
     if penalty is None:
         penalty = best_penalty(ridge, outcome)
@@ -150,39 +162,33 @@ def fit(
 
 
 def best_penalty(ridge: Ridge, outcome: str) -> float:
-    """The penalty of the grid with the least mean error of leaving one trial out.
-
-    Each test example counts by its variance, so that none that hardly varies decides.
-    """
+    """The penalty of the grid with the least squared error of leaving trials out, over all test examples."""
     penalties = ridge.penalties()
     errors = np.zeros(len(penalties))
     for tests in _parts(ridge.table):
         outcomes = _outcomes(ridge.table, outcome, tests)
         rotated = ridge.vectors.T @ (outcomes - outcomes.mean(axis=0))
-        for place, penalty in enumerate(penalties):
-            shrink = penalty / (ridge.values + penalty)
-            leverage = 1 - (ridge.vectors**2) @ shrink + 1 / len(shrink)
-            off = (ridge.vectors @ (shrink[:, None] * rotated)) / (1 - leverage)[:, None]
-            errors[place] += (off**2).sum()
+        errors += [(ridge._left_out(rotated, penalty) ** 2).sum() for penalty in penalties]
     return float(penalties[errors.argmin()])
 
 
-def difference_scores(table: TrialTable, outcome: str) -> NDArray[np.float32]:
-    """Influence of each training on each test example: mean outcome of the trials with it less without, (M, N).
+def difference(table: TrialTable, outcome: str, write: Write, tell: Callable[[float], None] = lambda _: None) -> None:
+    """Influence of each training on each test example: mean outcome of the trials with it less without.
 
-    By ``correct`` it is the paper's influence. 0 where an example is in, or out, for no trial.
+    By ``correct`` it is the paper's influence. 0 where an example is in, or out, for no trial. The parameters are
+    those of :func:`fit`.
     """
-    table.require(outcome)
-    found = np.empty((table.n_test, table.n_train), np.float32)
+    table.require(f"test_{outcome}")
     for tests in _parts(table):
         outcomes = _outcomes(table, outcome, tests)
+        total = outcomes.sum(axis=0)[:, None]
         for trains, (mask,) in table.bands("mask"):
-            sums = outcomes.T @ mask.T.astype(np.float64)
-            count = mask.sum(axis=1)
+            sums, count = outcomes.T @ mask.T.astype(np.float64), mask.sum(axis=1)
             with np.errstate(invalid="ignore", divide="ignore"):
-                off = sums / count - (outcomes.sum(axis=0)[:, None] - sums) / (mask.shape[1] - count)
-            found[tests, trains] = np.where((count > 0) & (count < mask.shape[1]), off, 0.0)
-    return found
+                off = sums / count - (total - sums) / (mask.shape[1] - count)
+            part = np.where((count > 0) & (count < mask.shape[1]), off, 0.0)
+            write(tests, trains, part.astype(np.float32))
+            tell((tests.start + (tests.stop - tests.start) * trains.stop / table.n_train) / table.n_test)
 
 
 def share_predicted(errors: Floats, off: Floats) -> Floats:
@@ -197,6 +203,12 @@ def centred(mask: NDArray[np.bool_], kind: type[np.floating] = np.float64) -> ND
     part = mask.astype(kind)
     part -= part.mean(axis=1, keepdims=True)
     return part
+
+
+def _by_size(group: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Places of the trials of each group, (groups, size), for each size."""
+    names, counts = np.unique(group, return_counts=True)
+    return [np.stack([np.flatnonzero(group == name) for name in names[counts == size]]) for size in np.unique(counts)]
 
 
 def _outcomes(table: TrialTable, outcome: str, tests: slice) -> Floats:

@@ -14,12 +14,12 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.dense import write_dense
-from memexp.analysis.merged import Merged, finish_store, link
+from memexp.analysis.merged import Merged, finish_store
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.posterior import Posterior, posterior
 from memexp.analysis.products import Trials
 from memexp.errors import StoreError, command
-from memexp.files import explain_unwritable
+from memexp.files import explain_unwritable, link
 from memexp.store.derived import derived_lock, replacing
 from memexp.store.paths import RunPaths
 from memexp.store.sealed import EVERY_CHUNK, SEAL, NotWhole, Sealed, check_array, read_attributes, read_metadata

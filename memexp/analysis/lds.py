@@ -73,7 +73,7 @@ def linear_datamodelling_score(
     InputError
         If the scores have another shape or are not finite, the trials are too few, or did not record the outcome.
     """
-    table.require(outcome)
+    table.require(f"test_{outcome}")
     _require_shape(table, scores)
     if table.n_trials < LEAST_TRIALS:
         raise InputError(f"{table.n_trials} trials are too few for a rank correlation; give {LEAST_TRIALS} or more")

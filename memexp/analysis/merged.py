@@ -26,11 +26,12 @@ from memexp.analysis.arrivals import (
     Source,
     best_states,
     read_source,
+    require_known,
     require_same_experiment,
 )
 from memexp.analysis.counts import Bits
 from memexp.errors import Incomplete, InputError, MemexpError, StoreError, command
-from memexp.files import explain_unwritable
+from memexp.files import explain_unwritable, link
 from memexp.store.derived import derived_lock, replacing
 from memexp.store.paths import RunPaths
 from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, create_examples, read_attributes, read_metadata, seal
@@ -212,7 +213,12 @@ class Merged:
         step = max(1, _BAND_BYTES // max(1, self.n_trials) // chunk) * chunk
         for start in range(0, n_rows, step):
             rows = slice(start, min(start + step, n_rows))
-            yield rows, [self._read(name, rows) for name in names]
+            yield rows, [self.rows(name, rows) for name in names]
+
+    def rows(self, name: str, rows: slice) -> NDArray[Any]:
+        """Rows of a matrix, shape (rows, T)."""
+        require_known(self.paths, self.examples, name)
+        return self._read(name, rows)
 
     def packed(self, name: str) -> NDArray[np.uint8]:
         """A whole matrix, eight trials to a byte: mask (N, ceil(T / 8)), test_correct (M, ceil(T / 8))."""
@@ -242,14 +248,6 @@ def _reusable(paths: RunPaths, sources: list[Source], trusting: bool) -> Merged 
     same = all(receipts.items() <= now.get(root, {}).items() for root, receipts in old.receipts.items())
     done = {name for source in sources for name in source.done_names()}
     return old if same and old.names <= done else None
-
-
-def link(source: str, target: str) -> None:
-    """Share a file that is never changed."""
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
 
 
 def _create(path: Path, source: Source) -> None:

@@ -67,7 +67,7 @@ class Roc:
     def add(self, scores: Floats, member: Bits) -> None:
         """Add the next target: scores (NaN: none) and which examples it saw, shape (N,)."""
         known = ~np.isnan(scores)
-        self._undefined += int((~known).sum())
+        self._undefined += int((~known).sum()) if known.any() else 0
         fpr, tpr = curve(scores[known], member[known])
         if not len(fpr):
             self._found.append([np.nan] * (2 + len(FPRS) + len(GRID)))

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis.margins import Margins
 from memexp.errors import InputError
 from memexp.spec.sampling_error import balanced_group
 
 if TYPE_CHECKING:
+    from memexp.analysis.merged import Merged
     from memexp.spec.subsets import Subsets
 
 Ints = NDArray[np.int64]
@@ -38,8 +40,8 @@ class TrialTable:
         Equal for trials whose subsets were drawn together.
     n_train, n_test
         N and M.
-    outcomes
-        What the trials recorded: ``correct``, ``margin``.
+    recorded
+        Names of what the trials recorded: ``train_correct``, ``test_margin``, ...
     read
         Rows of a matrix (mask, train_margin, test_correct, ...), shape (rows, T).
     """
@@ -49,7 +51,7 @@ class TrialTable:
     group: Ints
     n_train: int
     n_test: int
-    outcomes: tuple[str, ...]
+    recorded: frozenset[str]
     read: Callable[[str, slice], NDArray[Any]]
 
     @property
@@ -77,12 +79,22 @@ class TrialTable:
 
         return replace(self, seed=self.seed[places], number=self.number[places], group=self.group[places], read=read)
 
-    def require(self, outcome: str) -> None:
-        """Raise :class:`InputError` unless the trials recorded an outcome."""
-        if outcome not in self.outcomes:
+    def require(self, *names: str) -> None:
+        """Raise :class:`InputError` unless the trials recorded all of these: ``test_margin``, ..."""
+        for name in names:
+            axis, _, outcome = name.partition("_")
+            if name in self.recorded:
+                continue
+            if any(each.startswith(f"{axis}_") for each in self.recorded):
+                known = ", ".join(sorted({each.partition("_")[2] for each in self.recorded}))
+                raise InputError(
+                    f"these trials did not record '{outcome}', only {known}; launch the spec under another name with "
+                    f"`record: [correct, {outcome}]`"
+                )
             raise InputError(
-                f"these trials did not record '{outcome}', only {', '.join(self.outcomes)}; launch the spec under "
-                f"another name with `record: [correct, {outcome}]`"
+                "there are no test examples, and this is about them"
+                if axis == "test"
+                else "these trials were imported without outcomes on training examples; import those too"
             )
 
 
@@ -91,11 +103,29 @@ def table_of_arrays(arrays: Mapping[str, NDArray[Any]], group: Ints | None = Non
     n_trials = arrays["mask"].shape[1]
     number = np.arange(n_trials)
     n_test = next((len(values) for name, values in arrays.items() if name.startswith("test_")), 0)
-    outcomes = tuple(sorted({name.split("_")[1] for name in arrays if "_" in name}))
+    recorded = frozenset(name for name in arrays if "_" in name)
     return TrialTable(
-        np.zeros(n_trials, np.int64), number, number if group is None else group, len(arrays["mask"]), n_test, outcomes,
+        np.zeros(n_trials, np.int64), number, number if group is None else group, len(arrays["mask"]), n_test, recorded,
         lambda name, rows: arrays[name][rows],
     )  # fmt: skip
+
+
+def table_of_merged(merged: Merged, subsets: Subsets) -> TrialTable:
+    """The merged trials of a run."""
+    seed, number = (merged.per_trial(name).astype(np.int64) for name in ("seed", "trial"))
+    unknown = {"train"} if "train_unknown" in merged.examples else set()
+    unknown |= set() if len(merged.examples["test_label"]) else {"test"}
+    margins = Margins(merged)
+    known = ["train_correct", "test_correct", *(["train_margin", "test_margin"] if margins.recorded else [])]
+    recorded = frozenset(name for name in known if name.partition("_")[0] not in unknown)
+
+    def read(name: str, rows: slice) -> NDArray[Any]:
+        return margins.rows(name, rows) if name.endswith("_margin") else merged.rows(name, rows)
+
+    n_train, n_test = (len(merged.examples[f"{axis}_label"]) for axis in ("train", "test"))
+    group = groups(subsets, seed, number)
+    table = TrialTable(seed, number, group, n_train, n_test, recorded, read)
+    return table.only(np.lexsort((number, seed)))
 
 
 def groups(subsets: Subsets, seed: Ints, number: Ints) -> Ints:

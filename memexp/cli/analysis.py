@@ -213,16 +213,29 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
 
 def export(
     run: RunPath,
-    to: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    to: Annotated[Path, typer.Option("--out", help="The file to write; of lds a folder.")],
     form: Annotated[
-        Literal["fz", "csv", "parquet"], typer.Option("--format", help="fz: keys of the paper's released files.")
+        Literal["fz", "csv", "parquet", "lds"],
+        typer.Option(
+            "--format",
+            help="fz: keys of the paper's released files; lds: masks and outcomes for trak, dattri, quanda.",
+        ),
     ] = "fz",
 ) -> None:
-    """Write memorization and influence for other programs."""
+    """Write memorization and influence, or the trials themselves, for other programs."""
     from memexp.analysis.export import export as write
     from memexp.runs.run import open_run
 
     opened = open_run(run)
+    if form == "lds":
+        from memexp.analysis.ground_truth import write_ground_truth
+        from memexp.analysis.trial_table import table_of_merged
+
+        table = table_of_merged(merged_of(opened), opened.spec.subsets)
+        with progress("writing", 1, "parts") as tell:
+            for path in write_ground_truth(table, opened.manifest.identity, to, tell):
+                out.say(str(path))
+        return
     for path in write(*estimates_of(opened), form, to, opened.manifest.classes):
         out.say(str(path))
 

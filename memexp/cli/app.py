@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memexp.cli import analysis, data, doctor, launch, report, watch
+from memexp.cli import analysis, attack, attribution, data, doctor, imports, launch, report, watch
 from memexp.cli.console import explained, out, print_json, progress, remark, show
 from memexp.cli.watch import RunPath
 from memexp.errors import command
@@ -96,15 +96,19 @@ for _command in (
     schema,
     doctor.doctor,
     data.prepare,
+    imports.import_,
     data.features,
     analysis.merge,
     analysis.estimate,
     analysis.compare,
     analysis.select,
     analysis.export,
+    attack.attack,
+    attribution.lds,
+    attribution.datamodel,
     report.report,
     watch.status,
     watch.cancel,
     watch.logs,
 ):
-    app.command()(explained(_command))
+    app.command(_command.__name__.rstrip("_"))(explained(_command))

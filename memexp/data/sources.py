@@ -148,6 +148,14 @@ def load_prepared(block: datasets.Prepared) -> RawData:
     )
 
 
+def load_imported(block: datasets.Imported) -> RawData:
+    """Of trials that were trained elsewhere nothing but outcomes and labels is there."""
+    raise DataError(
+        "trials that were imported come without their images: nothing can be trained on them or shown of them; what "
+        "reads their outcomes works"
+    )
+
+
 SOURCES: dict[str, Callable[[Any], RawData]] = {
     "digits": load_digits,
     "idx": load_idx,
@@ -162,6 +170,7 @@ SOURCES: dict[str, Callable[[Any], RawData]] = {
     "python": load_python,
     "subpopulations": load_subpopulations,
     "hypercube": load_hypercube,
+    "imported": load_imported,
 }
 
 

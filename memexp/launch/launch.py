@@ -68,6 +68,7 @@ def launch_local(
     MemexpError
         For a fault that concerns every block (full disk, changed data, ...).
     """
+    run.require_trainable()
     with launch_lock(run.paths), explain_unwritable(run.paths.root, KEPT):
         store = run.store(writable=True)
         recover(run.paths, store)

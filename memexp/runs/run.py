@@ -112,6 +112,19 @@ class Run:
                 "give runs whose specs have the same dataset block"
             )
 
+    @property
+    def is_imported(self) -> bool:
+        """Whether its trials were trained elsewhere."""
+        return self.spec.dataset.source == "imported"
+
+    def require_trainable(self) -> None:
+        """Raise :class:`InputError` for a run that was imported: there is nothing to train."""
+        if self.is_imported:
+            raise InputError(
+                f"{self.paths.root} was imported: its trials were trained elsewhere, and none can be added here. For "
+                f"more trials import all of them into a new run (`{command('import', '--help')}`)"
+            )
+
     def require_random_subsets(self) -> None:
         """Raise :class:`InputError` for a `remove` run: its subsets were chosen, so differences are no estimates."""
         if self.spec.subsets.design == "remove":

@@ -84,8 +84,8 @@ def verify(run: Run, retrain: int, tell: Callable[[float], None] = lambda _: Non
     StoreError
         If the names of the classes in the manifest are not those of the data.
     """
-    data = run.load_data()
-    if list(data.classes) != run.manifest.classes:
+    data = None if run.is_imported else run.load_data()
+    if data is not None and list(data.classes) != run.manifest.classes:
         raise StoreError(
             f"{run.paths.manifest} names other classes than the data "
             f"({', '.join(run.manifest.classes)}; {', '.join(data.classes)}); restore it from a backup"
@@ -93,7 +93,8 @@ def verify(run: Run, retrain: int, tell: Callable[[float], None] = lambda _: Non
     verdict = Verdict(results=_faults_of_results(run.paths))
     try:
         store = run.store()
-        _require_examples(run, store, data)
+        if data is not None:
+            _require_examples(run, store, data)
     except StoreError as error:
         verdict.store = str(error)
         return verdict
@@ -109,7 +110,7 @@ def verify(run: Run, retrain: int, tell: Callable[[float], None] = lambda _: Non
         except StoreError as error:
             verdict.faults[number] = str(error)
         tell((number + 1) / store.layout.n_blocks)
-    if retrain and sound:
+    if retrain and sound and not run.is_imported:
         _retrain(run, store, sound, retrain, verdict)
     return verdict
 
@@ -122,6 +123,10 @@ def repair(run: Run, verdict: Verdict) -> list[int]:
     RunBusy
         If the run is being trained now.
     """
+    if run.is_imported:
+        raise StoreError(
+            f"{run.paths.root} was imported, so nothing of it can be made again; import it anew from its files"
+        )
     with launch_lock(run.paths), explain_unwritable(run.paths.root, KEPT):
         if verdict.store is not None:
             _rebuild(run)
@@ -219,8 +224,9 @@ def _checked_receipts(run: Run, store: TrialStore, number: int) -> list[Receipt]
     """The receipts of a sound block."""
     content, receipt = read_committed(run.paths, store, number)
     trials = list(range(receipt.first, receipt.last + 1))
-    masks = draw_masks(run.spec.subsets, store.layout.n_train, trials)
-    for row, trial in enumerate(trials):
+    masks = None if run.is_imported else draw_masks(run.spec.subsets, store.layout.n_train, trials)
+    for row, trial in enumerate(trials if masks is not None else []):
+        assert masks is not None
         if content["status"][row] == DONE and not np.array_equal(content["mask"][row], masks[row]):
             raise StoreError(f"trial {trial}: the stored mask is not the one that the spec's seed gives")
     return [read_receipt(path) for path in receipt_files(run.paths, receipt.first)]

@@ -203,7 +203,13 @@ class Hypercube(_Source):
     seed: Seed = Field(0, description="of the clusters and the examples")
 
 
+class Imported(_Source):
+    """Examples of trials that were trained elsewhere: only their labels are known. `memexp import` writes it."""
+
+    source: Literal["imported"]
+
+
 _FromFiles = Digits | Idx | Cifar | Npz | Torchvision | ImageFolder | Prepared | Table | HuggingFace
-_Made = PythonData | Subpopulations | Hypercube
+_Made = PythonData | Subpopulations | Hypercube | Imported
 
 Dataset = Annotated[_FromFiles | _Made, Field(discriminator="source")]

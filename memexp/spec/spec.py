@@ -105,6 +105,15 @@ class Spec(_Block):
             raise ValueError("must contain 'correct'; every estimate is made from it")
         return sorted(set(record))
 
+    @model_validator(mode="after")
+    def _imported_as_a_whole(self) -> Spec:
+        if (self.subsets.design == "imported") != (self.dataset.source == "imported"):
+            raise ValueError(
+                "'design: imported' and 'source: imported' go together, and only `memexp import` writes them; choose "
+                "another design and source"
+            )
+        return self
+
     @property
     def sgd(self) -> Training:
         """The recipe of a spec that trains by memexp's own."""

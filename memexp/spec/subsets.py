@@ -33,11 +33,12 @@ IndexSet = Annotated[str, BeforeValidator(pack, json_schema_input_type=list[Seed
 class Subsets(Block):
     """Which examples each trial trains on, and how many trials."""
 
-    design: Literal["uniform", "balanced", "bernoulli", "remove"] = Field(
+    design: Literal["uniform", "balanced", "bernoulli", "remove", "imported"] = Field(
         "balanced",
         description="how a trial's examples are drawn; uniform: m of n, any m as likely as any other (the paper's); "
         "balanced: each example is out equally often in every group of trials, and sizes differ by at most one; "
-        "bernoulli: each example by itself; remove: all but given ones",
+        "bernoulli: each example by itself; remove: all but given ones; imported: drawn elsewhere, which only "
+        "`memexp import` writes",
     )
     ratio: Fraction | None = Field(
         None, description="share of the training set that a trial sees; every design but remove needs it"
@@ -109,7 +110,7 @@ class Subsets(Block):
             if isinstance(self.removed, dict) and (foreign := self.removed_thresholds.keys() - self.removed.keys()):
                 raise ValueError(f"removed_thresholds names {sorted(foreign)}, which removed has not")
         else:
-            if self.ratio is None:
+            if self.ratio is None and self.design != "imported":
                 raise ValueError(f"ratio is missing; 'design: {self.design}' needs it, for example 0.7")
             if self.removed or self.removed_labels or self.removed_thresholds or self.control:
                 raise ValueError("removed (and what was filled in from its file) and control go with 'design: remove'")

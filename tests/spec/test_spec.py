@@ -43,7 +43,7 @@ def test_all_faults_come_in_one_message_with_their_lines(tmp_path: Path) -> None
         "warmup_epochs, weight_decay",
         "  line 10: training.lr: written twice (first in line 9); keep one",
         "  line 11: subsets.design: 'balancd' is not allowed. Did you mean 'balanced'? "
-        "Allowed: uniform, balanced, bernoulli, remove",
+        "Allowed: uniform, balanced, bernoulli, remove, imported",
         "  line 11: subsets.ratio: 1.7: must be less than 1",
         "  line 11: subsets.trials: '1e3': must be a valid integer",
     ]

@@ -1,0 +1,129 @@
+"""The command that attacks a run's trials: memexp attack."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memexp.cli.analysis import merged_of
+from memexp.cli.console import err, out, print_json, progress, remark, show
+from memexp.cli.watch import Json, RunPath
+
+if TYPE_CHECKING:
+    from memexp.analysis.attack import Attack
+    from memexp.analysis.roc import Mean
+
+ChosenTrials = Annotated[
+    str | None, typer.Option("--trials", metavar="FIRST:END", help="Only trials of these numbers. [default: all]")
+]
+
+
+def attack(
+    run: RunPath,
+    targets: Annotated[int | None, typer.Option(min=1, help="Attack so many trials. [default: all]")] = None,
+    trials: ChosenTrials = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the risk of each training example there.")] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="Draw the curves there (.svg, .png or .pdf).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Membership inference: each trial attacked with the others as shadow models; needs `record: [..., margin]`."""
+    from memexp.analysis.attack import attack as attacked
+    from memexp.analysis.export import require_place
+    from memexp.analysis.trial_table import chosen, table_of_merged
+    from memexp.runs.run import open_run
+
+    for path, endings in ((csv, (".csv",)), (to, (".svg", ".png", ".pdf"))):
+        if path is not None:
+            require_place(path, endings)
+    opened = open_run(run)
+    opened.require_random_subsets()
+    merged = merged_of(opened)
+    subsets = opened.spec.subsets
+    table = chosen(table_of_merged(merged, subsets), trials)
+    coin = subsets.design == "bernoulli" and subsets.ratio == 0.5
+    with progress("attacking", 1, "parts") as tell:
+        found = attacked(table, targets, coin, tell)
+    if as_json:
+        print_json(numbers(found))
+    else:
+        _show(found)
+    for line in _remarks(found):
+        remark(line)
+    if csv is not None:
+        import numpy as np
+
+        from memexp.analysis.export import write_csv
+
+        known = {name: values for name, values in merged.examples.items() if name.startswith("train_")}
+        columns = {"index": np.arange(table.n_train)} | {name.removeprefix("train_"): v for name, v in known.items()}
+        write_csv(columns | {each.name: getattr(found.risk, each.name) for each in fields(found.risk)}, csv)
+        err.say(str(csv))
+    if to is not None:
+        from memexp.report.roc_figure import save_roc
+
+        err.say(str(save_roc(found, to)))
+
+
+def numbers(found: Attack) -> dict[str, Any]:
+    """Everything but single examples, for JSON."""
+    import numpy as np
+
+    def interval(name: str, mean: Mean) -> dict[str, float | None]:
+        values = {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
+        return {key: None if np.isnan(value) else value for key, value in values.items()}
+
+    result: dict[str, Any] = {}
+    for name, curve in found.methods.items():
+        rows = interval("auc", curve.auc) | interval("balanced_accuracy", curve.balanced_accuracy)
+        for fpr, mean in curve.tpr.items():
+            rows |= interval(f"tpr_at_fpr_{fpr:g}", mean)
+        result[name] = rows | {"undefined_scores": curve.undefined}
+    epsilon = None if found.audit is None else found.audit.epsilon.tolist()
+    return result | {
+        "targets": found.n_targets,
+        "trials": found.n_trials,
+        "left_out_with_each_target": found.left_out,
+        "epsilon_lower_bounds": epsilon,
+    }
+
+
+def _show(found: Attack) -> None:
+    from memexp.analysis.attack import METHODS
+
+    out.say(f"{'':14}{'AUC':<22}{'accuracy':<10}{'TPR at FPR 0.1 %':<18}at 1 %")
+    for name, curve in found.methods.items():
+        low = curve.tpr[0.001]
+        out.say(
+            f"{name:<14}{_interval(curve.auc):<22}{curve.balanced_accuracy.value:<10.3f}"
+            f"{_half(low):<18}{_half(curve.tpr[0.01])}"
+        )
+    out.say()
+    show([(name, what) for name, what in METHODS.items()])
+
+
+def _interval(mean: Mean) -> str:
+    return f"{mean.value:.3f}" + ("" if mean.low != mean.low else f" [{mean.low:.3f}, {mean.high:.3f}]")
+
+
+def _half(mean: Mean) -> str:
+    return f"{mean.value:.4f}" + ("" if mean.low != mean.low else f" ± {mean.high - mean.value:.4f}")
+
+
+def _remarks(found: Attack) -> list[str]:
+    import numpy as np
+
+    others = "one trial of the other side for each example" if found.balanced_over_all else "its group"
+    left = f"; with each, {others} is left out too" if found.left_out > 1 else ""
+    said = [f"{found.n_targets:,} of {found.n_trials:,} trials attacked, 95 % intervals over these{left}"]
+    if undefined := max(curve.undefined for curve in found.methods.values()):
+        said.append(f"{undefined:,} scores are undefined: the example is in or out for no other trial; left out")
+    if found.audit is not None:
+        epsilon = found.audit.epsilon
+        said.append(
+            f"epsilon is at least {np.median(epsilon):.2f} at delta 1e-5 (median over targets of bounds of which each "
+            "holds with 95 % confidence)"
+        )
+    return said
