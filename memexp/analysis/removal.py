@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,12 @@ from memexp.analysis.estimates import Estimates
 from memexp.errors import InputError
 from memexp.files import write_atomic
 from memexp.spec.index_sets import LABELS, unpack
-from memexp.spec.spec import Spec
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_committed, read_states
 from memexp.store.trials import DONE, TrialStore
+
+if TYPE_CHECKING:
+    from memexp.spec.spec import Spec  # its models take long to import, and estimates do without
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 NOTHING = "nothing"

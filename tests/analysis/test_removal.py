@@ -133,6 +133,7 @@ def test_a_wrong_file_of_lists_is_a_fault_of_the_spec(
     assert "memexp select" in str(error.value)
 
 
+@pytest.mark.process  # scikit-learn asks for the processors
 def test_select_writes_what_the_estimates_say(run_copy: Run, memexp: Callable[..., Any], tmp_path: Path) -> None:
     done = memexp("select", run_copy.paths.root, "--memorization", "0.25,0.5,2", "--out", "sets.json")
     assert done.returncode == 0, done.stderr
