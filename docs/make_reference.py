@@ -114,8 +114,13 @@ class Page:
                 yield self._table(kind | {"properties": own}, place)
         yield f"\nEvery `{tag}` takes these too:\n"
         yield self._table({"properties": shared}, place)
-        own = {name: value for kind in kinds for name, value in kind["properties"].items() if name != tag}
-        yield from self._below({"properties": own}, place)
+        blocks = {
+            name: value
+            for kind in kinds
+            for name, value in kind["properties"].items()
+            if any("properties" in each for each in self._kinds(value))  # one kind's number may be another's block
+        }
+        yield from self._below({"properties": blocks}, place)
 
     def _either(self, kinds: list[Schema], place: tuple[str, ...]) -> Iterator[str]:
         """Blocks of which one is taken, told apart by a key that only one of them needs."""
