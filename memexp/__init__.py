@@ -4,27 +4,31 @@ The package has two halves that share nothing but the store. ``memexp`` makes ru
 designs, data, models, training, worker, launch); ``memexp.analysis`` reads them (merge, counts,
 estimators, report). Method: Feldman & Zhang, NeurIPS 2020.
 
-In a notebook: ``memexp.open_run("runs/digits")``, see docs/notebook.md.
+In a notebook: ``memexp.launch(spec, data=...)`` and ``memexp.open_run("runs/digits")``, see docs/notebook.md.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from memexp.version import __version__
 
 if TYPE_CHECKING:
     from memexp.notebook import RunView, open_run
+    from memexp.notebook import launch as launch_run
 
 # `memexp.worker` stays importable, since queued jobs of an earlier version start it
 __path__.append(f"{__path__[0]}/former")
-__all__ = ["RunView", "__version__", "open_run"]
+__all__ = ["RunView", "__version__", "launch", "launch_run", "open_run"]
 
 
 def __getattr__(name: str) -> Any:
     """What a notebook uses, imported when it is asked for: ``import memexp`` itself costs nothing."""
-    if name in ("RunView", "open_run"):
+    if name in ("RunView", "open_run", "launch_run"):
         from memexp import notebook
 
-        return getattr(notebook, name)
+        return notebook.launch if name == "launch_run" else getattr(notebook, name)
+    if name == "launch":  # a package that can be called
+        return importlib.import_module("memexp.launch")
     raise AttributeError(f"module 'memexp' has no attribute {name!r}")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis import SHOWN_FDR
-from memexp.errors import InputError, StoreError
+from memexp.errors import InputError, MemexpError
+from memexp.launch import facts
 from memexp.launch.status import Status, read_status
 from memexp.runs import run as runs
 from memexp.spec.spec import Spec
-from memexp.store.trials import DONE, FAILED, MISSING
 
 if TYPE_CHECKING:
     import pandas
@@ -47,6 +50,51 @@ def open_run(run: str | Path) -> RunView:
     return RunView(runs.open_run(Path(run)))
 
 
+def launch(
+    spec: Mapping[str, Any] | str | Path,
+    data: Any = None,
+    runs: str | Path = "runs",
+    workers: int | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> RunView:
+    """Create the run of a spec, or go on with it, and train what is missing on this machine.
+
+    The run is the one that ``memexp launch`` makes: the shell can watch, resume and report it.
+
+    Parameters
+    ----------
+    spec
+        A mapping with the keys of a spec, or its file.
+    data
+        What to train on where the spec names no source: arrays or tensors ``(x, y, x_test, y_test)`` or ``(x, y)``,
+        a dict of these, map-style data sets ``(train, test)``, DataFrames, a data set of Hugging Face's library.
+        It is saved below the run.
+    runs
+        Folder below which runs are created.
+    workers
+        Processes that train while this one goes on (see :meth:`RunView.wait`); 0 trains here, before it returns.
+    device
+        Where to train.
+
+    Raises
+    ------
+    SpecError
+        With every fault of spec and data.
+    RunMismatch
+        If the run's folder holds another experiment.
+    """
+    from memexp.launch.in_memory import create_run, start
+    from memexp.launch.launch import launch_local
+    from memexp.launch.where import local_resources
+
+    view = RunView(create_run(spec, data, Path(runs)))
+    if workers == 0:
+        launch_local(view.run, local_resources(0, device=device), lambda _: None)
+    else:
+        view._process = start(view.run, ["--device", device, *(["--workers", str(workers)] if workers else [])])
+    return view
+
+
 class RunView:
     """What a run has found, for reading and drawing.
 
@@ -57,6 +105,40 @@ class RunView:
 
     def __init__(self, run: runs.Run) -> None:
         self.run = run
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def wait(self, every_seconds: float = 1.0) -> RunView:
+        """Wait until all trials are settled, or until what was launched here has ended; returns itself.
+
+        Raises
+        ------
+        MemexpError
+            If it ended with trials missing; with the last lines of its log.
+        """
+        while self.status.missing:
+            if self._process is not None and self._process.poll() is not None and self.status.missing:
+                log = (self.run.paths.logs / "launch.log").read_text(encoding="utf-8", errors="replace").splitlines()
+                raise MemexpError("\n".join(["training ended before all trials were done:", *log[-5:]]))
+            time.sleep(every_seconds)
+        if self._process is not None:
+            self._process.wait()
+        self.run = runs.open_run(self.run.paths.root)
+        return self
+
+    def estimate(self) -> Estimates:
+        """Estimates of all trials that are done by now."""
+        for name in ("merged", "estimates"):
+            vars(self).pop(name, None)
+        return self.estimates
+
+    def report(self) -> Path:
+        """Write the report's folder; its page."""
+        from memexp.report.cards import Source
+        from memexp.report.report import write_report
+
+        images = None if self.spec.dataset.source == "python" else self.data
+        source = Source(self.spec, self.run.manifest, self.merged, self.estimate(), images)
+        return write_report(source, self.run.paths.report)
 
     @property
     def spec(self) -> Spec:
@@ -210,58 +292,13 @@ class RunView:
     # ----------------------------------------------------------------------------------------- words
 
     def __repr__(self) -> str:
-        return f"RunView({str(self.run.paths.root)!r}: {self._trials()}; {self._examples()}; {self.spec.model.arch})"
+        words = f"{facts.trials(self.run)}; {facts.examples(self.run)}; {self.spec.model.arch}"
+        return f"RunView({str(self.run.paths.root)!r}: {words})"
 
     def _repr_html_(self) -> str:
         from memexp.report.report import render_notebook
 
-        return render_notebook(self.spec.name, self._facts())
-
-    def _trials(self) -> str:
-        states = self.run.store().status()
-        done, failed, missing = ((states == state).sum() for state in (DONE, FAILED, MISSING))
-        return f"{done:,} trials done, {failed:,} failed, {missing:,} missing"
-
-    def _examples(self) -> str:
-        tests = f"{self.run.manifest.n_test:,}" if self.run.manifest.n_test else "no"
-        return f"{self.run.manifest.n_train:,} training and {tests} test examples"
-
-    def _facts(self) -> list[tuple[str, str]]:
-        """What is cheap to know: nothing is estimated for it."""
-        spec, manifest = self.spec, self.run.manifest
-        store = self.run.store()
-        done = store.status() == DONE
-        facts = [
-            ("folder", str(self.run.paths.root)),
-            ("data", f"{spec.dataset.source}: {self._examples()}, {len(manifest.classes)} classes"),
-            ("model", spec.model.arch),
-            ("subsets", f"{spec.subsets.design}" + (f", {spec.subsets.ratio:g} of all" if spec.subsets.ratio else "")),
-            ("trials", self._trials()),
-        ]
-        if done.any():
-            names = ("in", "out", "test") if manifest.n_test else ("in", "out")
-            means = (f"{name} {store.per_trial(f'{name}_accuracy')[done].mean():.4f}" for name in names)
-            facts.append(("accuracy", f"{', '.join(means)} (mean of the trials done)"))
-        return [*facts, ("memorization", self._memorization())]
-
-    def _memorization(self) -> str:
-        """Of the estimates that there are, which may be older than the newest trials."""
-        from memexp.analysis.estimates import open_estimates
-        from memexp.analysis.summary import describe_memorization
-
-        try:
-            found = self.estimates if "estimates" in vars(self) else open_estimates(self.run.paths)
-        except StoreError:
-            return "not estimated yet; .estimates does it"
-        memorization = describe_memorization(found.scores)
-        if np.isnan(found.scores.memorization).all():
-            return memorization
-        cut, passing = found.cut(), found.pairs.passing()
-        return (
-            f"{memorization} ({found.n_trials:,} trials); "
-            f"{len(passing.discoveries()):,} pairs of high influence at a false discovery rate of {SHOWN_FDR:g}, "
-            f"{len(passing):,} at any" + (f" ({cut})" if cut else "")
-        )
+        return render_notebook(self.spec.name, facts.facts(self.run, vars(self).get("estimates")))
 
 
 def _one(axes: Axes | None) -> Axes:

@@ -48,6 +48,7 @@ CANNOT_RUN = {
 }
 ELSEWHERE = {f"docs/{page}.md": f"tests/test_{page}.py" for page in ("tutorial", "extending", "notebook")}
 ELSEWHERE["docs/errors.md"] = "tests/cli/test_errors.py"
+ELSEWHERE["docs/data.md"] = "tests/test_own_data.py"
 
 
 def reason(block: Block) -> str | None:

@@ -46,7 +46,21 @@ def from_anything(where: str, found: Any) -> RawData:
     DataError
         If it has none of these forms.
     """
+    return from_arrays(where, named_arrays(where, found))
+
+
+def named_arrays(where: str, found: Any) -> dict[str, Any]:
+    """x_train, y_train and what else there is, by their names; those of :data:`OPTIONAL` may be None.
+
+    Raises
+    ------
+    DataError
+        As :func:`from_anything`.
+    """
     given = _named(found)
+    columns = getattr(given.get("x_train"), "columns", None)
+    if columns is not None and given.get("features") is None:
+        given["features"] = [str(name) for name in columns]  # of a DataFrame
     for axis, id_of in (("train", "id_train"), ("test", "id_test")):
         examples = given.get(f"x_{axis}")
         if examples is not None and is_map_style(examples):
@@ -63,7 +77,7 @@ def from_anything(where: str, found: Any) -> RawData:
             f"{where} returned {type(found).__name__} without {', '.join(missing)}; it must return {_FORMS}"
         )
     arrays = {name: _contiguous(where, name, given[name]) for name in (*WANTED, *TEST) if given.get(name) is not None}
-    return from_arrays(where, arrays | {name: given.get(name) for name in OPTIONAL})
+    return arrays | {name: given.get(name) for name in OPTIONAL}
 
 
 def _named(found: Any) -> dict[str, Any]:

@@ -1,1 +1,20 @@
-"""The only room that knows local and Slurm: launch, status, cancel, doctor."""
+"""Start, follow and stop runs, on this machine or on Slurm.
+
+The package is a function too: ``memexp.launch(spec, data=...)`` is :func:`memexp.notebook.launch`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _Callable(ModuleType):
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        import memexp
+
+        return memexp.launch_run(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

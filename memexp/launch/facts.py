@@ -1,0 +1,72 @@
+"""What is cheap to know of a run, in words: nothing is estimated for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from memexp.analysis import SHOWN_FDR
+from memexp.errors import StoreError
+from memexp.runs.run import Run
+from memexp.store.trials import DONE, FAILED, MISSING
+
+if TYPE_CHECKING:
+    from memexp.analysis.estimates import Estimates
+
+
+def trials(run: Run) -> str:
+    """How many are done, failed and missing."""
+    states = run.store().status()
+    done, failed, missing = ((states == state).sum() for state in (DONE, FAILED, MISSING))
+    return f"{done:,} trials done, {failed:,} failed, {missing:,} missing"
+
+
+def examples(run: Run) -> str:
+    """How many there are to train and to test on."""
+    tests = f"{run.manifest.n_test:,}" if run.manifest.n_test else "no"
+    return f"{run.manifest.n_train:,} training and {tests} test examples"
+
+
+def facts(run: Run, estimates: Estimates | None) -> list[tuple[str, str]]:
+    """Names and values.
+
+    Parameters
+    ----------
+    estimates
+        Those that are in memory; None: those in the run's folder, which may be older than the newest trials.
+    """
+    spec, manifest = run.spec, run.manifest
+    store = run.store()
+    done = store.status() == DONE
+    found = [
+        ("folder", str(run.paths.root)),
+        ("data", f"{spec.dataset.source}: {examples(run)}, {len(manifest.classes)} classes"),
+        ("model", spec.model.arch),
+        ("subsets", f"{spec.subsets.design}" + (f", {spec.subsets.ratio:g} of all" if spec.subsets.ratio else "")),
+        ("trials", trials(run)),
+    ]
+    if done.any():
+        names = ("in", "out", "test") if manifest.n_test else ("in", "out")
+        means = (f"{name} {store.per_trial(f'{name}_accuracy')[done].mean():.4f}" for name in names)
+        found.append(("accuracy", f"{', '.join(means)} (mean of the trials done)"))
+    return [*found, ("memorization", _memorization(run, estimates))]
+
+
+def _memorization(run: Run, estimates: Estimates | None) -> str:
+    from memexp.analysis.estimates import open_estimates
+    from memexp.analysis.summary import describe_memorization
+
+    try:
+        found = estimates or open_estimates(run.paths)
+    except StoreError:
+        return "not estimated yet; .estimates does it"
+    memorization = describe_memorization(found.scores)
+    if np.isnan(found.scores.memorization).all():
+        return memorization
+    cut, passing = found.cut(), found.pairs.passing()
+    return (
+        f"{memorization} ({found.n_trials:,} trials); "
+        f"{len(passing.discoveries()):,} pairs of high influence at a false discovery rate of {SHOWN_FDR:g}, "
+        f"{len(passing):,} at any" + (f" ({cut})" if cut else "")
+    )
