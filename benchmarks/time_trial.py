@@ -22,7 +22,8 @@ from memexp.errors import InputError
 from memexp.runs.pilot import Pace, measure_pace
 from memexp.runs.plan import Plan, make_plan
 from memexp.spec.reading import read_spec
-from memexp.store.trials import DONE, Layout, TrialStore, create_store
+from memexp.store.layout import Layout
+from memexp.store.trials import DONE, TrialStore, create_store
 from memexp.training import models
 from memexp.training.batches import Work, inputs
 
@@ -94,7 +95,7 @@ def _seconds_per_batch(work: Work, stacked: int) -> float:
 def _seconds_of_writing(layout: Layout) -> float:
     """Writing a block of random outcomes to a store beside the temporary files, per trial."""
     draws = np.random.default_rng(0)
-    small = Layout(layout.block_size, layout.n_train, layout.n_test, layout.block_size, layout.margins)
+    small = Layout(layout.block_size, layout.n_train, layout.n_test, layout.block_size, layout.recorded)
     sizes = {"train": (layout.n_train,), "test": (layout.n_test,), "": ()}
     content: dict[str, Any] = {
         name: draws.integers(0, 2, (layout.block_size, *sizes[axis])).astype(dtype)

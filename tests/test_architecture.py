@@ -38,7 +38,14 @@ LAYERS = {
         "training.timm_networks",
     },
     "timm": {"cli.doctor", "training.models", "training.timm_networks"},
-    "zarr": {"analysis.dense", "analysis.estimates", "analysis.merged", "store.sealed", "store.trials"},
+    "zarr": {
+        "analysis.dense",
+        "analysis.estimates",
+        "analysis.merged",
+        "analysis.slabs",
+        "store.sealed",
+        "store.trials",
+    },
     "submitit": {"slurm.submit"},
 }
 

@@ -11,14 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.errors import InputError, RunMismatch, command
+from memexp.store.layout import PER_TRIAL, Arrays
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_committed, read_states
 from memexp.store.trials import DONE, FAILED, TrialStore
-
-PER_TRIAL = ("in_accuracy", "out_accuracy", "test_accuracy", "train_loss", "seconds")
-
-_MATRICES = ("mask", "train_correct", "test_correct")
 
 
 @dataclass(frozen=True)
@@ -77,8 +74,14 @@ def best_states(sources: list[Source]) -> NDArray[np.uint8]:
     return np.concatenate(list(best.values()))
 
 
+def common_matrices(sources: list[Source]) -> Arrays:
+    """Second axis and type of the masks and of what the trials of all runs record; two runs may record different."""
+    first, *others = (source.store.layout.matrices() for source in sources)
+    return {name: array for name, array in first.items() if all(other.get(name) == array for other in others)}
+
+
 def require_same_experiment(sources: list[Source]) -> None:
-    """Refuse runs that differ in anything but the seed.
+    """Refuse runs that differ in anything but the seed and what they record.
 
     Raises
     ------
@@ -114,7 +117,7 @@ def require_known(paths: RunPaths, examples: Container[str], name: str) -> None:
 
 
 def _unseeded(manifest: Manifest) -> Manifest:
-    science = manifest.science | {"subsets": manifest.science["subsets"] | {"seed": 0}}
+    science = manifest.science | {"subsets": manifest.science["subsets"] | {"seed": 0}, "record": []}
     return replace(manifest, science=science, masks="")
 
 
@@ -134,12 +137,12 @@ class Slab:
     ----------
     columns
         trial, seed and the numbers kept for each trial, shape (count,).
-    packed
-        Matrices, shape (count, ceil(examples / 8)).
+    matrices
+        Shape (count, examples), of booleans eight examples to a byte: (count, ceil(examples / 8)).
     """
 
     columns: dict[str, NDArray[Any]]
-    packed: dict[str, NDArray[np.uint8]]
+    matrices: dict[str, NDArray[Any]]
 
     @property
     def count(self) -> int:
@@ -160,6 +163,7 @@ class Arrivals:
 
     def __init__(self, sources: list[Source], known: set[tuple[int, int]]) -> None:
         self._known = set(known)
+        self._names = list(common_matrices(sources))
         self._wanted: list[tuple[Source, int, NDArray[np.intp]]] = []
         for source in sources:
             for number in range(source.store.layout.n_blocks):
@@ -174,7 +178,7 @@ class Arrivals:
         waiting: list[Slab] = []
         room = first
         for done, (source, number, rows) in enumerate(self._wanted, 1):
-            block = _read_block(source, number, rows)
+            block = _read_block(source, number, rows, self._names)
             while block.count >= room:
                 head, block = _cut(block, room)
                 yield _join([*waiting, head])
@@ -186,12 +190,17 @@ class Arrivals:
             yield _join(waiting)
 
 
-def _read_block(source: Source, number: int, rows: NDArray[np.intp]) -> Slab:
+def _read_block(source: Source, number: int, rows: NDArray[np.intp], names: list[str]) -> Slab:
     content, _ = read_committed(source.paths, source.store, number)
     trial = source.store.layout.block(number).start + rows
     columns = {"trial": trial.astype(np.int64), "seed": np.full(len(rows), source.seed, np.int64)}
     columns |= {name: content[name][rows] for name in PER_TRIAL}
-    return Slab(columns, {name: np.packbits(content[name][rows], axis=1) for name in _MATRICES})
+    matrices = {name: content[name][rows] for name in names}
+    return Slab(columns, {name: _packed(values) for name, values in matrices.items()})
+
+
+def _packed(values: NDArray[Any]) -> NDArray[Any]:
+    return np.packbits(values, axis=1) if values.dtype == np.bool_ else values
 
 
 def _cut(slab: Slab, at: int) -> tuple[Slab, Slab]:
@@ -199,7 +208,7 @@ def _cut(slab: Slab, at: int) -> tuple[Slab, Slab]:
     parts = (
         Slab(
             {name: values[part] for name, values in slab.columns.items()},
-            {name: values[part] for name, values in slab.packed.items()},
+            {name: values[part] for name, values in slab.matrices.items()},
         )
         for part in (head, tail)
     )
@@ -210,5 +219,5 @@ def _cut(slab: Slab, at: int) -> tuple[Slab, Slab]:
 def _join(slabs: list[Slab]) -> Slab:
     return Slab(
         {name: np.concatenate([slab.columns[name] for slab in slabs]) for name in slabs[0].columns},
-        {name: np.concatenate([slab.packed[name] for slab in slabs]) for name in slabs[0].packed},
+        {name: np.concatenate([slab.matrices[name] for slab in slabs]) for name in slabs[0].matrices},
     )

@@ -1,8 +1,8 @@
 """merged.zarr: the finished trials of one or several runs, transposed: trials are the fast axis.
 
-A merge appends what is new and reads nothing else of trials.zarr: full slabs of trials stay as they
-are, the last one is completed. Each slab of each matrix is one sharded file (a few for millions of
-examples). The trials are kept in the order of their arrival; ``trial`` and ``seed`` name them.
+A merge appends what is new and reads nothing else of trials.zarr. Of what trials record of every
+example, that is merged which all of the runs have. The trials are kept in the order of their arrival;
+``trial`` and ``seed`` name them.
 """
 
 from __future__ import annotations
@@ -18,35 +18,30 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.analysis.arrivals import (
-    PER_TRIAL,
     Arrivals,
     Source,
     best_states,
+    common_matrices,
     read_source,
     require_known,
     require_same_experiment,
 )
-from memexp.analysis.counts import Bits
+from memexp.analysis.slabs import append, create_merged
 from memexp.errors import Incomplete, InputError, MemexpError, StoreError, command
 from memexp.files import explain_unwritable, link
 from memexp.store.derived import derived_lock, replacing
+from memexp.store.layout import PER_TRIAL
 from memexp.store.paths import RunPaths
-from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, create_examples, read_attributes, read_metadata, seal
+from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, read_attributes, read_metadata, seal
 from memexp.store.trials import DONE, FAILED, MISSING
 
-MERGED_SCHEMA = 4
+MERGED_SCHEMA = 5
 
-_SLAB = 1024  # trials in a file
-_ROWS = 1024  # examples in a chunk
-_CHUNKS = 64  # chunks in a file, at most
 _BAND_BYTES = 32 << 20
 
 _MERGED_FROM = "merged_from"  # the names of the runs once more, for when the root's attributes are damaged
-
-_MATRICES = {"mask": "train", "train_correct": "train", "test_correct": "test"}
 
 Tell = Callable[[float], None]
 
@@ -97,11 +92,11 @@ def _merge(sources: list[Source], tell: Tell, trusting: bool) -> Merged:
     kept = "The trials are untouched."
     with explain_unwritable(paths.merged, kept), replacing(paths.merged) as building, zarr.config.set(EVERY_CHUNK):
         if old is None:
-            _create(building, sources[0])
+            create_merged(building, sources)
         else:  # files are replaced, never changed, so the copy may share them with the store in use
             shutil.copytree(old.paths.merged, building, copy_function=link)
         group = zarr.open_group(building, mode="r+", use_consolidated=False)
-        _append(group, Arrivals(sources, set() if old is None else old.names), tell)
+        append(group, Arrivals(sources, set() if old is None else old.names), tell)
         group.attrs.update(_attributes(sources))
         group["trial"].attrs[_MERGED_FROM] = [*_receipts(sources)]
         finish_store(building)
@@ -164,6 +159,8 @@ class Merged:
         (seed, number) of each merged trial.
     receipts
         Of each run that it was merged from, by its folder as seen from here: sha256 of each receipt.
+    matrices
+        Names of mask, train_correct, test_correct and whatever else all trials record of every example.
     examples
         Arrays of the examples: train_label, test_label, train_index, ...
     """
@@ -180,7 +177,8 @@ class Merged:
         self.n_missing: int = attributes["missing"]
         self.names = set(zip(self._read("seed").tolist(), self._read("trial").tolist(), strict=True))
         self.n_trials: int = len(self.names)
-        skipped = {"trial", "seed", *_MATRICES, *PER_TRIAL}
+        self.matrices: list[str] = attributes["matrices"]
+        skipped = {"trial", "seed", *self.matrices, *PER_TRIAL}
         names = sorted(set(self._store.names) - skipped)
         self.examples: dict[str, NDArray[Any]] = {name: self._read(name) for name in names}
 
@@ -192,7 +190,7 @@ class Merged:
 
     def read_everything(self) -> None:
         """Raise :class:`NotWhole` if anything in it is damaged."""
-        for name in _MATRICES:
+        for name in self.matrices:
             for _ in self.bands(name):
                 pass
         for name in PER_TRIAL:
@@ -207,10 +205,12 @@ class Merged:
         """A number of each merged trial (in_accuracy, seconds, ...), shape (T,)."""
         return self._read(name)
 
-    def bands(self, *names: str) -> Iterator[tuple[slice, list[Bits]]]:
-        """Matrices of one axis, bool (rows, T), in bands of rows; yields (rows, bands)."""
-        n_rows, chunk = self._array(names[0]).shape[0], self._array(names[0]).chunks[0]
-        step = max(1, _BAND_BYTES // max(1, self.n_trials) // chunk) * chunk
+    def bands(self, *names: str) -> Iterator[tuple[slice, list[NDArray[Any]]]]:
+        """Matrices of one axis, each (rows, T), in bands of rows; yields (rows, bands)."""
+        arrays = [self._array(name) for name in names]
+        n_rows, chunk = arrays[0].shape[0], arrays[0].chunks[0]
+        row = max(1, self.n_trials) * max(array.dtype.itemsize for array in arrays)
+        step = max(1, _BAND_BYTES // row // chunk) * chunk
         for start in range(0, n_rows, step):
             rows = slice(start, min(start + step, n_rows))
             yield rows, [self.rows(name, rows) for name in names]
@@ -247,59 +247,7 @@ def _reusable(paths: RunPaths, sources: list[Source], trusting: bool) -> Merged 
     now = _receipts(sources)
     same = all(receipts.items() <= now.get(root, {}).items() for root, receipts in old.receipts.items())
     done = {name for source in sources for name in source.done_names()}
-    return old if same and old.names <= done else None
-
-
-def _create(path: Path, source: Source) -> None:
-    """An empty merged store for the experiment of ``source``."""
-    group = zarr.create_group(path)
-    codecs = [ZstdCodec(level=1), Crc32cCodec()]
-    names = dict.fromkeys(PER_TRIAL, np.float32) | {"trial": np.int64, "seed": np.int64}
-    for name, kind in names.items():
-        group.create_array(
-            name, shape=(0,), chunks=(64 * _SLAB,), dtype=kind, compressors=codecs, dimension_names=("trial",)
-        )
-    for name, values in source.store.examples().items():
-        create_examples(group, name, values, codecs)
-    sizes = {"train": source.store.layout.n_train, "test": source.store.layout.n_test}
-    for name, axis in _MATRICES.items():
-        chunks_in_file = max(1, min(_CHUNKS, -(-sizes[axis] // _ROWS)))
-        group.create_array(
-            name,
-            shape=(sizes[axis], 0),
-            shards=(_ROWS * chunks_in_file, _SLAB),
-            chunks=(_ROWS, _SLAB),
-            dtype=np.bool_,
-            compressors=codecs,
-            dimension_names=(axis, "trial"),
-        )
-
-
-def _append(group: zarr.Group, arrivals: Arrivals, tell: Tell) -> None:
-    """Append the new trials, one slab after the other."""
-    end: int = group["trial"].shape[0]  # type: ignore[union-attr]
-    for slab in arrivals.slabs(first=_SLAB - end % _SLAB, size=_SLAB, tell=tell):
-        start, end = end, end + slab.count
-        for name, values in slab.columns.items():
-            array: Any = group[name]
-            array.resize((end,))
-            array[start:end] = values
-        for name, rows in slab.packed.items():
-            array = group[name]
-            array.resize((array.shape[0], end))
-            _write_slab(array, rows, start, end)
-
-
-def _write_slab(array: Any, packed: NDArray[np.uint8], start: int, end: int) -> None:
-    """Write trials ``start`` to ``end``, of one slab; ``packed`` is (trial, ceil(examples / 8)). Whole files only."""
-    n_rows, height, slab = array.shape[0], array.shards[0], start // _SLAB * _SLAB
-    for top in range(0, n_rows, height):
-        rows = slice(top, min(top + height, n_rows))
-        columns = slice(top // 8, -(-rows.stop // 8))
-        offset = top - 8 * columns.start
-        bits = np.unpackbits(packed[:, columns], axis=1)[:, offset : offset + rows.stop - top]
-        before = np.asarray(array[rows, slab:start]) if start > slab else np.empty((rows.stop - top, 0), np.bool_)
-        array[rows, slab:end] = np.concatenate([before, bits.T.astype(np.bool_)], axis=1)
+    return old if same and old.names <= done and old.matrices == list(common_matrices(sources)) else None
 
 
 def _attributes(sources: list[Source]) -> dict[str, Any]:
@@ -308,6 +256,7 @@ def _attributes(sources: list[Source]) -> dict[str, Any]:
         "memexp_merged_schema": MERGED_SCHEMA,
         "trials_digest": _digest(sources),
         "receipts": _receipts(sources),
+        "matrices": [*common_matrices(sources)],
         "failed": int((states == FAILED).sum()),
         "missing": int((states == MISSING).sum()),
     }

@@ -11,7 +11,7 @@ import numpy as np
 
 from memexp.data import Data, load_data
 from memexp.errors import DataError, InputError
-from memexp.runs.run import default_block_size
+from memexp.runs.run import default_block_size, planned_layout
 from memexp.spec.designs import subset_size, subset_sizes
 from memexp.spec.index_sets import unpack
 from memexp.spec.reading import SpecFile
@@ -19,7 +19,7 @@ from memexp.spec.sampling_error import MAX_GROUP, balanced_group
 from memexp.spec.sections import Model, UserTraining
 from memexp.spec.spec import Spec, Training
 from memexp.spec.yaml_file import Fault
-from memexp.store.trials import Layout
+from memexp.store.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,7 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     faults += _group_faults(spec)
     file.refuse(faults)
     assert data is not None
-    layout = Layout(
-        spec.subsets.trials, len(data.y_train), len(data.y_test), default_block_size(data), "margin" in spec.record
-    )
+    layout = planned_layout(spec, len(data.y_train), len(data.y_test), default_block_size(data))
     subset, steps = subset_size(spec.subsets, layout.n_train), _steps(spec, layout.n_train)
     notes = [*_notes(spec), *_model_notes(tried.unseen), *_data_notes(data)]
     return Plan(spec, data, layout, subset, steps, tried.parameters, notes)

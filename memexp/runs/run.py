@@ -24,10 +24,11 @@ from memexp.spec.argument_files import MARK
 from memexp.spec.designs import draw_masks
 from memexp.spec.reading import read_written, write_spec
 from memexp.spec.spec import Spec
+from memexp.store.layout import RECORDABLE, Layout
 from memexp.store.manifest import Manifest, flat, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.spec_text import edited, read_spec_text, write_spec_text
-from memexp.store.trials import MISSING, Layout, TrialStore, create_store, extend_store
+from memexp.store.trials import MISSING, TrialStore, create_store, extend_store
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,8 @@ def prepare_run(spec: Spec, data: Data, runs: Path, block_size: int | None = Non
         If the disk has not enough room for the outcomes.
     """
     root = runs / spec.name
+    if root.exists() and "record" not in spec.model_fields_set:  # it goes on recording what it began with
+        spec = spec.model_copy(update={"record": open_run(root).spec.record})
     wanted = describe(spec, data, block_size or default_block_size(data))
     if not root.exists():
         _create(root, spec, data, wanted)
@@ -258,7 +261,13 @@ def default_block_size(data: Data) -> int:
 
 def layout_of(spec: Spec, manifest: Manifest) -> Layout:
     """Shape of the run's store."""
-    return Layout(spec.subsets.trials, manifest.n_train, manifest.n_test, manifest.block_size, "margin" in spec.record)
+    return planned_layout(spec, manifest.n_train, manifest.n_test, manifest.block_size)
+
+
+def planned_layout(spec: Spec, n_train: int, n_test: int, block_size: int) -> Layout:
+    """Shape of the store of a run of this spec."""
+    recorded: dict[str, str] = {name: kinds[0] for name, kinds in RECORDABLE.items() if name in spec.record}
+    return Layout(spec.subsets.trials, n_train, n_test, block_size, recorded)
 
 
 def available_cpus() -> int:

@@ -18,6 +18,7 @@ from memexp.seeds import generator
 from memexp.spec.designs import draw_masks
 from memexp.store.commit import restore_states, set_aside
 from memexp.store.launches import read_launch
+from memexp.store.layout import Layout
 from memexp.store.lock import launch_lock
 from memexp.store.paths import RunPaths, by_repair
 from memexp.store.receipts import Receipt, read_committed, read_receipt, receipt_files, require_fitting
@@ -253,17 +254,18 @@ def _compare(store: TrialStore, receipt: Receipt, trainer: Trainer, verdict: Ver
     content = store.read_block(receipt.block)
     for trial, outcome in zip(receipt.trained, trainer.retrain(receipt.trained), strict=True):
         verdict.retrained.append(trial)
-        difference = _difference(content, trial - receipt.first, outcome)
+        difference = _difference(content, trial - receipt.first, outcome, store.layout)
         if difference is not None:
             verdict.differing[trial] = difference
 
 
-def _difference(content: Arrays, row: int, outcome: Outcome) -> str | None:
+def _difference(content: Arrays, row: int, outcome: Outcome, layout: Layout) -> str | None:
     """What of a trial, trained again, is not as it was stored; measured times aside."""
     if (outcome.failure is None) != (content["status"][row] == DONE):
         return f"its stored status is {content['status'][row]}, now it is {outcome.failure or 'done'}"
+    left = layout.recorded_arrays() if outcome.failure else {}
     for name, values in content.items():
-        if name in ("seconds", "status") or (outcome.failure and name.endswith(("_correct", "_margin"))):
+        if name in ("seconds", "status") or name in left:
             continue
         again = np.asarray(outcome.arrays[name]).astype(values.dtype)
         if not np.array_equal(values[row], again, equal_nan=values.dtype.kind == "f"):

@@ -34,6 +34,7 @@ from memexp.runs.software import provenance, software
 from memexp.spec.designs import draw_masks
 from memexp.spec.python_files import blamed
 from memexp.store.commit import commit
+from memexp.store.layout import Layout
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING
 from memexp.training.batches import prepare
@@ -88,7 +89,7 @@ class Trainer:
                 failures[trial] = outcome.failure
             for name, array in content.items():
                 if name != "status":
-                    array[row] = _recorded(name, outcome)
+                    array[row] = _recorded(name, outcome, self.store.layout)
             content["status"][row] = DONE if outcome.failure is None else FAILED
         seconds = time.time() - start
         counts = commit(
@@ -121,9 +122,9 @@ class Trainer:
         return {name: np.zeros((rows, *width[axis]), dtype) for name, (axis, dtype) in layout.outcome_arrays().items()}
 
 
-def _recorded(name: str, outcome: Outcome) -> Any:
+def _recorded(name: str, outcome: Outcome, layout: Layout) -> Any:
     """A failed trial keeps its mask and its numbers (to find out why), but leaves no outcome."""
-    if outcome.failure is not None and name.endswith(("_correct", "_margin")):
+    if outcome.failure is not None and name in layout.recorded_arrays():
         return 0
     return outcome.arrays[name]
 

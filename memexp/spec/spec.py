@@ -95,7 +95,9 @@ class Spec(_Block):
     training: AnyTraining = Field(description="how a trial is trained")
     subsets: Subsets = Field(description="which examples each trial sees, and how many trials")
     record: list[Literal["correct", "margin"]] = Field(
-        default=["correct"], description="correct always; margin adds log p_y - log sum of the others"
+        default=["correct", "margin"],
+        description="of every example; correct always; margin adds log p_y - log sum of the others. Without this key, "
+        "a run goes on recording what it began with",
     )
 
     @field_validator("record")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.errors import NewerSchema, StoreError
+from memexp.store.layout import RECORDABLE, Layout
 from memexp.store.manifest import SCHEMA_VERSION
 from memexp.store.paths import by_repair
 from memexp.store.plausible import require_plausible
@@ -39,59 +39,6 @@ MISSING, DONE, FAILED = 0, 1, 2
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_DISK_BLOCK = 4096
-
-_PER_TRIAL = ("seconds", "in_accuracy", "out_accuracy", "test_accuracy", "train_loss")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Shape of a store."""
-
-    n_trials: int
-    n_train: int
-    n_test: int
-    block_size: int
-    margins: bool
-
-    @property
-    def n_blocks(self) -> int:
-        """Blocks, the last one perhaps smaller."""
-        return -(-self.n_trials // self.block_size)
-
-    def block(self, number: int) -> range:
-        """Trials of a block."""
-        return range(number * self.block_size, min((number + 1) * self.block_size, self.n_trials))
-
-    def blocks_with(self, flags: NDArray[np.bool_]) -> list[int]:
-        """Blocks with a trial that is flagged; ``flags`` of all trials, shape (trial,)."""
-        blocks: list[int] = np.flatnonzero(np.bincount(np.flatnonzero(flags) // self.block_size)).tolist()
-        return blocks
-
-    def outcome_arrays(self) -> dict[str, tuple[str, type]]:
-        """Second axis ("" for none) and type of every array that a worker writes, ``status`` last."""
-        arrays: dict[str, tuple[str, type]] = {
-            "mask": ("train", np.bool_),
-            "train_correct": ("train", np.bool_),
-            "test_correct": ("test", np.bool_),
-        }
-        if self.margins:
-            arrays |= {"train_margin": ("train", np.float16), "test_margin": ("test", np.float16)}
-        return arrays | dict.fromkeys(_PER_TRIAL, ("", np.float32)) | {"status": ("", np.uint8)}
-
-    def bytes_at_most(self) -> int:
-        """Upper bound of what the store and its receipts take on a disk that gives out 4 kB at a time."""
-        arrays = self.outcome_arrays()
-        folders = sum(bool(axis) for axis, _ in arrays.values())  # a chunk of two axes has a folder of its own
-        files = self.n_blocks * (len(arrays) + folders + 1) + 5 * len(arrays) + 30
-        labels = 25 * (self.n_train + self.n_test)
-        return self.n_trials * self.bytes_per_trial() + labels + _DISK_BLOCK * files
-
-    def bytes_per_trial(self) -> int:
-        """Upper bound of a trial's outcomes: a bit for each boolean, two bytes for each margin."""
-        examples = self.n_train + self.n_test
-        return (examples + self.n_train) // 8 + (2 * examples if self.margins else 0) + 64
-
 
 def create_store(path: Path, layout: Layout, examples: Mapping[str, NDArray[Any]]) -> None:
     """Create an empty store.
@@ -108,16 +55,15 @@ def create_store(path: Path, layout: Layout, examples: Mapping[str, NDArray[Any]
     """
     group = zarr.create_group(path, attributes={"memexp_schema": SCHEMA_VERSION})
     codecs = [ZstdCodec(level=3), Crc32cCodec()]
-    sizes = {"train": layout.n_train, "test": layout.n_test}
     for name, (axis, dtype) in layout.outcome_arrays().items():
         group.create_array(
             name,
-            shape=(layout.n_trials, sizes[axis]) if axis else (layout.n_trials,),
-            chunks=(layout.block_size, max(1, sizes[axis])) if axis else (layout.block_size,),
+            shape=(layout.n_trials, layout.size(axis)) if axis else (layout.n_trials,),
+            chunks=(layout.block_size, max(1, layout.size(axis))) if axis else (layout.block_size,),
             dtype=dtype,
             compressors=codecs,
             dimension_names=("trial", axis) if axis else ("trial",),
-            fill_value=np.nan if dtype is np.float32 else 0,
+            fill_value=np.nan if dtype == np.float32 else 0,
         )
     with zarr.config.set(EVERY_CHUNK):
         for name, values in examples.items():
@@ -181,22 +127,30 @@ class TrialStore:
         mask, test, status = (
             _shape_and_chunk(self.path / name, axes) for name, axes in (("mask", 2), ("test_correct", 2), ("status", 1))
         )
-        margins = (self.path / "train_margin").is_dir()
-        layout = Layout(status[0][0], mask[0][1], test[0][1], mask[1][0], margins)
-        sizes = {"train": layout.n_train, "test": layout.n_test}
+        recorded = {
+            name: self._kind(name, kinds)
+            for name, kinds in RECORDABLE.items()
+            if (self.path / f"train_{name}").is_dir()
+        }
+        layout = Layout(status[0][0], mask[0][1], test[0][1], mask[1][0], recorded)
         for name, (axis, dtype) in layout.outcome_arrays().items():
             folder = self.path / name
-            rest = [sizes[axis]] if axis else []
+            rest = [layout.size(axis)] if axis else []
             shape, chunk = _shape_and_chunk(folder, 1 + len(rest))
             kind = read_metadata(folder).get("data_type")
             wide = [max(1, length) for length in rest]
             if shape[0] < layout.n_trials or [*shape[1:]] != rest or [*chunk] != [layout.block_size, *wide]:
                 raise NotWhole(f"{folder}/zarr.json is damaged (shape {shape}, chunks {chunk})")
-            if kind != np.dtype(dtype).name:
+            if kind != dtype.name:
                 raise NotWhole(f"{folder}/zarr.json is damaged (its type is {kind})")
             if self._digests:
                 check_array(folder, self._digests[name], growing=True)
         return layout
+
+    def _kind(self, name: str, kinds: tuple[str, ...]) -> str:
+        """Type of a recorded outcome; the first of those it may have, where the array's is none of them."""
+        found = read_metadata(self.path / f"train_{name}").get("data_type")
+        return found if found in kinds else kinds[0]
 
     def _array(self, name: str) -> zarr.Array[Any]:
         array = self.group[name]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from memexp.analysis import dense as dense_module
 from memexp.analysis import merged as merged_module
-from memexp.analysis import products
+from memexp.analysis import products, slabs
 from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.estimates import Estimates, estimate, is_current, open_estimates
 from memexp.analysis.intervals import difference
@@ -28,21 +28,27 @@ from memexp.analysis.products import Tile, Trials
 from memexp.errors import Incomplete, StoreError
 from memexp.runs.run import Run
 from memexp.store.commit import commit
+from memexp.store.layout import RECORDABLE, Layout
 from memexp.store.manifest import Manifest
 from memexp.store.paths import RunPaths
-from memexp.store.trials import DONE, FAILED, MISSING, Layout, TrialStore, create_store
+from memexp.store.trials import DONE, FAILED, MISSING, TrialStore, create_store
 from tests.conftest import untrain
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def random_trials(n_trials: int, n_train: int, n_test: int, seed: int) -> Arrays:
+def random_trials(n_trials: int, n_train: int, n_test: int, seed: int, margins: bool = False) -> Arrays:
     draws = np.random.default_rng(seed)
-    return {
+    trials = {
         "mask": draws.random((n_trials, n_train)) < draws.choice([0.05, 0.5, 0.95], n_train),
         "train_correct": draws.random((n_trials, n_train)) < draws.random(n_train),
         "test_correct": draws.random((n_trials, n_test)) < draws.random(n_test),
     }
+    for axis in ("train", "test") if margins else ():
+        correct = trials[f"{axis}_correct"]
+        size = np.abs(draws.normal(0, draws.choice([0.01, 1, 30], correct.shape[1]), correct.shape))
+        trials[f"{axis}_margin"] = np.where(correct, size, -size).astype(np.float16)
+    return trials
 
 
 def brute_force(mask: Any, correct: Any) -> np.ndarray[Any, Any]:
@@ -65,7 +71,8 @@ def make_store(
     paths.make_folders()
     science = {"subsets": {"seed": spec_seed, "ratio": 0.7}}
     Manifest(science, {}, f"masks of {spec_seed}", block_size, n_train, n_test, ["a"] * 3, {}, "now").write(paths)
-    layout = Layout(n_trials, n_train, n_test, block_size, margins=False)
+    recorded = {name: kinds[0] for name, kinds in RECORDABLE.items() if f"train_{name}" in trials}
+    layout = Layout(n_trials, n_train, n_test, block_size, recorded)
     train, test = labels or (np.zeros(n_train, np.int64), np.zeros(n_test, np.int64))
     create_store(paths.trials, layout, {"train_label": train, "test_label": test})
     store = TrialStore(paths.trials, writable=True)
@@ -107,9 +114,9 @@ def test_estimates_equal_the_brute_force_loop_bit_for_bit(
     paths = make_store(tmp_path_factory.mktemp("run"), trials, status, block_size, labels)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(merged_module, "_BAND_BYTES", slab * rows)
-        patch.setattr(merged_module, "_SLAB", slab)
-        patch.setattr(merged_module, "_ROWS", rows)
-        patch.setattr(merged_module, "_CHUNKS", 2)
+        patch.setattr(slabs, "_SLAB", slab)
+        patch.setattr(slabs, "_ROWS", rows)
+        patch.setattr(slabs, "_CHUNKS", 2)
         patch.setattr(products, "_WIDEST", tile)
         patch.setattr(products, "_HEIGHT", tile)
         patch.setattr(dense_module, "_WIDTH", tile)

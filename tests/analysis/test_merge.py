@@ -16,7 +16,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memexp.analysis import arrivals
+from memexp.analysis import arrivals, slabs
 from memexp.analysis import merged as merged_module
 from memexp.analysis.merged import MERGED_SCHEMA, Merged, merge, open_merged
 from memexp.errors import InputError, RunMismatch
@@ -29,26 +29,32 @@ from tests.analysis.test_estimates import make_store, random_trials
 def content(merged: Merged) -> dict[tuple[int, int], bytes]:
     """Bits of every merged trial, by (seed, number)."""
     names = zip(np.asarray(merged.group["seed"]).tolist(), np.asarray(merged.group["trial"]).tolist(), strict=True)
-    columns = [np.asarray(merged.group[name]) for name in ("mask", "train_correct", "test_correct")]
+    columns = [np.asarray(merged.group[name]) for name in merged.matrices]
     return {name: b"".join(part[:, k].tobytes() for part in columns) for k, name in enumerate(names)}
 
 
-def expected(trials: dict[int, Any], names: set[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-    matrices = ("mask", "train_correct", "test_correct")
+MATRICES = ("mask", "train_correct", "test_correct")
+WITH_MARGINS = (*MATRICES, "train_margin", "test_margin")
+
+
+def expected(
+    trials: dict[int, Any], names: set[tuple[int, int]], matrices: tuple[str, ...] = MATRICES
+) -> dict[tuple[int, int], bytes]:
     return {(seed, k): b"".join(trials[seed][name][k].tobytes() for name in matrices) for seed, k in names}
 
 
 @settings(max_examples=6, deadline=None)
 @given(
     first=st.sets(st.integers(0, 3)), second=st.sets(st.integers(0, 3)), third=st.sets(st.integers(0, 3)),
-    late=st.integers(0, 3), slab=st.integers(2, 9),
+    late=st.integers(0, 3), slab=st.integers(2, 9), margins=st.booleans(),
 )  # fmt: skip
 def test_any_partition_over_clusters_seeds_and_moments_gives_the_same_trials(
-    first: set[int], second: set[int], third: set[int], late: int, slab: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+    first: set[int], second: set[int], third: set[int], late: int, slab: int, margins: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
     """Two clusters share one seed (some blocks trained on both), a third has its own; one block arrives later."""
     root = tmp_path_factory.mktemp("merge")
-    trials = {seed: random_trials(12, 11, 5, seed) for seed in (0, 1)}
+    trials = {seed: random_trials(12, 11, 5, seed, margins) for seed in (0, 1)}
     parts = {"a": (0, first | {late}), "b": (0, second), "c": (1, third)}
 
     def write(name: str, without: set[int]) -> RunPaths:
@@ -60,7 +66,8 @@ def test_any_partition_over_clusters_seeds_and_moments_gives_the_same_trials(
 
     paths = [write(name, {late} if name == "a" else set()) for name in parts]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(merged_module, "_SLAB", slab)
+        patch.setattr(slabs, "_SLAB", slab)
+        patch.setattr(merged_module, "_BAND_BYTES", 8 * slab)
         if first - {late} or second or third:
             merge(paths[0], paths[1:])
         kept = root / "a/merged.zarr"
@@ -72,7 +79,42 @@ def test_any_partition_over_clusters_seeds_and_moments_gives_the_same_trials(
             (root / "kept.zarr").rename(kept)
         found = content(merge(paths[0], paths[1:]))
     names = {(seed, 3 * block + k) for seed, blocks in parts.values() for block in blocks for k in range(3)}
-    assert found == expected(trials, names)
+    assert found == expected(trials, names, WITH_MARGINS if margins else MATRICES)
+
+
+def test_a_slab_of_many_margins_has_fewer_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eleven and five examples: 27 bits and 16 margins of two bytes each, 283 bits a trial."""
+    monkeypatch.setattr(slabs, "_SLAB_BYTES", 283)
+    trials = random_trials(20, 11, 5, 0, margins=True)
+    merged = merge(make_store(tmp_path / "a", trials, np.full(20, DONE, np.uint8), 7))
+    assert merged.group["test_margin"].chunks[1] == 8  # type: ignore[union-attr]
+    assert content(merged) == expected({0: trials}, {(0, k) for k in range(20)}, WITH_MARGINS)
+
+
+def test_merged_is_what_all_of_the_runs_record(tmp_path: Path) -> None:
+    """Of runs with and without margins those of none; of the runs with margins alone, all of them again."""
+    done = np.full(10, DONE, np.uint8)
+    trials = {seed: random_trials(10, 6, 4, seed, margins=seed != 1) for seed in (0, 1, 2)}
+    ours, without, theirs = (
+        make_store(tmp_path / str(seed), trials[seed], done, 5, spec_seed=seed) for seed in (0, 1, 2)
+    )
+    names = [(seed, k) for seed in (0, 1, 2) for k in range(10)]
+    assert content(merge(ours)) == expected(trials, set(names[:10]), WITH_MARGINS)
+    assert content(merge(ours, [without])) == expected(trials, set(names[:20]))
+    assert content(merge(ours, [theirs])) == expected(trials, set(names[:10] + names[20:]), WITH_MARGINS)
+    assert content(merge(without, [theirs])) == expected(trials, set(names[10:]))
+
+
+def test_damaged_margins_are_noticed_and_made_again(tmp_path: Path) -> None:
+    trials = random_trials(10, 6, 4, 0, margins=True)
+    paths = make_store(tmp_path / "a", trials, np.full(10, DONE, np.uint8), 5)
+    merge(paths)
+    file = paths.merged / "test_margin/c/0/0"
+    written = file.read_bytes()
+    for damaged in (written[:40] + bytes([written[40] ^ 1]) + written[41:], (paths.merged / "mask/c/0/0").read_bytes()):
+        file.write_bytes(damaged)
+        assert content(merge(paths)) == expected({0: trials}, {(0, k) for k in range(10)}, WITH_MARGINS)
+        assert file.read_bytes() == written
 
 
 @pytest.mark.parametrize("order", ["abc", "acb", "bac", "bca", "cab", "cba"])

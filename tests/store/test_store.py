@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ import pytest
 import xarray
 import zarr
 
-from memexp.errors import NewerSchema, StoreError
-from memexp.runs.run import Run, open_run
+from memexp.errors import NewerSchema, RunMismatch, StoreError
+from memexp.runs.run import Run, grow, open_run
 from memexp.store import commit as commit_module
 from memexp.store.commit import commit, recover
+from memexp.store.layout import Layout
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_committed, read_receipts
-from memexp.store.trials import DONE, FAILED, MISSING, Layout, TrialStore, create_store, extend_store
+from memexp.store.trials import DONE, FAILED, MISSING, TrialStore, create_store, extend_store
 
-LAYOUT = Layout(n_trials=23, n_train=17, n_test=5, block_size=10, margins=True)
+LAYOUT = Layout(n_trials=23, n_train=17, n_test=5, block_size=10, recorded={"correct": "bool", "margin": "float16"})
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def some_content(rows: int, seed: int = 0, layout: Layout = LAYOUT) -> dict[str,
     content: dict[str, np.ndarray[Any, Any]] = {}
     for name, (axis, dtype) in layout.outcome_arrays().items():
         values = draws.random((rows, *width[axis]))
-        content[name] = values < 0.5 if dtype is np.bool_ else values.astype(dtype)
+        content[name] = values < 0.5 if dtype == np.bool_ else values.astype(dtype)
     content["status"] = np.full(rows, DONE, np.uint8)
     return content
 
@@ -271,3 +273,17 @@ def test_a_store_takes_no_more_of_the_disk_than_its_plan_says(run_copy: Run) -> 
     places = [path for part in ("trials.zarr", "blocks") for path in [root / part, *(root / part).rglob("*")]]
     taken = sum(512 * path.stat().st_blocks for path in places)
     assert taken <= layout.bytes_at_most() <= 3 * max(taken, 4096 * len(places))
+
+
+def test_a_run_goes_on_recording_what_it_began_with(new_run: Callable[..., Run]) -> None:
+    """The default changed after the run of a spec that does not say what to record; to say it is another matter."""
+    assert new_run(runs="now").store().layout.recorded == {"correct": "bool", "margin": "float16"}
+    new_run(record=["correct"])
+    for trials in (20, 40):
+        run = new_run(subsets={"trials": trials})
+        assert run.spec.record == ["correct"]
+        assert run.spec.subsets.trials == trials
+        assert grow(run).layout.recorded == {"correct": "bool"}
+        assert open_run(run.paths.root).spec.record == ["correct"]
+    with pytest.raises(RunMismatch, match=r"record: \['correct'\] there, \['correct', 'margin'\] in this spec"):
+        new_run(record=["correct", "margin"])

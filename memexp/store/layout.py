@@ -1,0 +1,94 @@
+"""Which arrays a run's trials are, their axes and types, and what they take on a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What a trial may record of every training and of every test example, and the types it is stored in. The arrays
+# train_NAME and test_NAME hold it; creating, checking, merging and reading stores knows no more of them.
+RECORDABLE: Mapping[str, tuple[str, ...]] = {"correct": ("bool",), "margin": ("float16",)}
+
+PER_TRIAL = ("seconds", "in_accuracy", "out_accuracy", "test_accuracy", "train_loss")
+
+Arrays = dict[str, tuple[str, "np.dtype[Any]"]]
+
+_DISK_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shape of a store.
+
+    Attributes
+    ----------
+    n_trials, n_train, n_test
+        Lengths of the axes.
+    block_size
+        Trials in a chunk.
+    recorded
+        Type of each outcome that the trials record, by its name in ``RECORDABLE``, in its order.
+    """
+
+    n_trials: int
+    n_train: int
+    n_test: int
+    block_size: int
+    recorded: Mapping[str, str]
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks, the last one perhaps smaller."""
+        return -(-self.n_trials // self.block_size)
+
+    def block(self, number: int) -> range:
+        """Trials of a block."""
+        return range(number * self.block_size, min((number + 1) * self.block_size, self.n_trials))
+
+    def blocks_with(self, flags: NDArray[np.bool_]) -> list[int]:
+        """Blocks with a trial that is flagged; ``flags`` of all trials, shape (trial,)."""
+        blocks: list[int] = np.flatnonzero(np.bincount(np.flatnonzero(flags) // self.block_size)).tolist()
+        return blocks
+
+    def size(self, axis: str) -> int:
+        """Length of ``train`` or ``test``."""
+        return {"train": self.n_train, "test": self.n_test}[axis]
+
+    def recorded_arrays(self) -> Arrays:
+        """Second axis and type of the arrays of what is recorded of every example."""
+        return {
+            f"{axis}_{name}": (axis, np.dtype(kind))
+            for name, kind in self.recorded.items()
+            for axis in ("train", "test")
+        }
+
+    def matrices(self) -> Arrays:
+        """The same, and the masks: all arrays of two axes."""
+        return {"mask": ("train", np.dtype(np.bool_))} | self.recorded_arrays()
+
+    def outcome_arrays(self) -> Arrays:
+        """Second axis ("" for none) and type of every array that a worker writes, ``status`` last."""
+        per_trial = dict.fromkeys(PER_TRIAL, np.dtype(np.float32)) | {"status": np.dtype(np.uint8)}
+        return self.matrices() | {name: ("", kind) for name, kind in per_trial.items()}
+
+    def bytes_at_most(self) -> int:
+        """Upper bound of what the store and its receipts take on a disk that gives out 4 kB at a time."""
+        arrays = self.outcome_arrays()
+        folders = sum(bool(axis) for axis, _ in arrays.values())  # a chunk of two axes has a folder of its own
+        files = self.n_blocks * (len(arrays) + folders + 1) + 5 * len(arrays) + 30
+        labels = 25 * (self.n_train + self.n_test)
+        return self.n_trials * self.bytes_per_trial() + labels + _DISK_BLOCK * files
+
+    def bytes_per_trial(self) -> int:
+        """Upper bound of a trial's outcomes: a bit for each boolean, all bytes of other numbers."""
+        bits = sum(self.size(axis) * bits_of(kind) for axis, kind in self.matrices().values())
+        return bits // 8 + 64
+
+
+def bits_of(kind: np.dtype[Any]) -> int:
+    """What a value takes where booleans are packed."""
+    return 1 if kind == np.bool_ else 8 * kind.itemsize
