@@ -39,7 +39,7 @@ _MALLOC = {
 
 @dataclass(frozen=True)
 class Resources:
-    """Where a launch trains: never part of a run's identity. No ``workers``: in the launching process itself."""
+    """Where a launch trains; never part of a run's identity. With 0 ``workers`` the launching process trains."""
 
     workers: int
     threads: int = 1
@@ -80,7 +80,7 @@ class Progress:
 class _Worker:
     process: subprocess.Popen[str]
     attempt: str
-    place: int  # a worker that replaces a dead one takes its place, and so its GPU
+    place: int
     block: int | None = None
     since: float = 0.0
     error: str | None = None
@@ -129,7 +129,7 @@ class LocalPool:
         return self._until is not None
 
     def stop(self, seconds: float) -> None:
-        """Begin no block any more, and end workers that would need longer than ``seconds`` for theirs.
+        """Begin no further block, and end the workers that need longer than ``seconds`` for theirs.
 
         Returns at once; may be called by a signal handler.
         """
@@ -171,6 +171,7 @@ class LocalPool:
 
     def _start(self) -> None:
         attempt = f"{self.launch_id}-w{self._started}"
+        # The lowest free place: a worker that replaces a dead one gets that one's GPU.
         place = min(set(range(self.resources.workers)) - {worker.place for worker in self._workers})
         device = self.resources.device_of(place)
         self._started += 1
@@ -197,7 +198,8 @@ class LocalPool:
         self._events.put((worker, None))
 
     def _wind_up(self, waiting: deque[int], until: float) -> None:
-        waiting.clear()
+        """Let go of idle workers, and of those whose block would not be committed in time."""
+        waiting.clear()  # these blocks stay missing in the store
         for worker in list(self._workers):
             if worker.block is None or time.monotonic() + self._seconds_left(worker) > until:
                 self._note_unfinished(worker)

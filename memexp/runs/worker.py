@@ -45,7 +45,7 @@ _TELL_EVERY_SECONDS = 0.5
 
 
 class Trainer:
-    """Trains blocks of one run in this process; loads data and compiles once.
+    """Trains blocks of one run in this process; the data are loaded once.
 
     Parameters
     ----------

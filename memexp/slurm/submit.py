@@ -119,7 +119,7 @@ def launch_slurm(
         launch, limited, prepared = _planned(run, queue, profile, blocks, seconds_per_block)
         settled = store.layout.n_blocks - len(missing)
         launch = replace(launch, idle_rounds=idle_rounds, settled=settled, accepted=accept.software)
-        launch.write(run.paths)
+        launch.write(run.paths)  # before the first job: one that starts at once reads its blocks here
         launch, refused = _submit(run, launch, limited, then)
         return Submitted(launch, len(queued), again, prepared.left + _refused(launch), refused or prepared.why)
 
@@ -178,7 +178,11 @@ def _refused(launch: Launch) -> int:
 
 
 def _submit(run: Run, launch: Launch, profile: Profile, then: Entry) -> tuple[Launch, str]:
-    """Submit array after array, each noted in the launch's file at once; why it stopped early, if it did."""
+    """Submit one array after the other; the launch as submitted, and why it stopped early, if it did.
+
+    Each job's number is noted at once: if this process is killed, one number at most is unknown, and
+    :func:`_settle` finds that job by its name.
+    """
     refused = ""
     for job in launch.jobs:
         calls: list[Call] = [
@@ -192,6 +196,7 @@ def _submit(run: Run, launch: Launch, profile: Profile, then: Entry) -> tuple[La
             break
         launch = launch.with_job_id(job.name, job_id)
         launch.write(run.paths)
+    # Tasks without a job stay in the launch's file as missing: the next round submits their blocks.
     launch = replace(launch, jobs=[job for job in launch.jobs if job.job_id])
     if not launch.jobs:
         (run.paths.launches / f"{launch.launch_id}.json").unlink()
@@ -236,7 +241,10 @@ def _follow_again(run: Run, queue: Queue, profile: Profile, then: Entry, after: 
 
 
 def _settle(run: Run) -> None:
-    """Mend the notes of launches whose process was killed in between: we hold the lock, so it is gone."""
+    """Mend the notes of launches whose process was killed between ``sbatch`` and the note of the job's number.
+
+    This process holds the lock, so that one is gone. Its jobs are found in the queue by their names.
+    """
     for launch in read_launches(run.paths, "slurm"):
         names = [job.name for job in (*launch.jobs, launch.follow_up) if job and job.job_id is None]
         for element in scheduler.elements(names, launch.when, history=False).values():
@@ -273,7 +281,7 @@ def submit_job(folder: Path, job: Job, profile: Profile, calls: Sequence[Call], 
 
 
 def _cancel_by_name(name: str) -> None:
-    """A controller that answers too late has accepted the job nevertheless."""
+    """Cancel a job whose number is unknown: a controller that answered too late may have accepted it."""
     try:
         scheduler.call("scancel", "--name", name)
     except SchedulerError:

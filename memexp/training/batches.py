@@ -115,18 +115,19 @@ def augmented(x: Tensor, augment: Augment, draws: torch.Generator) -> Tensor:
     """Each image of (B, C, H, W) shifted by its own crop and flipped by its own coin."""
     count, _, height, width = x.shape
 
-    def coin(high: int) -> Tensor:
+    def drawn(high: int) -> Tensor:
         return torch.randint(high, (count,), generator=draws, device=x.device)
 
     rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device).expand(count, -1)
-    flipped = coin(2).bool() if augment.flip else torch.zeros(count, dtype=torch.bool, device=x.device)
+    flipped = drawn(2).bool() if augment.flip else torch.zeros(count, dtype=torch.bool, device=x.device)
     if not augment.crop:
         return torch.where(flipped[:, None, None, None], x.flip(3), x)
     columns = torch.where(flipped[:, None], columns.flip(1), columns)
     pad = augment.crop
     x = F.pad(x, (pad, pad, pad, pad))
-    rows = rows + coin(2 * pad + 1)[:, None]
-    columns = columns + coin(2 * pad + 1)[:, None]
+    rows = rows + drawn(2 * pad + 1)[:, None]
+    columns = columns + drawn(2 * pad + 1)[:, None]
+    # One gather over channels-last memory moves and flips every image, where a loop would copy each of them.
     image = torch.arange(count, device=x.device)[:, None, None]
     return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
@@ -156,13 +157,22 @@ def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[N
 
 
 def epochs(work: Work, masks: Mask, trials: Sequence[int], steps: int) -> Iterator[tuple[Tensor, Mask]]:
-    """For about one epoch at a time: example numbers (steps, S, B), beside the images, and which were fed, (S, N)."""
+    """The order of the examples, one epoch of the longest trial at a time.
+
+    Yields
+    ------
+    order : int64, shape (steps, S, B)
+        Numbers of the training examples, in the memory where the images are.
+    fed : bool, shape (S, N)
+        What was fed so far. At the end it must be the masks, which the worker checks.
+    """
     recipe, seed = work.spec.sgd, work.spec.subsets.seed
+    # A trial's order depends on its own seed alone, so it is the same alone and in any stack.
     streams = [
         _stream(np.flatnonzero(mask), generator(seed, "order", trial))
         for mask, trial in zip(masks, trials, strict=True)
     ]
-    waiting = [np.empty(0, dtype=np.intp) for _ in trials]
+    waiting = [np.empty(0, dtype=np.intp) for _ in trials]  # drawn and not yet in a batch
     fed = np.zeros_like(masks)
     per_epoch = max(1, -(-int(masks.sum(1).max()) // recipe.batch_size))
     for start in range(0, steps, per_epoch):

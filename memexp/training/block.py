@@ -2,8 +2,8 @@
 
 The data live on the device as tensors. Trials that can be stacked train together, others one after
 the other, by the same code: a batch is always (S, B, C, H, W) for S trials. Stacked trials take the
-same number of steps; its examples come from its own endless stream of permutations of its subset,
-cut into full batches, so that a batch may cross the end of an epoch and none is ever partial.
+same number of steps. The examples of each come from an endless stream of permutations of its own
+subset, cut into full batches: a batch may cross the end of an epoch, and none is ever partial.
 
 Axes: S trials in a stack, B batch, N train, M test, K classes.
 """
@@ -75,10 +75,10 @@ def _precision(
 ) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """What ``fp32`` and ``bf16`` mean on this device; yields the context for forward passes.
 
-    On a GPU bf16 is autocast. So it is on a CPU that has such units (AMX, AVX512-BF16), but for stacks
-    of dense layers: for these, bound by memory, only the products are rounded, by oneDNN. Measured on one
-    core with AMX against bf16 products: ``memexp_resnet9`` 2.2 and ``memexp_cnn`` 1.5 times faster. Where
-    a CPU has no such units the wish is ignored, so that bf16 is never slower.
+    On a GPU bf16 is autocast, and so it is on a CPU that has bf16 units (AMX, AVX512-BF16): measured on one
+    core with AMX, ``memexp_resnet9`` is 2.2 and ``memexp_cnn`` 1.5 times faster than with bf16 products alone.
+    Stacks of dense layers are the exception. They are bound by memory, so only their products are rounded, by
+    oneDNN. A CPU without bf16 units computes in fp32, so that bf16 is never slower.
     """
     bf16 = precision == "bf16"
     if device.type == "cuda" or (bf16 and not dense and _has_bf16_units()):
@@ -120,7 +120,7 @@ def _trained(
     draws = [torch.Generator(work.device).manual_seed(torch_seed(seed, "augment", trial)) for trial in trials]
     torch.manual_seed(torch_seed(seed, "layers", trials[0]))  # for dropout and the like
     fed, step = np.zeros_like(masks), 0
-    for epoch, fed in epochs(work, masks, trials, steps):  # noqa: B007
+    for epoch, fed in epochs(work, masks, trials, steps):  # noqa: B007 (fed is what the last epoch leaves)
         for batch in epoch:
             x, y = inputs(work, batch, draws)
             optimizer.before_backward()
@@ -132,8 +132,9 @@ def _trained(
             optimizer.step(learning_rate(recipe, steps, step))
             step += 1
         tell(step / steps)
+        # Nothing brings a trial back from NaN; the evaluation records why it failed. In a stack the others go on.
         if not loss.isfinite() and len(trials) == 1:
-            break  # nothing can bring this trial back; the evaluation records why it failed
+            break
     return stack, fed
 
 

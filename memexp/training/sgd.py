@@ -76,9 +76,10 @@ class SGD:
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Move every parameter that has a gradient."""
+        # A frozen parameter, or one that the forward pass left out, has no gradient and no momentum yet.
         used = [number for number, parameter in enumerate(self._parameters) if parameter.grad is not None]
         momenta = [self._momenta[number] for number in used]
-        plain = self._accumulates
+        plain = self._accumulates  # the gradients are the momenta already
         sgd(
             [self._parameters[number] for number in used],
             [gradient for parameter in self._parameters if (gradient := parameter.grad) is not None],
