@@ -19,10 +19,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 
 from memexp.runs.run import Run, open_run, prepare_run
 from memexp.spec.reading import read_spec
 from memexp.spec.spec import Spec
+
+settings.register_profile("memexp", deadline=None)  # of a wall clock, which a busy machine would miss
+settings.load_profile("memexp")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

@@ -54,8 +54,9 @@ def ranks(margin: Margins) -> Values:
     scale = min(1.0, RANKS / max(1, n_trials - 1))
     found = np.empty(margin.shape, np.uint16)
     for top in range(0, len(margin), _BAND):
-        band = margin[top : top + _BAND].astype(np.float32)
-        found[top : top + _BAND] = np.rint((rankdata(band, axis=1) - 1) * scale)
+        # float64: the newest scipy gives ranks in the precision of the values, which would round halves otherwise.
+        band = rankdata(margin[top : top + _BAND].astype(np.float64), axis=1)
+        found[top : top + _BAND] = np.rint((band - 1) * scale)
     return found
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.integrate import trapezoid
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.bool_]
@@ -72,7 +73,7 @@ class Roc:
         if not len(fpr):
             self._found.append([np.nan] * (2 + len(FPRS) + len(GRID)))
             return
-        auc = float(np.trapezoid(tpr, fpr))
+        auc = float(trapezoid(tpr, fpr))
         accuracy = float(np.max(1 - (fpr + 1 - tpr) / 2))
         at = [float(tpr[fpr < each].max(initial=0.0)) for each in FPRS]
         self._found.append([auc, accuracy, *at, *tpr[np.searchsorted(fpr, GRID, side="right") - 1]])

@@ -112,7 +112,7 @@ def separation(values: NDArray[Any], mask: Bits) -> tuple[Floats, Floats]:
     """
     from scipy.stats import rankdata
 
-    values = values.astype(np.float32)
+    values = values.astype(np.float32).astype(np.float64)  # ties are those of float32; ranks are as exact as can be
     n_in, n_out = mask.sum(axis=1), (~mask).sum(axis=1)
     ranks = rankdata(values, axis=1)
     own = np.empty_like(ranks)

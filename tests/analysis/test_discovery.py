@@ -150,7 +150,7 @@ def test_discoveries_come_by_certainty() -> None:
     assert keys == sorted(keys)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(2, 9))
 def test_the_strongest_of_each_example_are_those_of_a_loop(seed: int, k: int, tile: int) -> None:
     draws = np.random.default_rng(seed)

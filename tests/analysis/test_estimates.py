@@ -91,7 +91,7 @@ def packed(test_correct: Any, mask: Any) -> Trials:
     return Trials(np.packbits(test_correct, axis=1), np.packbits(mask, axis=1), mask.shape[1])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     n_trials=st.integers(1, 41),
     n_train=st.integers(1, 23),

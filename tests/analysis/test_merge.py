@@ -43,7 +43,7 @@ def expected(
     return {(seed, k): b"".join(trials[seed][name][k].tobytes() for name in matrices) for seed, k in names}
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(
     first=st.sets(st.integers(0, 3)), second=st.sets(st.integers(0, 3)), third=st.sets(st.integers(0, 3)),
     late=st.integers(0, 3), slab=st.integers(2, 9), margins=st.booleans(),

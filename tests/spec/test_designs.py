@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from memexp.spec.designs import draw_masks, subset_size, subset_sizes
@@ -41,7 +41,6 @@ def test_uniform_takes_exactly_m_of_n(n: int, ratio: float, seed: int, trial: in
     assert draw_masks(block, n, [trial]).sum() == subset_size(block, n) == round(ratio * n)
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 400), st.sampled_from([0.1, 0.5, 0.7, 0.75, 0.9, 0.95, 0.64]), st.integers(0, 99), st.integers(0, 50)
 )

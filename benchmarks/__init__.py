@@ -1,0 +1,1 @@
+"""Speeds that the documentation claims, each a script."""
