@@ -178,11 +178,7 @@ def _refused(launch: Launch) -> int:
 
 
 def _submit(run: Run, launch: Launch, profile: Profile, then: Entry) -> tuple[Launch, str]:
-    """Submit one array after the other; the launch as submitted, and why it stopped early, if it did.
-
-    Each job's number is noted at once: if this process is killed, one number at most is unknown, and
-    :func:`_settle` finds that job by its name.
-    """
+    """Submit one array after the other, each noted at once; the launch, and why it stopped early, if it did."""
     refused = ""
     for job in launch.jobs:
         calls: list[Call] = [
@@ -241,10 +237,7 @@ def _follow_again(run: Run, queue: Queue, profile: Profile, then: Entry, after: 
 
 
 def _settle(run: Run) -> None:
-    """Mend the notes of launches whose process was killed between ``sbatch`` and the note of the job's number.
-
-    This process holds the lock, so that one is gone. Its jobs are found in the queue by their names.
-    """
+    """Mend the notes of launches whose process was killed (we hold the lock): jobs are found by their names."""
     for launch in read_launches(run.paths, "slurm"):
         names = [job.name for job in (*launch.jobs, launch.follow_up) if job and job.job_id is None]
         for element in scheduler.elements(names, launch.when, history=False).values():
