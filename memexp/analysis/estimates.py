@@ -14,6 +14,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.dense import write_dense
+from memexp.analysis.levels import STEPS, Levels, probabilities
 from memexp.analysis.merged import Merged, finish_store
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.posterior import Posterior, posterior
@@ -24,7 +25,7 @@ from memexp.store.derived import derived_lock, replacing
 from memexp.store.paths import RunPaths
 from memexp.store.sealed import EVERY_CHUNK, SEAL, NotWhole, Sealed, check_array, read_attributes, read_metadata
 
-ESTIMATES_SCHEMA = 4
+ESTIMATES_SCHEMA = 5
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ def estimate(
         scores = estimate_memorization(counts)
         trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials, device)
         labels = merged.examples["test_label"], merged.examples["train_label"]
-        found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, _half(tell, dense, 0.0))
+        soft = soft_levels(merged, trials)
+        found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, _half(tell, dense, 0.0), soft)
         estimates = Estimates(scores, found.pairs, selection, merged.n_trials, found.tested, found.passed)
         if dense:
             write_dense(trials, paths.influence, merged.trials_digest, memory_gb, _half(tell, True, 0.5))
@@ -141,6 +143,16 @@ def estimate(
                 shutil.copytree(paths.estimates / "influence", building / "influence", copy_function=link)
             finish_store(building)
     return estimates
+
+
+def soft_levels(merged: Merged, trials: Trials) -> Levels | None:
+    """Probabilities of the test examples' labels, from margins that are read band by band; None without margins."""
+    if "test_margin" not in merged.matrices:
+        return None
+    values = np.empty((trials.shape[0], merged.n_trials), np.uint16)
+    for rows, (margin,) in merged.bands("test_margin"):
+        values[rows] = probabilities(margin)
+    return Levels(trials, values, STEPS)
 
 
 def _has_influence(merged: Merged) -> bool:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.counts import Counts
 from memexp.analysis.discovery import SCREEN, Discoveries, permutation_p_values
+from memexp.analysis.levels import Levels
 from memexp.analysis.products import Index, Tile, Trials, in_parallel, tiles
 from memexp.analysis.strongest import Candidates, best_joined, best_of_each, join
 
@@ -87,6 +88,8 @@ class Pairs:
         Indices of the training and the test example.
     influence, influence_se, influence_low, influence_high : float32
         Estimate, standard error, 95% interval of each pair by itself.
+    influence_soft, influence_soft_se : float32
+        The same of the probability of the label, a quantity of its own; NaN where trials recorded no margins.
     p_value, fdr : float64
         Of the two-sided permutation test of no influence, and adjusted over all pairs that were looked at:
         the false discovery rate at which the pair would be a discovery among those of its sign.
@@ -102,6 +105,8 @@ class Pairs:
     influence_se: NDArray[np.float32]
     influence_low: NDArray[np.float32]
     influence_high: NDArray[np.float32]
+    influence_soft: NDArray[np.float32]
+    influence_soft_se: NDArray[np.float32]
     p_value: NDArray[np.float64]
     fdr: NDArray[np.float64]
     in_count: NDArray[np.int32]
@@ -165,8 +170,8 @@ class Search:
 
     Parameters
     ----------
-    trials
-        Bits of all trials.
+    trials, soft
+        Bits of all trials; probabilities of the test examples' labels, where trials recorded margins.
     memorization : float32, shape (N,)
         NaN is never selected.
     """
@@ -174,6 +179,7 @@ class Search:
     trials: Trials
     memorization: NDArray[np.float32]
     selection: Selection
+    soft: Levels | None = None
     discoveries: Discoveries = field(default_factory=Discoveries)
     passing: Candidates = field(default_factory=Candidates.none)
     by_test: Candidates = field(default_factory=Candidates.none)
@@ -249,6 +255,8 @@ class Search:
         counts = Counts(in_correct, in_count, self.trials.correct[kept.test] - in_correct, total - in_count)
         _, se, low, high = counts.difference()
         p_value = self._p_values(kept)
+        nothing = np.full(len(p_value), np.nan)
+        soft, soft_se = (nothing, nothing) if self.soft is None else self.soft.pair_difference(kept.train, kept.test)
         return Pairs(
             train=kept.train.astype(np.int64),
             test=kept.test.astype(np.int64),
@@ -256,6 +264,8 @@ class Search:
             influence_se=se.astype(np.float32),
             influence_low=low.astype(np.float32),
             influence_high=high.astype(np.float32),
+            influence_soft=soft.astype(np.float32),
+            influence_soft_se=soft_se.astype(np.float32),
             p_value=p_value,
             fdr=self.discoveries.adjusted(p_value, kept.value > 0),
             **{name: values.astype(np.int32) for name, values in vars(counts).items()},
@@ -270,6 +280,7 @@ def select_pairs(
     selection: Selection,
     memory_gb: float = 1.0,
     tell: Tell = lambda _: None,
+    soft: Levels | None = None,
 ) -> Found:
     """Look at all pairs (of one class, if the selection says so) and keep the selected ones.
 
@@ -283,13 +294,17 @@ def select_pairs(
         Shape (N,); NaN is never selected.
     memory_gb
         What tiles may take.
+    soft
+        Probabilities of the test examples' labels.
     """
-    search = Search(trials, memorization, selection)
+    search = Search(trials, memorization, selection, soft)
     groups = list(_groups(labels, selection.all_classes))
     area = sum(_length(tests, trials.shape[0]) * _length(trains, trials.shape[1]) for tests, trains in groups)
     done = 0
     parts = (tile for tests, trains in groups for tile in tiles(trials, tests, trains, memory_gb))
-    for pairs_in_tile, seen in in_parallel(lambda tile: (_area(tile), search.look_at(tile)), parts):
+    for pairs_in_tile, seen in in_parallel(
+        lambda tile: (_length(tile.tests, 0) * _length(tile.trains, 0), search.look_at(tile)), parts
+    ):
         search.keep(seen)
         done += pairs_in_tile
         tell(done / area)
@@ -308,10 +323,6 @@ def _groups(labels: tuple[Labels, Labels], all_classes: bool) -> Iterator[tuple[
         first, last = np.searchsorted(ordered, [label, label + 1])
         if last > first:
             yield np.flatnonzero(test_label == label), by_label[first:last]
-
-
-def _area(tile: Tile) -> int:
-    return _length(tile.tests, 0) * _length(tile.trains, 0)
 
 
 def _length(part: Index, whole: int) -> int:
