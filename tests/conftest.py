@@ -185,7 +185,7 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_run(shared_folder: Path) -> Path:
-    """A finished run with flipped labels and margins; copy it before changing it."""
+    """A finished run with flipped labels, margins and predictions; copy it before changing it."""
     spec = changed(
         dataset={
             "source": "digits",
@@ -194,7 +194,7 @@ def trained_run(shared_folder: Path) -> Path:
         },
         training={"epochs": 30},
         model={"hidden": [64]},
-        record=["correct", "margin"],
+        record=["correct", "margin", "predicted"],
         subsets={"trials": 40},
     )
 

@@ -108,7 +108,8 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     faults += _group_faults(spec)
     file.refuse(faults)
     assert data is not None
-    layout = planned_layout(spec, len(data.y_train), len(data.y_test), default_block_size(data))
+    sizes = len(data.y_train), len(data.y_test), default_block_size(data)
+    layout = planned_layout(spec, *sizes, len(data.classes))
     subset, steps = subset_size(spec.subsets, layout.n_train), _steps(spec, layout.n_train)
     notes = [*_notes(spec), *_model_notes(tried.unseen), *_data_notes(data)]
     return Plan(spec, data, layout, subset, steps, tried.parameters, notes)

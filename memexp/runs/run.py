@@ -261,12 +261,15 @@ def default_block_size(data: Data) -> int:
 
 def layout_of(spec: Spec, manifest: Manifest) -> Layout:
     """Shape of the run's store."""
-    return planned_layout(spec, manifest.n_train, manifest.n_test, manifest.block_size)
+    sizes = manifest.n_train, manifest.n_test, manifest.block_size
+    return planned_layout(spec, *sizes, len(manifest.classes))
 
 
-def planned_layout(spec: Spec, n_train: int, n_test: int, block_size: int) -> Layout:
+def planned_layout(spec: Spec, n_train: int, n_test: int, block_size: int, n_classes: int) -> Layout:
     """Shape of the store of a run of this spec."""
     recorded: dict[str, str] = {name: kinds[0] for name, kinds in RECORDABLE.items() if name in spec.record}
+    if "predicted" in recorded:
+        recorded["predicted"] = np.min_scalar_type(n_classes - 1).name
     return Layout(spec.subsets.trials, n_train, n_test, block_size, recorded)
 
 

@@ -230,7 +230,23 @@ def _checked_receipts(run: Run, store: TrialStore, number: int) -> list[Receipt]
         assert masks is not None
         if content["status"][row] == DONE and not np.array_equal(content["mask"][row], masks[row]):
             raise StoreError(f"trial {trial}: the stored mask is not the one that the spec's seed gives")
+    _require_agreement(store, content, trials)
     return [read_receipt(path) for path in receipt_files(run.paths, receipt.first)]
+
+
+def _require_agreement(store: TrialStore, content: Arrays, trials: list[int]) -> None:
+    """Raise :class:`StoreError` unless a trial is right exactly where it predicted the label."""
+    examples = store.examples()
+    for axis in ("train", "test"):
+        if f"{axis}_predicted" not in content:
+            continue
+        right = content[f"{axis}_predicted"] == examples[f"{axis}_label"]
+        differ = (right != content[f"{axis}_correct"]) & (content["status"] == DONE)[:, None]
+        for row in np.flatnonzero(differ.any(axis=1)).tolist():
+            raise StoreError(
+                f"trial {trials[row]}: {axis}_correct and {axis}_predicted disagree on {differ[row].sum():,} examples; "
+                f"{by_repair(store.path.parent)}"
+            )
 
 
 def _retrain(run: Run, store: TrialStore, receipts: list[Receipt], at_least: int, verdict: Verdict) -> None:

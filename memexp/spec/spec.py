@@ -94,10 +94,10 @@ class Spec(_Block):
     model: Model = Field(description="what to train")
     training: AnyTraining = Field(description="how a trial is trained")
     subsets: Subsets = Field(description="which examples each trial sees, and how many trials")
-    record: list[Literal["correct", "margin"]] = Field(
-        default=["correct", "margin"],
-        description="of every example; correct always; margin adds log p_y - log sum of the others. Without this key, "
-        "a run goes on recording what it began with",
+    record: list[Literal["correct", "margin", "predicted"]] = Field(
+        default=["correct", "margin", "predicted"],
+        description="of every example; correct always; margin adds log p_y - log sum of the others, predicted the "
+        "class of the largest logit. Without this key, a run goes on recording what it began with",
     )
 
     @field_validator("record")

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 # What a trial may record of every training and of every test example, and the types it is stored in. The arrays
 # train_NAME and test_NAME hold it; creating, checking, merging and reading stores knows no more of them.
-RECORDABLE: Mapping[str, tuple[str, ...]] = {"correct": ("bool",), "margin": ("float16",)}
+RECORDABLE: Mapping[str, tuple[str, ...]] = {
+    "correct": ("bool",),
+    "margin": ("float16",),
+    "predicted": ("uint8", "uint16", "uint32"),  # the class of the largest logit
+}
 
 PER_TRIAL = ("seconds", "in_accuracy", "out_accuracy", "test_accuracy", "train_loss")
 

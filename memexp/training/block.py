@@ -44,7 +44,8 @@ class Outcome:
     """What is recorded of one trial.
 
     ``arrays``: mask (N,), train_correct (N,), test_correct (M,) bool; train_margin, test_margin
-    float16 where recorded; seconds, in_accuracy, out_accuracy, test_accuracy, train_loss scalars.
+    float16 and train_predicted, test_predicted where recorded; seconds, in_accuracy, out_accuracy,
+    test_accuracy, train_loss scalars.
     ``failure``: why the trial must not be used, or None.
     """
 
@@ -53,9 +54,10 @@ class Outcome:
 
 
 class Evaluation(NamedTuple):
-    """correct (bool), cross-entropy and margin (float32) of S trials on each example, each (S, examples)."""
+    """What S trials say of each example: correct, predicted class, cross-entropy and margin, each (S, examples)."""
 
     correct: NDArray[np.bool_]
+    predicted: NDArray[np.int64]  # the class of the largest logit; of equal ones the first, as for correct
     loss: NDArray[np.float32]
     margin: NDArray[np.float32] | None  # None where the spec does not record it
 
@@ -160,7 +162,7 @@ def _evaluated(
     """Every example as the S trials see it after training, without augmentation."""
     stack.eval()
     size = min(max(64, _EVALUATED // n_trials), max(16, _EVALUATED_PIXELS // math.prod(x.shape[2:])))
-    correct, margin, loss = [], [], []
+    correct, predicted, margin, loss = [], [], [], []
     for images, labels in zip(x.split(size), y.split(size), strict=True):
         with forward():
             logits = stack(
@@ -168,7 +170,8 @@ def _evaluated(
             ).float()  # (S, B, K)
         index = labels.expand(n_trials, -1)[..., None]
         true = logits.gather(2, index)[..., 0]
-        correct.append(logits.argmax(2) == labels)
+        predicted.append(logits.argmax(2))
+        correct.append(predicted[-1] == labels)
         loss.append(logits.logsumexp(2) - true)
         if "margin" in work.spec.record:
             margin.append(true - logits.scatter(2, index, -math.inf).logsumexp(2))
@@ -176,7 +179,7 @@ def _evaluated(
     def rows(parts: list[Tensor]) -> NDArray[Any]:
         return torch.cat(parts, 1).cpu().numpy()
 
-    return Evaluation(rows(correct), rows(loss), rows(margin) if margin else None)
+    return Evaluation(rows(correct), rows(predicted), rows(loss), rows(margin) if margin else None)
 
 
 def _outcome(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int, seconds: float) -> Outcome:
@@ -192,6 +195,9 @@ def _outcome(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int
         if margin is not None:
             largest = float(np.finfo(np.float16).max)
             arrays[name] = np.clip(margin[s], -largest, largest).astype(np.float16)
+    if "predicted" in work.spec.record:
+        kind = np.min_scalar_type(work.n_classes - 1)
+        arrays |= {"train_predicted": train.predicted[s].astype(kind), "test_predicted": test.predicted[s].astype(kind)}
     arrays["in_accuracy"] = correct[mask].mean()
     arrays["out_accuracy"] = correct[~mask].mean() if not mask.all() else math.nan
     arrays["test_accuracy"] = test.correct[s].mean() if test.correct.shape[1] else math.nan

@@ -69,13 +69,30 @@ def test_masks_that_the_seed_does_not_give_are_found(run_copy: Run) -> None:
 
 
 def test_outcomes_that_do_not_come_out_again_are_found(run_copy: Run) -> None:
-    correct = run_copy.store().read_block(0)["test_correct"]
-    correct[4, 50] ^= True
-    rewrite(run_copy, 0, test_correct=correct)
+    label = run_copy.store().examples()["test_label"]
+    predicted = run_copy.store().read_block(0)["test_predicted"]
+    predicted[4, 50] = (predicted[4, 50] + 1) % 10 if predicted[4, 50] == label[50] else label[50]
+    rewrite(run_copy, 0, test_predicted=predicted, test_correct=predicted == label)
     verdict = verify(run_copy, retrain=40)
     assert not verdict.faults
     assert verdict.differing == {4: "test_correct differs in 1 of 100 values"}
     assert not verdict.same_machine
+
+
+@pytest.mark.parametrize("name", ["train_predicted", "test_correct"])
+def test_correct_is_predicted_equal_to_the_label(name: str, run_copy: Run) -> None:
+    values = run_copy.store().read_block(2)[name]
+    values[7, 5] = not values[7, 5] if name == "test_correct" else (values[7, 5] + 1) % 10
+    if name == "train_predicted":  # another wrong class says nothing of correct
+        label = run_copy.store().examples()["train_label"]
+        values[7, 6] = next(c for c in range(10) if c not in (values[7, 6], label[6]))
+        right = run_copy.store().read_block(2)["train_correct"]
+        assert right[7, 5]
+        assert right[7, 6]
+    rewrite(run_copy, 2, **{name: values})
+    axis, count = name.split("_")[0], 2 if name == "train_predicted" else 1
+    fault = verify(run_copy, retrain=0).faults[2]
+    assert f"trial 27: {axis}_correct and {axis}_predicted disagree on {count} examples; run `memexp verify" in fault
 
 
 def test_labels_of_other_data_are_found(run_copy: Run) -> None:

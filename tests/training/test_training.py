@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,11 +13,14 @@ import torch
 
 import memexp.training.block as training
 from memexp.data import load_data
+from memexp.runs.run import Run, planned_layout
+from memexp.runs.verify import verify
+from memexp.runs.worker import Trainer
 from memexp.spec.designs import draw_masks
 from memexp.spec.spec import Augment, Spec
 from memexp.training import devices, models
 from memexp.training.batches import _placed, augmented, epochs, normalized, prepare
-from memexp.training.block import Outcome, _fresh, _trained, count_steps, train_block
+from memexp.training.block import Outcome, _evaluated, _fresh, _trained, count_steps, train_block
 from memexp.training.sgd import learning_rate
 from tests.conftest import make_spec
 
@@ -117,6 +121,55 @@ def test_margins_agree_with_correctness_and_with_float64() -> None:
     # correct means that the label's logit is the largest, so the margin is above -log(K - 1)
     assert margin[correct].min() > -np.log(9) - 0.01
     assert margin[~correct].max() < 0.01
+
+
+def test_predicted_is_the_first_class_of_the_largest_logit_and_correct_follows_from_it() -> None:
+    spec = make_spec(record=["correct", "margin", "predicted"])
+    data = load_data(spec.dataset)
+    (outcome,) = train(spec, [3])
+    for axis, label in (("train", data.y_train), ("test", data.y_test)):
+        predicted, correct = outcome.arrays[f"{axis}_predicted"], outcome.arrays[f"{axis}_correct"]
+        assert predicted.dtype == np.uint8
+        assert 0.3 < correct.mean() < 1
+        np.testing.assert_array_equal(predicted == label, correct)
+        assert len(np.unique(predicted[~correct])) > 2
+
+    class Tied(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 0, 0, 0, 0, 0]).expand(*x.shape[:2], 10)
+
+    work = prepare(spec, data, "cpu")
+    tied = _evaluated(work, Tied(), work.x_test, work.y_test, 2, nullcontext)
+    assert (tied.predicted == 1).all()
+    np.testing.assert_array_equal(tied.correct, np.tile(data.y_test == 1, (2, 1)))
+
+
+def test_other_outcomes_are_the_same_bits_with_and_without_predictions() -> None:
+    with_it, without = (
+        train(make_spec(record=record), [0, 1])
+        for record in (["correct", "margin", "predicted"], ["correct", "margin"])
+    )
+    for one, other in zip(with_it, without, strict=True):
+        assert one.arrays.keys() - other.arrays.keys() == {"train_predicted", "test_predicted"}
+        for name in other.arrays.keys() - {"seconds"}:
+            np.testing.assert_array_equal(one.arrays[name], other.arrays[name], err_msg=name)
+
+
+def test_predictions_of_more_than_256_classes_take_two_bytes(tmp_path: Any, new_run: Callable[..., Run]) -> None:
+    labels = np.tile(np.arange(300), 2)
+    images = np.random.default_rng(0).integers(0, 255, (600, 3, 3, 1), np.uint8)
+    np.savez(tmp_path / "many.npz", x_train=images, y_train=labels, x_test=images[:300], y_test=labels[:300])
+    run = new_run(
+        dataset={"source": "npz", "path": str(tmp_path / "many.npz")}, training={"epochs": 1}, subsets={"trials": 10}
+    )
+    assert run.store().layout.recorded["predicted"] == "uint16"
+    assert planned_layout(run.spec, 1, 1, 1, n_classes=256).recorded["predicted"] == "uint8"
+    Trainer(run, "cpu").train(0)
+    content = run.store().read_block(0)
+    assert content["train_predicted"].dtype == np.uint16
+    assert content["train_predicted"].max() > 255
+    np.testing.assert_array_equal(content["train_predicted"] == labels, content["train_correct"])
+    assert not verify(run, retrain=1).problems
 
 
 def test_a_diverged_trial_fails_and_its_stack_goes_on() -> None:
