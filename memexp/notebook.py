@@ -200,6 +200,26 @@ class RunView:
     def _pairs(self, fdr: float) -> Pairs:
         return self.estimates.pairs.passing().discoveries(fdr)
 
+    def labels(self) -> pandas.DataFrame:
+        """One row for each training and test example, those first whose label is most probably wrong.
+
+        Raises
+        ------
+        InputError
+            If the trials did not record which class they predicted.
+        """
+        from memexp.analysis.labels import labels_frame
+        from memexp.analysis.votes import Votes
+
+        classes = self.run.manifest.classes
+        return labels_frame(Votes(self.merged, len(classes)), classes)
+
+    def values(self) -> pandas.DataFrame:
+        """One row for each training example: what it is worth to the test accuracy, and its C-score."""
+        from memexp.analysis.values import values_frame
+
+        return values_frame(self.merged, self.spec.subsets, self.run.manifest.classes)
+
     def to_xarray(
         self, what: Literal["estimates", "pairs", "trials"] = "estimates", fdr: float = SHOWN_FDR
     ) -> xarray.Dataset:

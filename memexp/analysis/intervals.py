@@ -51,7 +51,7 @@ def difference(k_in: ArrayLike, n_in: ArrayLike, k_out: ArrayLike, n_out: ArrayL
         q1, q2 = (k1 + 1) / (n1 + 2), (k2 + 1) / (n2 + 2)
         value = p1 - p2
         se = np.sqrt(q1 * (1 - q1) / (n1 + 2) + q2 * (1 - q2) / (n2 + 2))
-        (low1, high1), (low2, high2) = _wilson(p1, n1), _wilson(p2, n2)
+        (low1, high1), (low2, high2) = _wilson_bounds(p1, n1), _wilson_bounds(p2, n2)
         low = value - np.hypot(p1 - low1, high2 - p2)
         high = value + np.hypot(high1 - p1, p2 - low2)
         low = np.maximum(np.minimum(low, q1 - q2 - Z95 * se), -1.0)
@@ -76,7 +76,15 @@ def _from_tables(k1: Floats, n1: Floats, k2: Floats, n2: Floats) -> tuple[Floats
     return low, high
 
 
-def _wilson(p: Floats, n: Floats) -> tuple[Floats, Floats]:
+def wilson(k: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Proportion k/n with Wilson's 95% interval (1927): share, low, high; NaN where n is 0."""
+    successes, trials = (np.asarray(each, np.float64) for each in (k, n))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = successes / trials
+        return (share, *_wilson_bounds(share, trials))
+
+
+def _wilson_bounds(p: Floats, n: Floats) -> tuple[Floats, Floats]:
     centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 * np.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)

@@ -66,21 +66,21 @@ def memorization_columns(scores: Memorization) -> Columns:
 def examples_frame(estimates: Estimates, examples: Columns, classes: list[str]) -> pandas.DataFrame:
     """One row for each training example."""
     columns = example_columns(examples, classes) | memorization_columns(estimates.scores)
-    frame: pandas.DataFrame = _library("pandas").DataFrame(columns)
+    frame: pandas.DataFrame = library("pandas").DataFrame(columns)
     return frame.rename_axis("train")
 
 
 def pairs_frame(pairs: Pairs, examples: Columns, classes: list[str]) -> pandas.DataFrame:
     """One row for each pair, in the order given."""
-    frame: pandas.DataFrame = _library("pandas").DataFrame(pair_columns(pairs, examples, classes))
+    frame: pandas.DataFrame = library("pandas").DataFrame(pair_columns(pairs, examples, classes))
     return frame
 
 
 def estimates_dataset(estimates: Estimates, examples: Columns, classes: list[str]) -> xarray.Dataset:
     """Memorization along ``train``, with what the examples are as coordinates."""
-    library = _library("xarray")
+    module = library("xarray")
     coordinates = {"train": np.arange(len(examples["train_label"]))} | example_columns(examples, classes)
-    data: xarray.Dataset = library.Dataset(
+    data: xarray.Dataset = module.Dataset(
         {name: ("train", values) for name, values in memorization_columns(estimates.scores).items()},
         {name: ("train", values) for name, values in coordinates.items()},
         {"trials": estimates.n_trials},
@@ -93,7 +93,7 @@ def pairs_dataset(pairs: Pairs, examples: Columns, classes: list[str]) -> xarray
     columns = {name: ("pair", values) for name, values in pair_columns(pairs, examples, classes).items()}
     told = (f"{axis}{what}" for axis in ("train", "test") for what in ("", "_id", "_class_name"))
     coordinates = {name: columns.pop(name) for name in told}
-    data: xarray.Dataset = _library("xarray").Dataset(columns, coordinates)
+    data: xarray.Dataset = library("xarray").Dataset(columns, coordinates)
     return data
 
 
@@ -107,13 +107,14 @@ def trials_dataset(paths: RunPaths) -> xarray.Dataset:
     store.examples()
     store.require_present()  # the data set reads chunks later, and an absent one as zeros
     done = np.flatnonzero(states == DONE)
-    data: xarray.Dataset = _library("xarray").open_zarr(paths.trials, consolidated=False, chunks=None)
+    data: xarray.Dataset = library("xarray").open_zarr(paths.trials, consolidated=False, chunks=None)
     numbers = {axis: np.arange(data.sizes[axis]) for axis in ("trial", "train", "test")}
     examples = [name for name, values in data.data_vars.items() if values.dims[0] != "trial"]
     return data.assign_coords(numbers).set_coords(examples).isel(trial=done).drop_vars("status")
 
 
-def _library(name: str) -> Any:
+def library(name: str) -> Any:
+    """Import pandas or xarray, or say how to install it."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -105,17 +105,21 @@ def select(
         float | None,
         typer.Option(help="Also training images whose pixels correlate so much with a test image, such as 0.9."),
     ] = None,
+    values: Annotated[bool, typer.Option("--values", help="Also the examples of lowest and of highest value.")] = False,
+    shares: Annotated[str | None, typer.Option(help="With --values: how many. [default: 0.05,0.1,0.2,0.3,0.4]")] = None,
     incomplete: Incomplete = False,
 ) -> None:
     """Write lists of memorized examples, to be removed by a run of 'design: remove'."""
     from memexp.analysis import controls, removal
+    from memexp.analysis.values import chosen_shares, data_values, value_sets
     from memexp.runs.run import open_run
 
     opened = open_run(run)
     opened.require_random_subsets()
+    chosen = chosen_shares(shares) if values else ()
     if not incomplete:
         opened.require_complete(merged_of(opened).n_missing)
-    _, estimates = estimates_of(opened)
+    merged, estimates = estimates_of(opened)
     try:
         thresholds = removal.THRESHOLDS if memorization is None else tuple(map(float, memorization.split(",")))
     except ValueError as error:
@@ -125,6 +129,8 @@ def select(
         data = opened.load_data()
         alike = controls.near_duplicates(data.x_train, data.x_test, duplicates)
     sets = removal.select_sets(estimates, thresholds, pairs, alike)
+    if values:
+        sets |= value_sets(data_values(merged, opened.spec.subsets), chosen)
     show([(name, f"{len(indices):,} examples") for name, indices in sets.items()])
     if absent := [f"{each:g}" for each in thresholds if removal.list_name(each) not in sets]:
         remark(f"no example has a memorization of {', '.join(absent)} or more: no list for that")
@@ -213,12 +219,13 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
 
 def export(
     run: RunPath,
-    to: Annotated[Path, typer.Option("--out", help="The file to write; of lds a folder.")],
+    to: Annotated[Path, typer.Option("--out", help="The file to write; of lds and cleanlab a folder.")],
     form: Annotated[
-        Literal["fz", "csv", "parquet", "lds"],
+        Literal["fz", "csv", "parquet", "lds", "cleanlab"],
         typer.Option(
             "--format",
-            help="fz: keys of the paper's released files; lds: masks and outcomes for trak, dattri, quanda.",
+            help="fz: keys of the paper's released files; lds: masks and outcomes for trak, dattri, quanda; "
+            "cleanlab: class shares out of sample, and labels.",
         ),
     ] = "fz",
 ) -> None:
@@ -234,6 +241,15 @@ def export(
         table = table_of_merged(merged_of(opened), opened.spec.subsets)
         with progress("writing", 1, "parts") as tell:
             for path in write_ground_truth(table, opened.manifest.identity, to, tell):
+                out.say(str(path))
+        return
+    if form == "cleanlab":
+        from memexp.analysis.confident import write_cleanlab
+        from memexp.analysis.votes import Votes
+
+        votes = Votes(merged_of(opened), len(opened.manifest.classes))
+        with progress("writing", 1, "parts") as tell:
+            for path in write_cleanlab(votes, to, tell):
                 out.say(str(path))
         return
     for path in write(*estimates_of(opened), form, to, opened.manifest.classes):

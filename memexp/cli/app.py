@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memexp.cli import analysis, attack, attribution, data, doctor, imports, launch, report, watch
+from memexp.cli import analysis, attack, attribution, data, doctor, imports, labels, launch, report, watch
 from memexp.cli.console import explained, out, print_json, progress, remark, show
 from memexp.cli.watch import RunPath
 from memexp.errors import command
@@ -106,6 +106,8 @@ for _command in (
     attack.attack,
     attribution.lds,
     attribution.datamodel,
+    labels.labels,
+    labels.values,
     report.report,
     watch.status,
     watch.cancel,

@@ -1,6 +1,7 @@
 """Report: a folder that opens in any browser, without a network.
 
-index.html is whole by itself and can be sent alone; examples.html, beside it, shows every training example.
+index.html is whole by itself and can be sent alone; examples.html, beside it, shows every training example,
+labels.html labels that are probably wrong.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from memexp.report.figures import (
     draw_in_out,
     draw_scatter,
 )
+from memexp.report.labels_page import has_labels, labels_values
 from memexp.spec.sampling_error import lemma_bound, worst_case_se
 from memexp.spec.spec import Spec
 from memexp.store.derived import derived_lock, replacing
@@ -43,6 +45,8 @@ def write_report(source: Source, path: Path) -> Path:
         write_explorer(folder, source.spec.name, source.manifest.classes, source.merged, source.estimates, source.look)
         page = render_examples(source.spec.name, source.images is None)
         (folder / "examples.html").write_text(page, encoding="utf-8")
+        if has_labels(source):
+            (folder / "labels.html").write_text(_labels(source), encoding="utf-8")
         (folder / path.name).write_text(_overview(source), encoding="utf-8")
 
     return replace_report(path, write)
@@ -103,7 +107,13 @@ def _overview(source: Source) -> str:
         flips=_flips(source),
         comparison=_comparison(source),
         removal=source.removal,
+        has_labels=has_labels(source),
     )
+
+
+def _labels(source: Source) -> str:
+    values = labels_values(source)
+    return render("labels.html.j2", source.spec, source.manifest, no_pictures=source.images is None, **values)
 
 
 def _comparison(source: Source) -> dict[str, object] | None:

@@ -19,8 +19,10 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from memexp.analysis.estimates import Estimates, Memorization, estimate, open_estimates
+from memexp.analysis.labels import judge_labels
 from memexp.analysis.merged import finish_store, open_merged
 from memexp.analysis.pairs import Pairs, Selection
+from memexp.analysis.votes import Votes
 from memexp.report.cards import Source
 from memexp.report.explorer import Images, write_explorer
 from memexp.report.report import render_examples, write_report
@@ -57,7 +59,7 @@ def test_the_report_needs_no_network_and_every_image_has_words(run_copy: Run) ->
     _, text = make(run_copy)
     page = Collector()
     page.feed(text)
-    assert all(source.startswith(("data:image/png", "#", "examples.html")) for source in page.sources)
+    assert all(source.startswith(("data:image/png", "#", "examples.html", "labels.html")) for source in page.sources)
     assert "script" not in page.tags
     assert not re.search(r"url\((?!#)", text)
     assert len(page.alts) >= 60
@@ -422,3 +424,39 @@ def test_features_are_shown_as_squares_of_their_values_and_not_blank(features: i
         assert sheet.size == (sheets.tile * sheets.columns, sheets.tile * 2)
         assert features == 1 or np.asarray(sheet).max() > 200
     assert data_uri(rows[0]).startswith("data:image/png;base64,")
+
+
+# -------------------------------------------------------------------------------------------- labels
+
+
+def test_suspicious_labels_are_shown_by_pair_in_a_browser(run_copy: Run, page: Any) -> None:
+    path, overview = make(run_copy)
+    assert "labels.html" in overview
+    judged = judge_labels(Votes(open_merged(run_copy.paths), 10)).judged
+    page.goto(f"file://{path.parent}/labels.html")
+    cards = page.locator("[data-pair]:visible")
+    differing = {axis: int(each.differs.sum()) for axis, each in judged.items()}
+    assert cards.count() == sum(min(150, n) for n in differing.values()) > 10
+    first = judged["train"].order[judged["train"].differs[judged["train"].order]][0]
+    given, suggested = int(judged["train"].given[first]), int(judged["train"].suggested[first])
+    assert f"given {given}\n" in cards.first.inner_text()
+    assert f"suggested {suggested}\n" in cards.first.inner_text()
+    page.select_option("#pair", f"{given}-{suggested}")
+    count = sum({(g, s): n for g, s, n in each.pairs()}.get((given, suggested), 0) for each in judged.values())
+    assert cards.count() == count < sum(differing.values())
+    assert page.locator("#count").inner_text() == f"{count} shown"
+    page.reload()  # the pair is in the address
+    assert cards.count() == count
+    page.select_option("#pair", "")
+    assert cards.count() == sum(differing.values())
+
+
+def test_a_run_that_predicts_nothing_has_no_page_of_labels(run_copy: Run) -> None:
+    for axis in ("train", "test"):
+        shutil.rmtree(run_copy.paths.merged / f"{axis}_predicted")
+    group = zarr.open_group(run_copy.paths.merged, mode="r+")
+    group.attrs["matrices"] = [name for name in group.attrs["matrices"] if "predicted" not in name]  # type: ignore[union-attr]
+    finish_store(run_copy.paths.merged)
+    path, overview = make(run_copy)
+    assert "labels.html" not in overview
+    assert not (path.parent / "labels.html").exists()

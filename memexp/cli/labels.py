@@ -1,0 +1,159 @@
+"""Commands that ask the trials about single examples: memexp labels, memexp values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from memexp.cli.analysis import merged_of
+from memexp.cli.console import err, out, print_json, progress, remark
+from memexp.cli.watch import Json, RunPath
+
+if TYPE_CHECKING:
+    from memexp.analysis.labels import Labels
+
+Csv = Annotated[Path | None, typer.Option(help="Write one row for each example there.")]
+Drawn = Annotated[Path | None, typer.Option("--out", help="Draw it there (.svg, .png or .pdf).")]
+
+
+def labels(
+    run: RunPath,
+    csv: Csv = None,
+    to: Drawn = None,
+    top: Annotated[int, typer.Option(min=1, help="Show so many of each set.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Labels that are probably wrong: what trials say of training and test examples that they did not see."""
+    from memexp.analysis.export import require_place, write_csv
+    from memexp.analysis.labels import judge_labels, table
+    from memexp.analysis.votes import Votes
+    from memexp.files import explain_full_disk
+    from memexp.runs.run import open_run
+
+    for path, endings in ((csv, (".csv",)), (to, (".svg", ".png", ".pdf"))):
+        if path is not None:
+            require_place(path, endings)
+    opened = open_run(run)
+    opened.require_random_subsets()
+    votes, classes = Votes(merged_of(opened), len(opened.manifest.classes)), opened.manifest.classes
+    with progress("comparing labels", 1, "parts") as tell:
+        found = judge_labels(votes, tell)
+    if as_json:
+        print_json(_numbers(found, classes, top, votes.merged.n_trials))
+    else:
+        _show(found, classes, top)
+    if csv is not None:
+        with explain_full_disk(csv, "The trials are untouched."):
+            write_csv(table(found, votes.merged.examples, classes), csv)
+        err.say(str(csv))
+    if to is not None:
+        from memexp.report.labels_figure import save_confusion
+
+        err.say(str(save_confusion(found, classes, to)))
+
+
+def _show(found: Labels, classes: list[str], top: int) -> None:
+    width = max(9, *(min(16, len(name)) for name in classes))
+    for axis, judged in found.judged.items():
+        words = {"train": "training", "test": "test"}[axis]
+        differ, wrong = int(judged.differs.sum()), found.expected[axis]
+        out.say(f"{words} labels: about {wrong:,} of {len(judged.given):,} are probably wrong")
+        out.say(f"for {differ:,} most trials that did not see the example say another class")
+        out.say(f"{'rank':>6} {'index':>7}  {'given':<{width}}  {'suggested':<{width}}  share given  share suggested")
+        for place in judged.order[:top].tolist():
+            given, suggested = (_short(classes, int(each[place]), width) for each in (judged.given, judged.suggested))
+            shares = f"{judged.share_given[place]:>11.2f}  {judged.share_suggested[place]:>15.2f}"
+            out.say(f"{judged.rank[place]:>6} {place:>7}  {given:<{width}}  {suggested:<{width}}  {shares}")
+        out.say()
+    remark(
+        f"counted by {found.counted_by}; shares of the trials that did not see the example, --csv has their intervals"
+    )
+
+
+def _short(classes: list[str], label: int, width: int) -> str:
+    name = classes[label] if label >= 0 else "-"
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def _numbers(found: Labels, classes: list[str], top: int, trials: int) -> dict[str, Any]:
+    """Everything but the table, for JSON."""
+    result: dict[str, Any] = {"trials": trials, "counted_by": found.counted_by, "classes": classes}
+    for axis, judged in found.judged.items():
+        first = judged.order[:top]
+        result[axis] = {
+            "labels": len(judged.given),
+            "expected_wrong": found.expected[axis],
+            "suggested_differs": int(judged.differs.sum()),
+            "without_votes": int((judged.trials == 0).sum()),
+            "pairs": [{"given": g, "suggested": s, "count": n} for g, s, n in judged.pairs()],
+            "first": [
+                {
+                    "index": int(place),
+                    "given": int(judged.given[place]),
+                    "suggested": int(judged.suggested[place]),
+                    "share_given": _number(judged.share_given[place]),
+                    "share_suggested": _number(judged.share_suggested[place]),
+                }
+                for place in first
+            ],
+        }
+    return result
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else float(value)
+
+
+def values(
+    run: RunPath,
+    csv: Csv = None,
+    to: Drawn = None,
+    top: Annotated[int, typer.Option(min=1, help="Show so many of the lowest and of the highest.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """What each training example is worth to the test accuracy; with `design: bernoulli, ratio: 0.5` Banzhaf values."""
+    import numpy as np
+
+    from memexp.analysis.export import require_place, write_csv
+    from memexp.analysis.values import data_values, table
+    from memexp.files import explain_full_disk
+    from memexp.runs.run import open_run
+
+    for path, endings in ((csv, (".csv",)), (to, (".svg", ".png", ".pdf"))):
+        if path is not None:
+            require_place(path, endings)
+    opened = open_run(run)
+    opened.require_random_subsets()
+    merged = merged_of(opened)
+    with progress("valuing", 1, "parts") as tell:
+        found = data_values(merged, opened.spec.subsets, tell)
+    columns = table(found, merged.examples, opened.manifest.classes)
+    order = np.argsort(found.value, kind="stable")
+    order = order[~np.isnan(found.value[order])]
+    ends = {"lowest": order[:top], "highest": order[::-1][:top]}
+    if as_json:
+        names = ("index", "value", "value_se", "c_score", "label")
+        rows = {
+            end: [{name: columns[name][place].item() for name in names} for place in places]
+            for end, places in ends.items()
+        }
+        defined = {"examples": len(found.value), "undefined": len(found.value) - len(order)}
+        print_json({"name": found.name, "trials": merged.n_trials} | defined | rows)
+    else:
+        out.say(found.name)
+        for end, places in ends.items():
+            out.say(f"{end:<8}{'index':>9}{'value':>11}{'error':>10}{'C-score':>9}  label")
+            for place in places.tolist():
+                name = _short(opened.manifest.classes, int(columns["label"][place]), 24)
+                numbers = f"{found.value[place]:>11.5f}{found.value_se[place]:>10.5f}{found.c_score[place]:>9.2f}"
+                out.say(f"{'':8}{place:>9}{numbers}  {name}")
+    if csv is not None:
+        with explain_full_disk(csv, "The trials are untouched."):
+            write_csv(columns, csv)
+        err.say(str(csv))
+    if to is not None:
+        from memexp.report.labels_figure import save_values
+
+        err.say(str(save_values(found, merged.examples.get("train_label_flipped"), to)))

@@ -1,0 +1,107 @@
+"""labels.html: the labels that are probably wrong, given beside suggested, with the confusion out of sample.
+
+Whole by itself, as the overview is; its one script shows the pairs of labels that are asked for.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memexp.analysis.labels import Judged, Labels, judge_labels
+from memexp.analysis.votes import Votes
+from memexp.report.cards import Source, class_name
+from memexp.report.figures import as_svg
+from memexp.report.labels_figure import draw_confusion
+from memexp.report.thumbnails import data_uri
+
+_SHOWN = 150  # examples of each set
+_WORDS = {"train": "training", "test": "test"}
+
+
+class Suspect(NamedTuple):
+    """An example whose label is probably wrong, in words."""
+
+    image: str | None
+    pair: str
+    given: str
+    suggested: str
+    lines: list[str]
+    flipped: bool
+
+
+def has_labels(source: Source) -> bool:
+    """Whether the trials recorded which class they predicted."""
+    return "train_predicted" in source.merged.matrices
+
+
+def labels_values(source: Source) -> dict[str, Any]:
+    """What the page's template shows."""
+    found = judge_labels(Votes(source.merged, len(source.manifest.classes)))
+    suspects = {axis: _suspects(source, axis, judged) for axis, judged in found.judged.items()}
+    return {
+        "sets": [(axis, _WORDS[axis], _facts(found, axis), suspects[axis]) for axis in found.judged],
+        "pairs": _pairs(source, found, suspects),
+        "figures": {axis: _figure(source, found, axis) for axis in found.judged},
+        "counted_by": found.counted_by,
+        "shown": _SHOWN,
+    }
+
+
+def _figure(source: Source, found: Labels, axis: str) -> str:
+    return as_svg(partial(draw_confusion, confusion=found.confusion[axis], classes=source.manifest.classes), 4.8, 4.0)
+
+
+def _facts(found: Labels, axis: str) -> list[tuple[str, str]]:
+    judged = found.judged[axis]
+    return [
+        ("labels", f"{len(judged.given):,}"),
+        ("expected to be wrong", f"{found.expected[axis]:,}"),
+        ("another class has most votes", f"{judged.differs.sum():,}"),
+        ("trials without an example, median", f"{np.median(judged.trials):,.0f}"),
+    ]
+
+
+def _suspects(source: Source, axis: str, judged: Judged) -> list[Suspect]:
+    """The first by rank of those for which another class is suggested."""
+    order = judged.order
+    return [_suspect(source, axis, judged, place) for place in order[judged.differs[order]][:_SHOWN].tolist()]
+
+
+def _suspect(source: Source, axis: str, judged: Judged, place: int) -> Suspect:
+    examples = source.merged.examples
+    pixels = None if source.images is None else getattr(source.images, f"x_{axis}")[place]
+    shares = {
+        name: "{:.2f} [{:.2f}, {:.2f}]".format(
+            *(getattr(judged, f"share_{name}{end}")[place] for end in ("", "_low", "_high"))
+        )
+        for name in ("given", "suggested")
+    }
+    lines = [f"votes {shares['given']}", f"votes {shares['suggested']}", f"{axis} #{examples[f'{axis}_index'][place]}"]
+    if axis == "train":
+        lines.append(f"memorization {judged.memorization[place]:.2f}".replace("nan", "–"))
+    given, suggested = int(judged.given[place]), int(judged.suggested[place])
+    return Suspect(
+        None if pixels is None else data_uri(pixels),
+        f"{given}-{suggested}",
+        class_name(source, given),
+        class_name(source, suggested),
+        lines,
+        axis == "train" and "train_label_flipped" in examples and bool(examples["train_label_flipped"][place]),
+    )
+
+
+def _pairs(source: Source, found: Labels, suspects: dict[str, list[Suspect]]) -> list[tuple[str, str, str]]:
+    """Value, words and number of the pairs of labels among those shown, the most frequent in both sets first."""
+    shown = {each.pair for some in suspects.values() for each in some}
+    count: dict[tuple[int, int], int] = {}
+    for judged in found.judged.values():
+        for given, suggested, n in judged.pairs():
+            count[given, suggested] = count.get((given, suggested), 0) + n
+    return [
+        (f"{given}-{suggested}", f"{class_name(source, given)} → {class_name(source, suggested)}", f"{n:,}")
+        for (given, suggested), n in sorted(count.items(), key=lambda each: -each[1])
+        if f"{given}-{suggested}" in shown
+    ]
