@@ -201,13 +201,7 @@ class RunView:
         return self.estimates.pairs.passing().discoveries(fdr)
 
     def labels(self) -> pandas.DataFrame:
-        """One row for each training and test example, those first whose label is most probably wrong.
-
-        Raises
-        ------
-        InputError
-            If the trials did not record which class they predicted.
-        """
+        """One row for each training and test example, those first whose label is most probably wrong."""
         from memexp.analysis.labels import labels_frame
         from memexp.analysis.votes import Votes
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from memexp.analysis.votes import AXES, Floats, Votes
+from memexp.analysis.votes import Floats, Votes
 from memexp.errors import InputError, command
-from memexp.files import explain_full_disk
+from memexp.files import explain_unwritable
 
 _LARGEST = 1 << 30  # bytes of a table that cleanlab is given whole
 
@@ -38,8 +38,8 @@ def write_cleanlab(votes: Votes, folder: Path, tell: Callable[[float], None] = l
     except OSError as error:
         raise InputError(f"cannot create the folder {folder}: {error.strerror}; give another --out") from error
     written = []
-    with explain_full_disk(folder, "The trials are untouched."):
-        for number, axis in enumerate(AXES):
+    with explain_unwritable(folder, "The trials are untouched."):
+        for number, axis in enumerate(votes.axes):
             labels = votes.labels(axis)
             path = folder / f"{_NAMES[axis]}pred_probs.npy"
             building = path.with_name(f".{path.name}.new")
@@ -48,7 +48,7 @@ def write_cleanlab(votes: Votes, folder: Path, tell: Callable[[float], None] = l
                 for band in votes.bands(axis):
                     _require_votes(votes, band.rows.start, band.n)
                     table[band.rows] = band.shares
-                    tell((number + band.rows.stop / len(labels)) / len(AXES))
+                    tell((number + band.rows.stop / len(labels)) / len(votes.axes))
                 table.flush()
                 building.replace(path)
             finally:

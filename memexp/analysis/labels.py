@@ -19,8 +19,8 @@ from memexp.analysis.confident import count_by_cleanlab
 from memexp.analysis.counts import Counts
 from memexp.analysis.estimates import count_trials, estimate_memorization
 from memexp.analysis.intervals import wilson
-from memexp.analysis.tables import library
-from memexp.analysis.votes import AXES, Band, Floats, Ints, Votes
+from memexp.analysis.tables import ids, library
+from memexp.analysis.votes import Band, Floats, Ints, Votes
 
 if TYPE_CHECKING:
     import pandas
@@ -94,7 +94,7 @@ class Labels:
     Attributes
     ----------
     judged
-        By axis: ``train``, ``test``.
+        By axis: ``train``, and ``test`` where there is a test set.
     confusion : float64, shape (K, K)
         By axis: for each given label (rows) the mean share of the votes for each class (columns), out of
         sample; NaN for a class without examples.
@@ -120,9 +120,9 @@ def judge_labels(votes: Votes, tell: Tell = lambda _: None) -> Labels:
     """
     judged, confusion, expected = {}, {}, {}
     counts = count_trials(votes.merged)
-    sizes = {axis: len(votes.labels(axis)) for axis in AXES}
+    sizes = {axis: len(votes.labels(axis)) for axis in votes.axes}
     whole, before = 2 * sum(sizes.values()), 0
-    for axis in AXES:
+    for axis in votes.axes:
 
         def told(done: int, start: int = before) -> None:
             tell((start + done) / whole)
@@ -131,7 +131,7 @@ def judge_labels(votes: Votes, tell: Tell = lambda _: None) -> Labels:
         issue = _issues(votes, axis, found, partial(told, start=before + sizes[axis]))
         judged[axis], expected[axis] = replace(found, issue=issue), int(issue.sum())
         before += 2 * sizes[axis]
-    by_cleanlab = {axis: count_by_cleanlab(votes, axis) for axis in AXES}
+    by_cleanlab = {axis: count_by_cleanlab(votes, axis) for axis in votes.axes}
     counted = {axis: found[0] for axis, found in by_cleanlab.items() if found is not None}
     version = next((found[1] for found in by_cleanlab.values() if found is not None), None)
     counted_by = "the votes" if version is None else f"cleanlab {version}"
@@ -153,7 +153,8 @@ def table(labels: Labels, examples: dict[str, NDArray[Any]], classes: list[str])
     for axis, judged in labels.judged.items():
         order = judged.order
         columns: dict[str, NDArray[Any]] = {"split": np.full(len(order), axis), "index": order}
-        columns |= {"source_index": examples[f"{axis}_index"][order]} if f"{axis}_index" in examples else {}
+        if f"{axis}_index" in examples:
+            columns |= {"id": ids(examples, axis)[order], "source_index": examples[f"{axis}_index"][order]}
         columns |= {field.name: getattr(judged, field.name)[order] for field in fields(Judged)}
         columns |= {f"{name}_class_name": names[columns[name]] for name in ("given", "suggested")}
         planted = axis == "train" and "train_label_flipped" in examples

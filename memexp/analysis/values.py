@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.merged import Merged
-from memexp.analysis.tables import library
+from memexp.analysis.tables import ids, library
 from memexp.errors import InputError
 from memexp.spec.subsets import Subsets
 
@@ -77,7 +77,17 @@ def data_values(merged: Merged, subsets: Subsets, tell: Tell = lambda _: None) -
         How their subsets were drawn.
     tell
         Takes the share done.
+
+    Raises
+    ------
+    InputError
+        If there are no test examples.
     """
+    if not len(merged.examples["test_label"]):
+        raise InputError(
+            f"{merged.paths.root} has no test examples, and the value of a training example is what it does for these; "
+            "launch a spec whose dataset has a test set"
+        )
     utility, n_test = _right(merged, lambda share: tell(share / 2))
     whole = len(merged.examples["train_label"])
     parts: list[Any] = []
@@ -127,6 +137,7 @@ def table(values: Values, examples: dict[str, NDArray[Any]], classes: list[str])
     columns |= {name: getattr(values, name) for name in ("value", "value_se", "c_score", "c_score_se")}
     columns |= {name: getattr(values, name) for name in ("in_count", "out_count")}
     columns |= {"label": examples["train_label"], "class_name": np.array(classes)[examples["train_label"]]}
+    columns |= {"id": ids(examples, "train")} if "train_index" in examples else {}
     known = {"source_index": "train_index", "flipped": "train_label_flipped"}
     return columns | {name: examples[key] for name, key in known.items() if key in examples}
 

@@ -21,7 +21,6 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _VALUES = 4 << 20  # of a matrix counted at a time
-AXES = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,11 @@ class Votes:
                 "under another name with `record: [correct, margin, predicted]`, which is the default; "
                 f"`{command('estimate', root)}` tells which examples are memorized"
             )
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """``train``, and ``test`` where there is a test set."""
+        return ("train", "test") if len(self.labels("test")) else ("train",)
 
     def labels(self, axis: str) -> Ints:
         """Given labels, shape (N,) or (M,)."""

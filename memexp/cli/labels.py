@@ -29,7 +29,7 @@ def labels(
     from memexp.analysis.export import require_place, write_csv
     from memexp.analysis.labels import judge_labels, table
     from memexp.analysis.votes import Votes
-    from memexp.files import explain_full_disk
+    from memexp.files import explain_unwritable
     from memexp.runs.run import open_run
 
     for path, endings in ((csv, (".csv",)), (to, (".svg", ".png", ".pdf"))):
@@ -45,7 +45,7 @@ def labels(
     else:
         _show(found, classes, top)
     if csv is not None:
-        with explain_full_disk(csv, "The trials are untouched."):
+        with explain_unwritable(csv, "The trials are untouched."):
             write_csv(table(found, votes.merged.examples, classes), csv)
         err.say(str(csv))
     if to is not None:
@@ -118,7 +118,7 @@ def values(
 
     from memexp.analysis.export import require_place, write_csv
     from memexp.analysis.values import data_values, table
-    from memexp.files import explain_full_disk
+    from memexp.files import explain_unwritable
     from memexp.runs.run import open_run
 
     for path, endings in ((csv, (".csv",)), (to, (".svg", ".png", ".pdf"))):
@@ -150,7 +150,7 @@ def values(
                 numbers = f"{found.value[place]:>11.5f}{found.value_se[place]:>10.5f}{found.c_score[place]:>9.2f}"
                 out.say(f"{'':8}{place:>9}{numbers}  {name}")
     if csv is not None:
-        with explain_full_disk(csv, "The trials are untouched."):
+        with explain_unwritable(csv, "The trials are untouched."):
             write_csv(columns, csv)
         err.say(str(csv))
     if to is not None:

@@ -39,9 +39,10 @@ def _drawable(name: str) -> bool:
 
 def save_confusion(labels: Labels, classes: list[str], path: Path) -> Path:
     """Write the confusion of the training and of the test labels as a picture."""
-    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    figure = Figure(figsize=(4.5 * len(labels.confusion), 4.4), layout="constrained")
     words = {"train": "training examples", "test": "test examples"}
-    for axes, (axis, confusion) in zip(figure.subplots(1, 2), labels.confusion.items(), strict=True):
+    places = figure.subplots(1, len(labels.confusion), squeeze=False)[0]
+    for axes, (axis, confusion) in zip(places, labels.confusion.items(), strict=True):
         draw_confusion(axes, confusion, classes).set_title(words[axis], fontsize=9)
     figure.savefig(path)
     return path

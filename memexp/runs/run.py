@@ -24,7 +24,7 @@ from memexp.spec.argument_files import MARK
 from memexp.spec.designs import draw_masks
 from memexp.spec.reading import read_written, write_spec
 from memexp.spec.spec import Spec
-from memexp.store.layout import RECORDABLE, Layout
+from memexp.store.layout import Layout, recorded_kinds
 from memexp.store.manifest import Manifest, flat, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.spec_text import edited, read_spec_text, write_spec_text
@@ -267,9 +267,7 @@ def layout_of(spec: Spec, manifest: Manifest) -> Layout:
 
 def planned_layout(spec: Spec, n_train: int, n_test: int, block_size: int, n_classes: int) -> Layout:
     """Shape of the store of a run of this spec."""
-    recorded: dict[str, str] = {name: kinds[0] for name, kinds in RECORDABLE.items() if name in spec.record}
-    if "predicted" in recorded:
-        recorded["predicted"] = np.min_scalar_type(n_classes - 1).name
+    recorded = recorded_kinds(spec.record, n_classes)
     return Layout(spec.subsets.trials, n_train, n_test, block_size, recorded)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,3 +96,9 @@ class Layout:
 def bits_of(kind: np.dtype[Any]) -> int:
     """What a value takes where booleans are packed."""
     return 1 if kind == np.bool_ else 8 * kind.itemsize
+
+
+def recorded_kinds(names: Collection[str], n_classes: int) -> dict[str, str]:
+    """Types of the outcomes that a spec records; of classes the smallest that holds them."""
+    kinds = {name: kinds[0] for name, kinds in RECORDABLE.items() if name in names}
+    return kinds | ({"predicted": np.min_scalar_type(n_classes - 1).name} if "predicted" in kinds else {})

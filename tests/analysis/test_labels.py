@@ -18,10 +18,12 @@ from memexp.analysis.confident import write_cleanlab
 from memexp.analysis.intervals import wilson
 from memexp.analysis.labels import judge_labels
 from memexp.analysis.merged import merge
+from memexp.analysis.values import data_values
 from memexp.analysis.votes import Votes
 from memexp.errors import InputError
 from memexp.notebook import RunView
 from memexp.runs.run import Run, open_run
+from memexp.spec.spec import Subsets
 from memexp.store.trials import DONE, FAILED
 from tests.analysis.test_estimates import Arrays, make_store, random_trials
 from tests.conftest import Done
@@ -173,3 +175,15 @@ def test_what_cannot_be_judged_is_said(new_run: Callable[..., Run], tmp_path: Pa
         write_cleanlab(votes, tmp_path / "file")
     with pytest.raises(InputError, match="cannot create the folder"):
         write_cleanlab(votes, tmp_path / "not/there")
+
+
+def test_a_run_without_a_test_set_is_judged_too(tmp_path: Path) -> None:
+    labels = np.array([0, 1, 2, 0]), np.zeros(0, np.int64)
+    trials = with_predictions(6, labels, 1)
+    trials["mask"] = np.arange(4) % 2 == np.arange(6)[:, None] % 2
+    merged = merge(make_store(tmp_path / "a", trials, np.full(6, DONE, np.uint8), 3, labels))
+    found = judge_labels(Votes(merged, CLASSES))
+    assert list(found.judged) == ["train"]
+    assert len(write_cleanlab(Votes(merged, CLASSES), tmp_path / "out")) == 2
+    with pytest.raises(InputError, match="has no test examples"):
+        data_values(merged, Subsets.model_validate({"design": "uniform", "ratio": 0.5, "trials": 6}))

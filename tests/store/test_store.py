@@ -277,7 +277,9 @@ def test_a_store_takes_no_more_of_the_disk_than_its_plan_says(run_copy: Run) -> 
 
 def test_a_run_goes_on_recording_what_it_began_with(new_run: Callable[..., Run]) -> None:
     """The default changed after the run of a spec that does not say what to record; to say it is another matter."""
-    assert new_run(runs="now").store().layout.recorded == {"correct": "bool", "margin": "float16"}
+    assert new_run(runs="now").store().layout.recorded == {
+        "correct": "bool", "margin": "float16", "predicted": "uint8"
+    }  # fmt: skip
     new_run(record=["correct"])
     for trials in (20, 40):
         run = new_run(subsets={"trials": trials})
