@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.analysis.margins import Margins
 from memexp.errors import InputError
 from memexp.spec.sampling_error import balanced_group
 
@@ -115,16 +114,10 @@ def table_of_merged(merged: Merged, subsets: Subsets) -> TrialTable:
     seed, number = (merged.per_trial(name).astype(np.int64) for name in ("seed", "trial"))
     unknown = {"train"} if "train_unknown" in merged.examples else set()
     unknown |= set() if len(merged.examples["test_label"]) else {"test"}
-    margins = Margins(merged)
-    known = ["train_correct", "test_correct", *(["train_margin", "test_margin"] if margins.recorded else [])]
-    recorded = frozenset(name for name in known if name.partition("_")[0] not in unknown)
-
-    def read(name: str, rows: slice) -> NDArray[Any]:
-        return margins.rows(name, rows) if name.endswith("_margin") else merged.rows(name, rows)
-
+    recorded = frozenset(name for name in merged.matrices if name != "mask" and name.partition("_")[0] not in unknown)
     n_train, n_test = (len(merged.examples[f"{axis}_label"]) for axis in ("train", "test"))
     group = groups(subsets, seed, number)
-    table = TrialTable(seed, number, group, n_train, n_test, recorded, read)
+    table = TrialTable(seed, number, group, n_train, n_test, recorded, merged.rows)
     return table.only(np.lexsort((number, seed)))
 
 
