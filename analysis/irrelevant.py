@@ -32,7 +32,7 @@ from memexp.errors import InputError
 from memexp.report.figures import BLUE, ORANGE
 from memexp.runs.run import Run
 from memexp.spec.designs import draw_masks
-from memexp.spec.sweep import runs_of
+from memexp.spec.sweep_note import runs_of
 from memexp.training.batches import prepare
 from memexp.training.block import train
 from memexp.training.devices import set_up_torch
