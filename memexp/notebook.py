@@ -136,7 +136,7 @@ class RunView:
         from memexp.report.cards import Source
         from memexp.report.report import write_report
 
-        images = None if self.spec.dataset.source == "python" else self.data
+        images = None if self.spec.trial is not None or self.spec.dataset.source == "python" else self.data
         source = Source(self.spec, self.run.manifest, self.merged, self.estimate(), images)
         return write_report(source, self.run.paths.report)
 
@@ -306,7 +306,7 @@ class RunView:
     # ----------------------------------------------------------------------------------------- words
 
     def __repr__(self) -> str:
-        words = f"{facts.trials(self.run)}; {facts.examples(self.run)}; {self.spec.model.arch}"
+        words = f"{facts.trials(self.run)}; {facts.examples(self.run)}; {self.spec.arch}"
         return f"RunView({str(self.run.paths.root)!r}: {words})"
 
     def _repr_html_(self) -> str:

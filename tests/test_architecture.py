@@ -32,6 +32,7 @@ LAYERS = {
         "training.devices",
         "training.features",
         "training.models",
+        "training.own_trial",
         "training.tryout",
         "training.recipes",
         "training.sgd",

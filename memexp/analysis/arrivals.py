@@ -117,7 +117,8 @@ def require_known(paths: RunPaths, examples: Container[str], name: str) -> None:
 
 
 def _unseeded(manifest: Manifest) -> Manifest:
-    science = manifest.science | {"subsets": manifest.science["subsets"] | {"seed": 0}, "record": []}
+    record = manifest.science["record"] if "trial" in manifest.science else []  # numbers are no classes
+    science = manifest.science | {"subsets": manifest.science["subsets"] | {"seed": 0}, "record": record}
     return replace(manifest, science=science, masks="")
 
 

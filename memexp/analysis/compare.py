@@ -83,6 +83,12 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
     """
     second, note = placed(first, second)
     require_same_examples(first, second)
+    kinds = {side.outcomes.numbers for side in (first, second) if side.outcomes is not None}
+    if len(kinds) > 1:
+        raise InputError(
+            f"the trials of one of {first.name} and {second.name} give numbers, those of the other classes: compare "
+            "runs of the same kind"
+        )
     selection = first.selection.stricter(second.selection)
     first, second = (side.narrowed(selection) for side in (first, second))
     chance = _by_chance(first, second, selection, deals, seed)

@@ -12,6 +12,7 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from memexp.analysis.products import Tile, Trials, in_parallel, n_threads
+from memexp.analysis.scores import ScoreTrials
 from memexp.files import explain_unwritable
 from memexp.store.sealed import EVERY_CHUNK
 
@@ -20,7 +21,11 @@ _KEPT = "What is written already stays; the same command goes on from there."
 
 
 def write_dense(
-    trials: Trials, folder: Path, digest: str, memory_gb: float = 1.0, tell: Callable[[float], None] = lambda _: None
+    trials: Trials | ScoreTrials,
+    folder: Path,
+    digest: str,
+    memory_gb: float = 1.0,
+    tell: Callable[[float], None] = lambda _: None,
 ) -> None:
     """Write ``influence`` (test, train), float32, as a Zarr array in ``folder``, or finish it.
 
@@ -65,7 +70,7 @@ def _open(folder: Path, digest: str) -> Any:
         return None
 
 
-def _create(trials: Trials, folder: Path, digest: str, memory_gb: float) -> Any:
+def _create(trials: Trials | ScoreTrials, folder: Path, digest: str, memory_gb: float) -> Any:
     if folder.exists():
         shutil.rmtree(folder)
     n_test, n_train = trials.shape

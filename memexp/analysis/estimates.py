@@ -12,6 +12,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from memexp.analysis import scores as means
 from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.dense import write_dense
 from memexp.analysis.levels import STEPS, Levels, probabilities
@@ -19,6 +20,7 @@ from memexp.analysis.merged import Merged, finish_store
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.posterior import Posterior, posterior
 from memexp.analysis.products import Trials
+from memexp.analysis.scores import ScoreTrials, TrainScores, welch
 from memexp.errors import StoreError, command
 from memexp.files import explain_unwritable, link
 from memexp.store.derived import derived_lock, replacing
@@ -37,7 +39,7 @@ class Memorization:
     memorization, memorization_se, memorization_low, memorization_high : float32
         Estimate, standard error, 95% interval.
     in_accuracy, out_accuracy : float32
-        Share of the trials with (without) the example that got it right.
+        Share of the trials with (without) the example that got it right; of numbers, their mean over these trials.
     in_count, out_count : int32
         Number of those trials.
     """
@@ -97,6 +99,24 @@ def estimate_memorization(counts: Counts) -> Memorization:
     return Memorization(value, se, low, high, share_in, share_out, n_in, n_out)
 
 
+def estimate_of_numbers(scores: TrainScores) -> Memorization:
+    """The same from numbers: mean in minus mean out, which stand where accuracies would."""
+    inside, outside = scores.inside, scores.outside
+    value, se, low, high, mean_in, mean_out = (
+        each.astype(np.float32) for each in (*means.difference(welch(inside, outside)), inside.mean, outside.mean)
+    )
+    n_in, n_out = (each.number.astype(np.int32) for each in (inside, outside))
+    return Memorization(value, se, low, high, mean_in, mean_out, n_in, n_out)
+
+
+def trials_of(merged: Merged, device: str = "cpu") -> Trials | ScoreTrials:
+    """What influence is estimated from: bits of right trials, or numbers."""
+    mask = merged.packed("mask")
+    if merged.numbers:
+        return ScoreTrials(merged.whole("test_score"), mask, merged.n_trials)
+    return Trials(merged.packed("test_correct"), mask, merged.n_trials, device)
+
+
 def estimate(
     merged: Merged,
     selection: Selection,
@@ -121,11 +141,11 @@ def estimate(
     """
     paths = merged.paths
     with derived_lock(paths), explain_unwritable(paths.estimates, "The trials and older estimates are untouched."):
-        counts = count_trials(merged)
-        scores = estimate_memorization(counts)
-        trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials, device)
+        counts = None if merged.numbers else count_trials(merged)
+        scores = estimate_of_numbers(TrainScores.of_run(merged)) if counts is None else estimate_memorization(counts)
+        trials = trials_of(merged, device)
         labels = merged.examples["test_label"], merged.examples["train_label"]
-        soft = soft_levels(merged, trials)
+        soft = soft_levels(merged, trials) if isinstance(trials, Trials) else None
         found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, _half(tell, dense, 0.0), soft)
         estimates = Estimates(scores, found.pairs, selection, merged.n_trials, found.tested, found.passed)
         if dense:
@@ -133,7 +153,8 @@ def estimate(
         with replacing(paths.estimates) as building, zarr.config.set(EVERY_CHUNK):
             group = zarr.create_group(building, attributes=_attributes(merged, estimates))
             _write_arrays(group, scores, "train")
-            _write_arrays(group, posterior(counts, selection.memorization), "train")
+            if counts is not None:
+                _write_arrays(group, posterior(counts, selection.memorization), "train")
             _write_arrays(group.create_group("pairs"), found.pairs, "pair")
             # once more, for when the root's attributes are damaged
             group["memorization"].attrs["selection"] = asdict(selection)

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.analysis.estimates import Estimates
+from memexp.analysis.estimates import Estimates, trials_of
 from memexp.analysis.merged import Merged
-from memexp.analysis.products import Tile, Trials, in_parallel
+from memexp.analysis.products import Tile, in_parallel
 from memexp.analysis.tables import ids, pair_columns
 from memexp.errors import InputError
 from memexp.files import explain_unwritable, write_atomic
@@ -92,7 +92,7 @@ def released_arrays(merged: Merged, estimates: Estimates) -> Iterator[tuple[str,
         "infl": passing.influence.astype(np.float64),
         "mem": memorization[passing.train],
     }.items()
-    trials = Trials(merged.packed("test_correct"), merged.packed("mask"), merged.n_trials)
+    trials = trials_of(merged)
 
     def of_class(label: int) -> Arrays:
         trains, tests = np.flatnonzero(train_label == label), np.flatnonzero(test_label == label)

@@ -227,6 +227,15 @@ class Merged:
             packed[rows] = np.packbits(band, axis=1)
         return packed
 
+    @property
+    def numbers(self) -> bool:
+        """Whether the trials gave a number for each example instead of a class: ``train_score``, ``test_score``."""
+        return "train_score" in self.matrices
+
+    def whole(self, name: str) -> NDArray[Any]:
+        """A whole matrix as it is stored, such as test_score (M, T)."""
+        return self._read(name)
+
 
 def finish_store(path: Path) -> None:
     """The last steps of writing a store: what lets xarray open it in one look, and its seal."""

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis import SHOWN_FDR
-from memexp.analysis.counts import Counts
-from memexp.analysis.discovery import SCREEN, Discoveries, permutation_p_values
+from memexp.analysis.discovery import Discoveries
 from memexp.analysis.levels import Levels
 from memexp.analysis.products import Index, Tile, Trials, in_parallel, tiles
+from memexp.analysis.scores import ScoreTrials
+from memexp.analysis.significance import tests_of
 from memexp.analysis.strongest import Candidates, best_joined, best_of_each, join
 
 Labels = NDArray[np.int64]
@@ -171,12 +172,12 @@ class Search:
     Parameters
     ----------
     trials, soft
-        Bits of all trials; probabilities of the test examples' labels, where trials recorded margins.
+        Bits or scores of all trials; probabilities of the test examples' labels, where trials recorded margins.
     memorization : float32, shape (N,)
         NaN is never selected.
     """
 
-    trials: Trials
+    trials: Trials | ScoreTrials
     memorization: NDArray[np.float32]
     selection: Selection
     soft: Levels | None = None
@@ -185,6 +186,9 @@ class Search:
     by_test: Candidates = field(default_factory=Candidates.none)
     by_train: Candidates = field(default_factory=Candidates.none)
     passed: int = 0
+
+    def __post_init__(self) -> None:
+        self._tests = tests_of(self.trials)
 
     def look_at(self, tile: Tile) -> Seen:
         """What is worth keeping of one tile; changes nothing, so that tiles can be looked at side by side."""
@@ -212,29 +216,13 @@ class Search:
         self, value: NDArray[np.float32], tests: NDArray[np.intp], trains: NDArray[np.intp]
     ) -> tuple[int, NDArray[np.float64], NDArray[np.bool_]]:
         """How many pairs are tested, and p-values and signs of those far enough from 0."""
-        correct, count, total = self.trials.correct[tests], self.trials.in_count[trains], self.trials.n_trials
-        with np.errstate(divide="ignore", invalid="ignore"):
-            se_test = np.sqrt(correct * (total - correct) / max(1, total - 1)).astype(np.float32)
-            se_train = (1 / np.sqrt(count * (total - count))).astype(np.float32)
-            far = np.abs(value) >= SCREEN * se_test[:, None] * se_train
+        count, total = self.trials.in_count[trains], self.trials.n_trials
+        far = self._tests.far(value, tests, trains)
         far &= value != 0  # a test example that is always right has no error and no influence
         rows, columns = np.nonzero(far)
         tested = int(((count > 0) & (count < total)).sum()) * len(tests)
         pairs = Candidates(trains[columns], tests[rows], value[rows, columns])
-        return tested, self._p_values(pairs), pairs.value > 0
-
-    def _p_values(self, pairs: Candidates) -> NDArray[np.float64]:
-        return permutation_p_values(
-            self._in_correct(pairs), self.trials.in_count[pairs.train], self.trials.correct[pairs.test],
-            self.trials.n_trials,
-        )  # fmt: skip
-
-    def _in_correct(self, pairs: Candidates) -> NDArray[np.int64]:
-        """The counts k that the pairs' influences came from: (k T - n c) / (n (T - n)) solved for k."""
-        total = self.trials.n_trials
-        count, correct = self.trials.in_count[pairs.train], self.trials.correct[pairs.test]
-        exact = (pairs.value.astype(np.float64) * (count * (total - count)) + count * correct) / total
-        return np.asarray(np.rint(exact), dtype=np.int64)
+        return tested, self._tests.p_values(pairs), pairs.value > 0
 
     def result(self) -> Found:
         """All pairs that were kept, strongest first, with their errors."""
@@ -250,11 +238,8 @@ class Search:
         return Found(pairs.take(listed), self.discoveries.tested, self.passed)
 
     def _described(self, kept: Candidates) -> Pairs:
-        total = self.trials.n_trials
-        in_correct, in_count = self._in_correct(kept), self.trials.in_count[kept.train]
-        counts = Counts(in_correct, in_count, self.trials.correct[kept.test] - in_correct, total - in_count)
-        _, se, low, high = counts.difference()
-        p_value = self._p_values(kept)
+        counts, (_, se, low, high) = self._tests.errors(kept)
+        p_value = self._tests.p_values(kept)
         nothing = np.full(len(p_value), np.nan)
         soft, soft_se = (nothing, nothing) if self.soft is None else self.soft.pair_difference(kept.train, kept.test)
         return Pairs(
@@ -274,7 +259,7 @@ class Search:
 
 
 def select_pairs(
-    trials: Trials,
+    trials: Trials | ScoreTrials,
     labels: tuple[Labels, Labels],
     memorization: NDArray[np.float32],
     selection: Selection,
@@ -287,7 +272,7 @@ def select_pairs(
     Parameters
     ----------
     trials
-        Bits of all trials.
+        Bits or scores of all trials.
     labels
         Of the test and the training examples, shape (M,) and (N,).
     memorization

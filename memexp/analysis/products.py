@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,20 @@ class Tile(NamedTuple):
 
     tests: Index
     trains: Index
+
+
+class Operands(Protocol):
+    """What is cut into tiles."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(M, N)."""
+        ...
+
+    @property
+    def bytes_per_row(self) -> int:
+        """What an unpacked operand takes for each example."""
+        ...
 
 
 class Trials:
@@ -218,7 +232,7 @@ def strips(n_rows: int) -> Iterator[slice]:
         yield slice(top, min(top + _HEIGHT, n_rows))
 
 
-def tiles(trials: Trials, tests: Index, trains: Index, memory_gb: float) -> Iterator[Tile]:
+def tiles(trials: Operands, tests: Index, trains: Index, memory_gb: float) -> Iterator[Tile]:
     """Cut tests x trains into rectangles; the test operand and one tile of each thread fit into ``memory_gb``."""
     rows, columns = (np.arange(n)[part] for n, part in zip(trials.shape, (tests, trains), strict=True))
     budget, threads = int(memory_gb * 2**30) // 2, n_threads()

@@ -16,6 +16,7 @@ from memexp.analysis.counts import Counts
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Selection, select_pairs
 from memexp.analysis.products import Packed, Trials, row_sums
+from memexp.analysis.scores import ScoreTrials, TrainScores
 from memexp.errors import InputError, command
 
 Floats = NDArray[np.float64]
@@ -28,20 +29,33 @@ _BAND = 8192  # examples whose trials are dealt at a time
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What a side's trials recorded, eight trials to a byte.
+    """What a side's trials recorded, eight trials to a byte; or numbers, float32, in the place of right and wrong.
 
     Attributes
     ----------
-    mask, train_correct : uint8, shape (N, ceil(T / 8))
-    test_correct : uint8, shape (M, ceil(T / 8))
+    mask, train_correct : uint8, shape (N, ceil(T / 8)); numbers (N, T)
+    test_correct : uint8, shape (M, ceil(T / 8)); numbers (M, T)
     n_trials
         T.
     """
 
     mask: Packed
-    train_correct: Packed
-    test_correct: Packed
+    train_correct: NDArray[Any]
+    test_correct: NDArray[Any]
     n_trials: int
+
+    @property
+    def numbers(self) -> bool:
+        """Whether the trials gave numbers."""
+        return bool(self.train_correct.dtype == np.float32)
+
+    def memorization(self) -> Floats:
+        """Of each training example, shape (N,)."""
+        if not self.numbers:
+            return self.counts().value()
+        mask = np.unpackbits(self.mask, axis=1, count=self.n_trials).view(np.bool_)
+        found = TrainScores.of(mask, self.train_correct)
+        return found.inside.mean - found.outside.mean
 
     def counts(self) -> Counts:
         """What memorization is estimated from, shape (N,)."""
@@ -49,8 +63,10 @@ class Outcomes:
         in_count = row_sums(self.mask)
         return Counts(in_correct, in_count, row_sums(self.train_correct) - in_correct, self.n_trials - in_count)
 
-    def trials(self) -> Trials:
+    def trials(self) -> Trials | ScoreTrials:
         """For the influence of any pair."""
+        if self.numbers:
+            return ScoreTrials(self.test_correct, self.mask, self.n_trials)
         return Trials(self.test_correct, self.mask, self.n_trials)
 
 
@@ -134,9 +150,11 @@ def side_of_run(merged: Merged, selection: Selection) -> Side:
 
 
 def outcomes_of(merged: Merged) -> Outcomes:
-    """The bits of a run."""
-    mask, train_correct, test_correct = (merged.packed(name) for name in ("mask", "train_correct", "test_correct"))
-    return Outcomes(mask, train_correct, test_correct, merged.n_trials)
+    """The bits or numbers of a run."""
+    mask = merged.packed("mask")
+    if merged.numbers:
+        return Outcomes(mask, merged.whole("train_score"), merged.whole("test_score"), merged.n_trials)
+    return Outcomes(mask, merged.packed("train_correct"), merged.packed("test_correct"), merged.n_trials)
 
 
 def halves_of_run(merged: Merged, selection: Selection, seed: int = 0) -> tuple[Side, Side]:
@@ -163,11 +181,13 @@ def halves_of_run(merged: Merged, selection: Selection, seed: int = 0) -> tuple[
 
 def side_of_outcomes(name: str, outcomes: Outcomes, labels: tuple[Labels, Labels], selection: Selection) -> Side:
     """Estimate what is compared: all pairs that pass, since sets cut to their strongest would differ by the cut."""
-    memorization, trials = outcomes.counts().value(), outcomes.trials()
+    memorization, trials = outcomes.memorization(), outcomes.trials()
     everything = replace(selection, most=sys.maxsize)
     chosen = select_pairs(trials, labels[::-1], memorization.astype(np.float32), everything).pairs.passing()
 
     def influence(train: Indices, test: Indices) -> Floats:
+        if isinstance(trials, ScoreTrials):
+            return trials.of_pairs(train, test).value
         return trials.pair_counts(train, test).value()
 
     pairs, of_train = (chosen.train, chosen.test), memorization[chosen.train]
@@ -184,16 +204,21 @@ def deal(pool: list[Outcomes], sizes: tuple[int, int], random: np.random.Generat
 def _dealt(pool: list[Outcomes], places: NDArray[np.intp]) -> Outcomes:
     """The trials at the given places of all in the pool."""
 
-    def bands(name: str) -> Iterator[Packed]:
+    def bands(name: str) -> Iterator[NDArray[Any]]:
         for top in range(0, len(getattr(pool[0], name)), _BAND):
             rows = slice(top, top + _BAND)
+            if getattr(pool[0], name).dtype == np.float32:
+                yield np.concatenate([getattr(each, name)[rows] for each in pool], axis=1)[:, places]
+                continue
             bits = [np.unpackbits(getattr(each, name)[rows], axis=1, count=each.n_trials) for each in pool]
             yield np.packbits(np.concatenate(bits, axis=1)[:, places], axis=1)
 
-    none = np.empty((0, -(-len(places) // 8)), np.uint8)  # of a test set that is not there
-    mask, train_correct, test_correct = (
-        np.concatenate([none, *bands(name)]) for name in ("mask", "train_correct", "test_correct")
-    )
+    def whole(name: str) -> NDArray[Any]:  # with nothing before it, for a test set that is not there
+        numbers = getattr(pool[0], name).dtype == np.float32
+        none = np.empty((0, len(places) if numbers else -(-len(places) // 8)), np.float32 if numbers else np.uint8)
+        return np.concatenate([none, *bands(name)])
+
+    mask, train_correct, test_correct = (whole(name) for name in ("mask", "train_correct", "test_correct"))
     return Outcomes(mask, train_correct, test_correct, len(places))
 
 

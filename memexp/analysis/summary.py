@@ -20,7 +20,10 @@ def summarize(merged: Merged, estimates: Estimates) -> Rows:
     """Accuracies, memorization and high-influence pairs."""
     accuracies = (f"{name} {merged.per_trial(f'{name}_accuracy').mean():.4f}" for name in merged.accuracies)
     accuracy = f"{', '.join(accuracies)} (mean of {merged.n_trials:,} trials)"
-    rows = [("accuracy", accuracy), ("memorization", describe_memorization(estimates.scores))]
+    rows = [
+        ("mean score" if merged.numbers else "accuracy", accuracy),
+        ("memorization", describe_memorization(estimates.scores)),
+    ]
     if np.isnan(estimates.scores.memorization).all():
         return rows
     if "test" not in merged.accuracies:

@@ -113,6 +113,7 @@ def select(
     from memexp.analysis import controls, removal
     from memexp.analysis.values import chosen_shares, data_values, value_sets
     from memexp.runs.run import open_run
+    from memexp.spec.spec import require_network
 
     opened = open_run(run)
     opened.require_random_subsets()
@@ -126,6 +127,7 @@ def select(
         raise InputError(f"--memorization {memorization} is no list of numbers; give for example 0.25,0.5") from error
     alike = None
     if duplicates is not None:
+        require_network(opened.spec, run)
         data = opened.load_data()
         alike = controls.near_duplicates(data.x_train, data.x_test, duplicates)
     sets = removal.select_sets(estimates, thresholds, pairs, alike)

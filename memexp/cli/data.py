@@ -70,12 +70,15 @@ def features(
     from memexp.runs.plan import make_plan
     from memexp.runs.run import available_cpus
     from memexp.spec.reading import read_spec
+    from memexp.spec.spec import require_network
     from memexp.training import features as made
     from memexp.training.devices import require_gpu
 
     if device == "cuda":
         require_gpu()
-    plan = make_plan(read_spec(spec))
+    file = read_spec(spec)
+    require_network(file.spec, spec)
+    plan = make_plan(file)
     with stoppable("stopped; nothing was written"), progress("training", 1, "networks") as tell:
         arrays, accuracy = made.extract(plan.spec, plan.data, device, tell, threads or available_cpus())
     made.save(arrays, to)

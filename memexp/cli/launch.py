@@ -57,10 +57,11 @@ def _plan(made: Plan, device: str, as_json: bool) -> dict[str, Any]:
 
     where = local_resources(device=device)
     seconds = seconds_per_trial(made, where.device)
+    sample = "a few steps" if made.spec.trial is None else "the first trial"
     total, unit = seconds * made.layout.n_trials, "GPU" if where.gpus else "processor"
     rows = [
         *_describe_plan(made),
-        ("seconds per trial", f"{seconds:.3g} on one {unit} of this machine (measured on a few steps)"),
+        ("seconds per trial", f"{seconds:.3g} on one {unit} of this machine (measured on {sample})"),
         (
             "time",
             f"{duration(total / where.workers)} here with {where.workers} workers; {duration(total)} of one worker",
@@ -75,7 +76,7 @@ def _plan(made: Plan, device: str, as_json: bool) -> dict[str, Any]:
         "parameters": made.parameters,
         "megabytes": made.megabytes,
         "classes": made.class_counts,
-        "training": typed_json(made.spec.training.model_dump(exclude={"file"})),
+        "training": typed_json((made.spec.trial or made.spec.training).model_dump(exclude={"file"})),
     }
     return {"name": made.spec.name} | numbers | more | {"notes": made.notes}
 
@@ -87,16 +88,18 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
 
     layout, subsets, training = made.layout, made.spec.subsets, made.spec.training
     tests = f"{layout.n_test:,}" if layout.n_test else "no"
-    if isinstance(training, UserTraining):
+    if made.spec.trial is not None:
+        length = f"by trial() of {made.spec.arch}"
+    elif isinstance(training, UserTraining):
         length = f"by train() of {training.code.name}"
     else:
         length = f"for {made.steps:,} steps"
     rows = [
         ("name", made.spec.name),
         ("data", f"{layout.n_train:,} training and {tests} test examples, {len(made.data.classes)} classes"),
-        ("images", describe_images(made)),
+        *([("images", describe_images(made))] if made.spec.trial is None else []),
         ("classes", describe_classes(made)),
-        ("model", f"{made.spec.model.arch}, {made.parameters:,} parameters"),
+        *([("model", f"{made.spec.arch}, {made.parameters:,} parameters")] if made.spec.trial is None else []),
         ("trial", f"trains on {made.subset:,} examples {length} ({subsets.design})"),
         *recipe_rows(made.spec),
         (
@@ -105,7 +108,7 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
         ),
         ("disk", f"{size(made.megabytes)} at most"),
     ]
-    if subsets.ratio is not None:
+    if subsets.ratio is not None and "score" not in made.spec.record:  # numbers may spread as they like
         worst, bound = (rule(subsets.ratio, layout.n_trials) for rule in (worst_case_se, lemma_bound))
         rows.append(("standard error", f"{worst:.3f} at worst (bound of Lemma 2.1: {bound:.3f})"))
     if subsets.target_se is not None:

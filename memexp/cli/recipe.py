@@ -11,6 +11,14 @@ from memexp.spec.yaml_text import short
 
 def recipe_rows(spec: Spec) -> list[tuple[str, str]]:
     """Names and values: the recipe, the changes of the images, and arguments with their types visible."""
+    if spec.trial is not None:
+        given = in_words(spec.trial.arguments)
+        answers = "a number" if "score" in spec.record else "a class"
+        more = f", and {', '.join(spec.trial.scalars)}" if spec.trial.scalars else ""
+        return [
+            ("answers", f"{answers} for each example{more}"),
+            *([("arguments", given)] if given else []),
+        ]
     training = spec.training
     rows = []
     for name, block in (("data", spec.dataset), ("model", spec.model)):

@@ -51,8 +51,9 @@ def report(
             without = open_run(removal)
             opened.require_same_data(without)
             costs = removal_section(_conditions(without), manifest.n_train)
-        images = opened.load_data() if not opened.is_imported and (trust or spec.dataset.source != "python") else None
-        if images is None and not opened.is_imported:
+        pictured = spec.trial is None and not opened.is_imported
+        images = opened.load_data() if pictured and (trust or spec.dataset.source != "python") else None
+        if images is None and pictured:
             remark("no pictures: they need the data's Python file, which is run with --trust only")
         write_report(Source(spec, manifest, merged, estimates, images, comparison, costs), path)
     out.say(str(path))

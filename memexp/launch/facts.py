@@ -41,8 +41,8 @@ def facts(run: Run, estimates: Estimates | None) -> list[tuple[str, str]]:
     done = store.status() == DONE
     found = [
         ("folder", str(run.paths.root)),
-        ("data", f"{spec.dataset.source}: {examples(run)}, {len(manifest.classes)} classes"),
-        ("model", spec.model.arch),
+        ("data", f"{spec.origin}: {examples(run)}, {len(manifest.classes)} classes"),
+        ("model", spec.arch),
         ("subsets", f"{spec.subsets.design}" + (f", {spec.subsets.ratio:g} of all" if spec.subsets.ratio else "")),
         ("trials", trials(run)),
     ]

@@ -42,10 +42,10 @@ def create_runs(
         Names of runs in the folder that an earlier sweep of the name had and this one has not.
     """
     for file in [file for file in files if (folder / file.spec.name).exists()]:
-        prepare_run(file.spec, planned(file).data, folder, block)
+        prepare_run(planned(file).spec, planned(file).data, folder, block)
     left = write_order(folder, files)
     for file in files:
-        prepare_run(file.spec, planned(file).data, folder, block)
+        prepare_run(planned(file).spec, planned(file).data, folder, block)
     return left
 
 

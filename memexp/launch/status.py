@@ -151,7 +151,7 @@ def _speed(receipts: Sequence[Receipt]) -> float | None:
 
 def _software(receipts: Sequence[Receipt], manifest: Manifest) -> dict[str, int]:
     """Trials by what trained them; empty where that was the same, as far as the receipts know."""
-    arch = str(manifest.science["model"]["arch"])
+    arch = str(manifest.science.get("model", {}).get("arch", ""))
     made = [(deciding(trained_with(receipt), arch), len(receipt.trained)) for receipt in receipts]
     known = set.intersection(*(set(found) for found, _ in made)) if made else set()
     differing = sorted(name for name in known if len({found[name] for found, _ in made}) > 1)
@@ -174,7 +174,7 @@ def _goal(paths: RunPaths) -> float | None:
 
 def _standard_error(paths: RunPaths, manifest: Manifest, counts: dict[int, int]) -> StandardError | None:
     ratio = manifest.science["subsets"].get("ratio")
-    if ratio is None:
+    if ratio is None or "score" in manifest.science["record"]:  # numbers may spread as they like
         return None
     done, missing = counts[DONE], counts[MISSING]
     goal = _goal(paths)

@@ -85,6 +85,8 @@ def render(template: str, spec: Spec, manifest: Manifest, **values: Any) -> str:
 
 def _data_name(spec: Spec) -> str:
     """The source, and what tells two of its data sets apart: digits, idx (fashion-mnist)."""
+    if spec.trial is not None:
+        return spec.origin
     which = getattr(spec.dataset, "dataset", None) or Path(getattr(spec.dataset, "path", "")).name
     return spec.dataset.source + (f" ({which})" if which else "")
 
@@ -172,7 +174,7 @@ def _facts(source: Source) -> list[tuple[str, str]]:
         ("examples with memorization ≥ 0.25", f"{int((scores.memorization >= 0.25).sum()):,}"),
     ]
     error = f"median {_median(scores.memorization_se)}"
-    if subsets.ratio is None:
+    if subsets.ratio is None or merged.numbers:  # numbers may spread as they like
         return [*facts, ("standard error of memorization", error)]
     worst, bound = (rule(subsets.ratio, merged.n_trials) for rule in (worst_case_se, lemma_bound))
     return [
@@ -197,7 +199,7 @@ def _warnings(source: Source) -> list[str]:
         warnings.append(f"{merged.n_failed:,} trials failed and are left out; see memexp status for the reasons.")
     if undefined:
         warnings.append(f"{undefined:,} examples were never in or never out: more trials define their memorization.")
-    if in_accuracy < 0.98:
+    if in_accuracy < 0.98 and not merged.numbers:
         warnings.append(
             f"The models get only {100 * in_accuracy:.1f} % of their own training examples right: what they did not "
             "have time to fit does not count as memorized. More epochs, in a spec of another name, fit more."

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 
 from memexp.data import Data
+from memexp.errors import InputError
 from memexp.runs.plan import Plan
+from memexp.spec.designs import draw_masks
 from memexp.spec.index_sets import pack
 from memexp.spec.python_files import blamed
 from memexp.training import models
 from memexp.training.batches import Work, prepare
-from memexp.training.block import evaluate, train, train_block
+from memexp.training.block import evaluate, prepare_block, train, train_block
 from memexp.training.devices import set_up_torch
 
 _ENOUGH_SECONDS = 0.5
@@ -39,17 +41,29 @@ def seconds_per_trial(plan: Plan, device: str = "cpu") -> float:
     """Estimated wall seconds of one trial on one worker with one thread.
 
     Extrapolated from a few steps: steps * time per step + examples * time per evaluated example. A user's
-    recipe trains one whole trial on a few examples instead; its time is taken as proportional to them.
+    recipe trains one whole trial on a few examples instead; its time is taken as proportional to them. A trial of
+    the user's own is run once, the first one, as it will be.
 
     Raises
     ------
     InputError
         If the user's model or recipe fails.
     """
+    if plan.spec.trial is not None:
+        return _seconds_of_own_trial(plan, device)
     if plan.steps is None:
         return _seconds_of_own_recipe(plan, device)
     pace = measure_pace(plan, device)
     return plan.steps * pace.per_step + (plan.layout.n_train + plan.layout.n_test) * pace.per_example
+
+
+def _seconds_of_own_trial(plan: Plan, device: str) -> float:
+    set_up_torch(device)
+    work = prepare_block(plan.spec, plan.data, device)
+    (outcome,) = train_block(work, draw_masks(plan.spec.subsets, plan.layout.n_train, [0]), [0])
+    if outcome.failure is not None:
+        raise InputError(f"trial 0 would have failed: {outcome.failure}")
+    return float(outcome.arrays["seconds"])
 
 
 def _seconds_of_own_recipe(plan: Plan, device: str) -> float:

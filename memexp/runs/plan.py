@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memexp.data import Data, load_data
+from memexp.data import Data, load_examples
+from memexp.data.own_trial import UNLABELLED
 from memexp.errors import DataError, InputError
 from memexp.runs.run import default_block_size, planned_layout
 from memexp.spec.designs import subset_size, subset_sizes
@@ -70,7 +71,7 @@ def planner() -> Callable[[SpecFile], Plan]:
         nonlocal last
         if last is not None and last.spec is file.spec:
             return last
-        same = last is not None and last.spec.dataset == file.spec.dataset
+        same = last is not None and (last.spec.dataset, last.spec.trial) == (file.spec.dataset, file.spec.trial)
         last = make_plan(file, last.data if last is not None and same else None)
         return last
 
@@ -93,36 +94,65 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     spec, faults = file.spec, []
     tried = _Tried()
     try:
-        data = load_data(spec.dataset) if data is None else data
+        data = load_examples(spec) if data is None else data
     except DataError as error:
-        faults.append(Fault(("dataset",), str(error)))
+        faults.append(Fault(("dataset",) if spec.trial is None else ("trial", "file"), str(error)))
     try:  # without images there is nothing to try a model on, and torch is not imported to say so
-        tried = _Tried() if data is None else _try_model(spec, data)
+        tried = _Tried() if data is None or spec.trial is not None else _try_model(spec, data)
     except InputError as error:
         faults.append(Fault(("model", "arch"), str(error)))
     faults += _recipe_faults(spec)
     if data is not None:
+        spec = _with_kind_of_answers(spec, data)
         faults += _foreign_lists(spec, data) or _fit(spec, len(data.y_train))
         faults += _crop_faults(spec, min(data.x_train.shape[1:3]))
         faults += _no_test_faults(spec, data)
-    faults += _group_faults(spec)
+    faults += _group_faults(spec) + _answer_faults(spec, data)
     file.refuse(faults)
     assert data is not None
     sizes = len(data.y_train), len(data.y_test), default_block_size(data)
     layout = planned_layout(spec, *sizes, len(data.classes))
     subset, steps = subset_size(spec.subsets, layout.n_train), _steps(spec, layout.n_train)
-    notes = [*_notes(spec), *_model_notes(tried.unseen), *_data_notes(data)]
+    notes = [*_notes(spec), *_model_notes(tried.unseen), *(_data_notes(data) if spec.trial is None else [])]
     return Plan(spec, data, layout, subset, steps, tried.parameters, notes)
+
+
+def _with_kind_of_answers(spec: Spec, data: Data) -> Spec:
+    """What a trial of the user's own records, where the spec does not say: classes where sizes() gives labels."""
+    if spec.trial is None or spec.record:
+        return spec
+    return spec.model_copy(update={"record": ["score"] if data.classes == UNLABELLED else ["correct", "predicted"]})
+
+
+def _answer_faults(spec: Spec, data: Data | None) -> list[Fault]:
+    """What does not go with the kind of answers of a trial of the user's own."""
+    if spec.trial is None or data is None:
+        return []
+    faults = []
+    if "correct" in spec.record and data.classes == UNLABELLED:
+        text = "correct needs labels, and sizes() gives none; let it return those of both sides, or write [score]"
+        faults.append(Fault(("record",), text))
+    if "score" in spec.record and spec.subsets.target_se is not None:
+        text = "holds for right and wrong answers, and numbers may spread as they like; write trials instead"
+        faults.append(Fault(("subsets", "target_se"), text))
+    return faults
 
 
 def _steps(spec: Spec, n_train: int) -> int | None:
     from memexp.training.block import count_steps
 
-    return None if isinstance(spec.training, UserTraining) else count_steps(spec, n_train)
+    return count_steps(spec, n_train) if isinstance(spec.training, Training) else None
 
 
 def _recipe_faults(spec: Spec) -> list[Fault]:
-    """What is wrong with the user's own training, before it trains."""
+    """What is wrong with the user's own training or trial, before it trains."""
+    if spec.trial is not None:
+        from memexp.training.own_trial import find_trial
+
+        try:
+            find_trial(spec.trial)
+        except InputError as error:
+            return [Fault(("trial", "file"), str(error))]
     if not isinstance(spec.training, UserTraining):
         return []
     from memexp.training.recipes import find_recipe
@@ -272,7 +302,7 @@ def _notes(spec: Spec) -> list[str]:
     if group and subsets.trials % group[0]:
         rest = subsets.trials % group[0]
         notes.append(f"the last {rest} trials are an incomplete group of {group[0]}: slightly less balanced")
-    if spec.training.min_in_accuracy == 0:
+    if spec.trial is None and spec.training.min_in_accuracy == 0:
         notes.append("min_in_accuracy is 0: a trial that never learned its own training set would count")
     return notes
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.data import Data, load_data
+from memexp.data import Data, load_examples
 from memexp.data.class_names import composed
 from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError, command
 from memexp.files import digest, explain_unwritable, versions
@@ -55,22 +55,24 @@ class Run:
         DataError
             If the files are not what they were when the run was created.
         """
-        data = load_data(self.spec.dataset)
+        data = load_examples(self.spec)
         changed = [name for name, digest in data.fingerprint().items() if digest != self.manifest.data[name]]
         if changed:
-            dataset = self.spec.dataset
-            again = "give the same arrays each time (seed what is random), " if dataset.source == "python" else ""
             raise DataError(
                 f"the data of {self.paths.root} have changed since it was created ({', '.join(changed)} differ). "
-                f"Restore the files of dataset {dataset.model_dump(mode='json', exclude_none=True)}, {again}"
-                "or launch the spec under another name"
+                f"{self._same_data_again()}, or launch the spec under another name"
             )
         if wrong := self.other_names(data.classes):
-            raise DataError(
-                f"{wrong[0]} in the data ({len(wrong)} such names). Restore the names there, or manifest.json from "
-                "a backup"
-            )
+            text = f"{wrong[0]} in the data ({len(wrong)} such names). Restore the names there, or manifest.json from"
+            raise DataError(f"{text} a backup")
         return data
+
+    def _same_data_again(self) -> str:
+        if self.spec.trial is not None:
+            return f"sizes() of {self.spec.arch} must give the same each time"
+        dataset = self.spec.dataset
+        again = ", give the same arrays each time (seed what is random)" if dataset.source == "python" else ""
+        return f"Restore the files of dataset {dataset.model_dump(mode='json', exclude_none=True)}{again}"
 
     def other_names(self, classes: Sequence[str]) -> list[str]:
         """Labels that another name is given to than in the manifest, in words.
@@ -116,7 +118,7 @@ class Run:
     @property
     def is_imported(self) -> bool:
         """Whether its trials were trained elsewhere."""
-        return self.spec.dataset.source == "imported"
+        return self.spec.trial is None and self.spec.dataset.source == "imported"
 
     def require_trainable(self) -> None:
         """Raise :class:`InputError` for a run that was imported: there is nothing to train."""
@@ -261,14 +263,13 @@ def default_block_size(data: Data) -> int:
 
 def layout_of(spec: Spec, manifest: Manifest) -> Layout:
     """Shape of the run's store."""
-    sizes = manifest.n_train, manifest.n_test, manifest.block_size
-    return planned_layout(spec, *sizes, len(manifest.classes))
+    return planned_layout(spec, manifest.n_train, manifest.n_test, manifest.block_size, len(manifest.classes))
 
 
 def planned_layout(spec: Spec, n_train: int, n_test: int, block_size: int, n_classes: int) -> Layout:
     """Shape of the store of a run of this spec."""
     recorded = recorded_kinds(spec.record, n_classes)
-    return Layout(spec.subsets.trials, n_train, n_test, block_size, recorded)
+    return Layout(spec.subsets.trials, n_train, n_test, block_size, recorded, spec.scalars)
 
 
 def available_cpus() -> int:

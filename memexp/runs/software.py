@@ -102,7 +102,7 @@ def require_same_software(run: Run, trains_here: bool) -> None:
     launches = read_launches(run.paths)
     if not launches:
         return
-    changed = differences(_before(run, launches, trains_here), software(), run.spec.model.arch)
+    changed = differences(_before(run, launches, trains_here), software(), run.spec.arch)
     if changed:
         raise InputError(
             f"{run.paths.root} was launched with other software: {'; '.join(changed)}. The missing trials would be "
@@ -120,7 +120,7 @@ def require_noted_software(run: Run, launch_id: str) -> None:
         Naming what changed and the next step.
     """
     launches = [launch for launch in read_launches(run.paths) if launch.launch_id <= launch_id]
-    refuse_changed(differences(_before(run, launches, True), software(), run.spec.model.arch), run.paths.root)
+    refuse_changed(differences(_before(run, launches, True), software(), run.spec.arch), run.paths.root)
 
 
 def refuse_changed(changed: Sequence[str], root: Path) -> None:

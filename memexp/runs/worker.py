@@ -37,8 +37,7 @@ from memexp.store.commit import commit
 from memexp.store.layout import Layout
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING
-from memexp.training.batches import prepare
-from memexp.training.block import Outcome, train_block
+from memexp.training.block import Outcome, prepare_block, train_block
 from memexp.training.devices import set_up_torch
 
 _TELL_EVERY_SECONDS = 0.5
@@ -64,7 +63,7 @@ class Trainer:
         self.run = run
         self.store = run.store(writable=True)
         run.require_same_files()
-        self.work = prepare(run.spec, run.load_data(), device)
+        self.work = prepare_block(run.spec, run.load_data(), device)
         self.made_by = here() | {"device": name, "threads": threads} | provenance()
 
     def train(self, block: int, tell: Callable[[float], None] = lambda _: None) -> dict[str, Any]:

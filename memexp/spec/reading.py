@@ -14,7 +14,7 @@ from memexp.spec.argument_files import with_absolute_paths
 from memexp.spec.datasets import PythonData
 from memexp.spec.index_sets import read_sets
 from memexp.spec.python_files import read_python_file
-from memexp.spec.sections import Model, UserTraining
+from memexp.spec.sections import Model, UserTraining, UserTrial
 from memexp.spec.spec import Spec
 from memexp.spec.user_paths import absolute, user_path
 from memexp.spec.yaml_file import accept, describe_faults, parse_file, validate
@@ -68,11 +68,14 @@ def resolve(file: SpecFile, folder: Path) -> SpecFile:
     """
     spec, faults = file.spec, []
     update: dict[str, Any] = {
-        name: _with_paths_in_arguments(getattr(spec, name), folder) for name in ("dataset", "model", "training")
+        name: _with_paths_in_arguments(section, folder)
+        for name in ("dataset", "model", "training", "trial")
+        if (section := getattr(spec, name)) is not None
     }
     readers: list[tuple[str, str, Callable[[Path], dict[str, Any]]]] = [
         ("model", "file", lambda path: {"file": read_python_file(path)}),
         ("training", "file", lambda path: {"file": read_python_file(path)}),
+        ("trial", "file", lambda path: {"file": read_python_file(path)}),
         ("subsets", "removed", read_sets),
         ("dataset", "path", lambda path: {"path": str(absolute(path))}),
         ("dataset", "test_path", lambda path: {"test_path": str(absolute(path))}),
@@ -123,7 +126,12 @@ def read_written(text: str) -> tuple[Spec | None, list[Fault]]:
 
 
 # Blocks that take arguments for a network or a user's own code, which memexp hands on as they are.
-_TAKERS: dict[str, type[BaseModel]] = {"model": Model, "training": UserTraining, "dataset": PythonData}
+_TAKERS: dict[str, type[BaseModel]] = {
+    "model": Model,
+    "training": UserTraining,
+    "trial": UserTrial,
+    "dataset": PythonData,
+}
 _LOST = (
     "the tasks of a run would read it as something else; allowed are text, numbers, true, false, null, dates, and "
     "lists, sets and mappings of these"

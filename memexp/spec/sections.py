@@ -1,4 +1,4 @@
-"""The parts of a spec that may name a Python file of the user's: the model, and how it is trained.
+"""The parts of a spec that may name a Python file of the user's: the model, how it is trained, or a whole trial.
 
 The file's text is part of the spec: reading a spec replaces the file's name by its content, so that a
 run carries the code that it trains with, and its identity has the digest. What runs such a file is in
@@ -18,6 +18,9 @@ from memexp.spec.yaml_text import Unquoted, short
 
 # What training passes to a user's recipe, beside the keys of its block.
 PASSED = ("model", "images", "labels", "seed")
+
+# What is passed to a trial of the user's own, beside the keys of its block.
+PASSED_TO_TRIAL = ("mask", "seed")
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
@@ -111,9 +114,7 @@ class UserTraining(Block):
 
     @model_validator(mode="after")
     def _free_names(self) -> UserTraining:
-        taken = sorted(set(PASSED) & set(self.arguments))
-        if taken:
-            raise ValueError(f"{', '.join(taken)}: memexp passes that itself; give the argument another name")
+        _require_free(self.arguments, PASSED)
         return self
 
     @property
@@ -126,3 +127,39 @@ class UserTraining(Block):
         """The user's file."""
         assert isinstance(self.file, PythonFile), "reading the spec replaces the file's name by its content"
         return self.file
+
+
+class UserTrial(Block):
+    """A trial is one call of the function trial() of a Python file, whatever it trains; further keys are its arguments.
+
+    Its function sizes() tells how many examples there are, or their labels.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    file: FileName = Field(description="a Python file that defines sizes() and trial(); the run keeps a copy")
+    scalars: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]] = Field(
+        default=[], description="names of further numbers that trial() returns and that are worth keeping"
+    )
+
+    @model_validator(mode="after")
+    def _free_names(self) -> UserTrial:
+        _require_free(self.arguments, PASSED_TO_TRIAL)
+        if len(set(self.scalars)) < len(self.scalars):
+            raise ValueError("scalars names one twice")
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the user wrote beside memexp's own keys; a copy, which its taker may change."""
+        return copy.deepcopy(self.model_extra or {})
+
+    @property
+    def code(self) -> PythonFile:
+        """The user's file."""
+        assert isinstance(self.file, PythonFile), "reading the spec replaces the file's name by its content"
+        return self.file
+
+
+def _require_free(arguments: dict[str, Any], passed: tuple[str, ...]) -> None:
+    if taken := sorted(set(passed) & set(arguments)):
+        raise ValueError(f"{', '.join(taken)}: memexp passes that itself; give the argument another name")

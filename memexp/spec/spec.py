@@ -6,15 +6,31 @@ need the data or the models are in :mod:`memexp.runs.plan`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StrictInt, Tag, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictInt,
+    Tag,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_serializer,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
+from memexp.errors import InputError
 from memexp.spec.argument_files import with_digests
 from memexp.spec.datasets import Dataset
 from memexp.spec.identity import typed_json
 from memexp.spec.index_sets import read_digest
-from memexp.spec.sections import NUMBER, Flag, MinInAccuracy, Model, PythonFile, Standardize, UserTraining
+from memexp.spec.sections import NUMBER, Flag, MinInAccuracy, Model, PythonFile, Standardize, UserTraining, UserTrial
 from memexp.spec.sections import Block as _Block
 from memexp.spec.subsets import PositiveInt
 from memexp.spec.subsets import Subsets as Subsets
@@ -86,35 +102,100 @@ AnyTraining = Annotated[
 ]
 
 
-class Spec(_Block):
-    """One experiment: dataset, model, training, subsets, and what to record of every trial."""
+_NETWORK = ("dataset", "model", "training")  # the sections of a spec that trains networks
 
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """None, which stands for a section that is not there, is nothing to write."""
+    del schema["default"]
+
+
+class Spec(_Block):
+    """One experiment: dataset, model, training, subsets, and what to record of every trial.
+
+    Or a trial of the user's own in the place of dataset, model and training, which are None then: whoever reads them
+    has asked :attr:`trial` before.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [*_NETWORK]}, {"required": ["trial"]}]})
     name: Annotated[str, Field(pattern=NAME)] = Field(description="the run's folder below --runs")
-    dataset: Dataset = Field(description="what to train and to test on")
-    model: Model = Field(description="what to train")
-    training: AnyTraining = Field(description="how a trial is trained")
-    subsets: Subsets = Field(description="which examples each trial sees, and how many trials")
-    record: list[Literal["correct", "margin", "predicted"]] = Field(
-        default=["correct", "margin", "predicted"],
-        description="of every example; correct always; margin adds log p_y - log sum of the others, predicted the "
-        "class of the largest logit. Without this key, a run goes on recording what it began with",
+    trial: UserTrial | None = Field(
+        None, description="a trial of your own, whatever it trains, in the place of dataset, model and training"
     )
+    dataset: Dataset = Field(
+        None, validate_default=True, description="what to train and to test on", json_schema_extra=_without_default
+    )
+    model: Model = Field(None, validate_default=True, description="what to train", json_schema_extra=_without_default)
+    training: AnyTraining = Field(
+        None, validate_default=True, description="how a trial is trained", json_schema_extra=_without_default
+    )
+    subsets: Subsets = Field(description="which examples each trial sees, and how many trials")
+    record: list[Literal["correct", "margin", "predicted", "score"]] = Field(
+        default=["correct", "margin", "predicted"],
+        validate_default=True,
+        description="of every example; correct always; margin adds log p_y - log sum of the others, predicted the "
+        "class of the largest logit. Without this key, a run goes on recording what it began with. A trial of your own "
+        "records score, or correct and predicted where it gives classes",
+    )
+
+    @field_validator(*_NETWORK, mode="wrap")
+    @classmethod
+    def _or_a_trial(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        own = "trial" not in info.data or info.data["trial"] is not None
+        if own and value is not None:
+            raise ValueError("does not go with trial, which brings its own; delete one of them")
+        if value is None and not own:
+            raise PydanticCustomError("missing", "missing")
+        return None if own else check(value)
 
     @field_validator("record")
     @classmethod
-    def _always_correct(cls, record: list[str]) -> list[str]:
-        if "correct" not in record:
+    def _always_correct(cls, record: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("trial") is not None:
+            if record == cls.model_fields["record"].default:
+                return []  # the plan fills in what trial() gives
+            if sorted(set(record)) not in (["score"], ["correct"], ["correct", "predicted"]):
+                raise ValueError(
+                    "of a trial of your own must be [score], or [correct, predicted] where it gives classes"
+                )
+        elif "correct" not in record or "score" in record:
             raise ValueError("must contain 'correct'; every estimate is made from it")
         return sorted(set(record))
 
     @model_validator(mode="after")
     def _imported_as_a_whole(self) -> Spec:
-        if (self.subsets.design == "imported") != (self.dataset.source == "imported"):
+        imported = self.trial is None and self.dataset.source == "imported"
+        if (self.subsets.design == "imported") != imported:
             raise ValueError(
                 "'design: imported' and 'source: imported' go together, and only `memexp import` writes them; choose "
                 "another design and source"
             )
         return self
+
+    @field_serializer(*_NETWORK, mode="wrap")
+    def _absent_or_whole(self, section: Any, dump: SerializerFunctionWrapHandler) -> Any:
+        return None if section is None else dump(section)
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_there(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        sections: dict[str, Any] = dump(self)
+        absent = _NETWORK if self.trial is not None else ("trial",)
+        return {name: value for name, value in sections.items() if name not in absent}
+
+    @property
+    def arch(self) -> str:
+        """The network's name; of a trial of the user's own its file's."""
+        return self.model.arch if self.trial is None else self.trial.code.name
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """Names of the further numbers that a trial of the user's own gives, sorted."""
+        return () if self.trial is None else tuple(sorted(self.trial.scalars))
+
+    @property
+    def origin(self) -> str:
+        """Where the examples come from, in a word or two: a data source, or the file of a trial of the user's own."""
+        return self.dataset.source if self.trial is None else self.trial.code.name
 
     @property
     def sgd(self) -> Training:
@@ -140,10 +221,22 @@ class Spec(_Block):
         subsets["removed"] = [[name, read_digest(packed)] for name, packed in self.subsets.index_sets.items()]
         if not subsets["control"]:
             del subsets["control"]
-        for name, file in (("model", self.model.file), ("training", getattr(self.training, "file", None))):
-            if isinstance(file, PythonFile):
+        for name in ("model", "training", "trial"):
+            section = getattr(self, name)
+            if section is None:
+                continue
+            if isinstance(file := getattr(section, "file", None), PythonFile):
                 science[name]["file"] = file.digest  # its name does not count
             else:
                 science[name].pop("file", None)
             science[name] = with_digests(science[name]) if contents else science[name]
         return science
+
+
+def require_network(spec: Spec, where: Path) -> None:
+    """Raise :class:`InputError` for what needs images and a network, where the trials are the user's own."""
+    if spec.trial is not None:
+        raise InputError(
+            f"{where} is of trials of one's own ({spec.arch}), which have no images and no network that memexp knows; "
+            "name a spec or run with dataset, model and training"
+        )

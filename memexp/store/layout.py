@@ -15,9 +15,12 @@ RECORDABLE: Mapping[str, tuple[str, ...]] = {
     "correct": ("bool",),
     "margin": ("float16",),
     "predicted": ("uint8", "uint16", "uint32"),  # the class of the largest logit
+    "score": ("float32",),  # a number that a trial of the user's own gives
 }
 
 PER_TRIAL = ("seconds", "in_accuracy", "out_accuracy", "test_accuracy", "train_loss")
+
+SCALAR = "scalar_"  # begins the names of the further numbers that a trial of the user's own gives
 
 Arrays = dict[str, tuple[str, "np.dtype[Any]"]]
 
@@ -36,6 +39,8 @@ class Layout:
         Trials in a chunk.
     recorded
         Type of each outcome that the trials record, by its name in ``RECORDABLE``, in its order.
+    scalars
+        Names of further numbers of each trial; their arrays are called ``scalar_NAME``.
     """
 
     n_trials: int
@@ -43,6 +48,7 @@ class Layout:
     n_test: int
     block_size: int
     recorded: Mapping[str, str]
+    scalars: tuple[str, ...] = ()
 
     @property
     def n_blocks(self) -> int:
@@ -76,7 +82,8 @@ class Layout:
 
     def outcome_arrays(self) -> Arrays:
         """Second axis ("" for none) and type of every array that a worker writes, ``status`` last."""
-        per_trial = dict.fromkeys(PER_TRIAL, np.dtype(np.float32)) | {"status": np.dtype(np.uint8)}
+        numbers = (*PER_TRIAL, *(SCALAR + name for name in self.scalars))
+        per_trial = dict.fromkeys(numbers, np.dtype(np.float32)) | {"status": np.dtype(np.uint8)}
         return self.matrices() | {name: ("", kind) for name, kind in per_trial.items()}
 
     def bytes_at_most(self) -> int:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.errors import NewerSchema, StoreError
-from memexp.store.layout import RECORDABLE, Layout
+from memexp.store.layout import RECORDABLE, SCALAR, Layout
 from memexp.store.manifest import SCHEMA_VERSION
 from memexp.store.paths import by_repair
 from memexp.store.plausible import require_plausible
@@ -124,15 +124,18 @@ class TrialStore:
 
     def _read_layout(self) -> Layout:
         """The store's shape, which all of its arrays must have; of an older store it is all that is known of them."""
+        outcome = "correct" if (self.path / "test_correct").is_dir() else "score"
         mask, test, status = (
-            _shape_and_chunk(self.path / name, axes) for name, axes in (("mask", 2), ("test_correct", 2), ("status", 1))
+            _shape_and_chunk(self.path / name, axes)
+            for name, axes in (("mask", 2), (f"test_{outcome}", 2), ("status", 1))
         )
         recorded = {
             name: self._kind(name, kinds)
             for name, kinds in RECORDABLE.items()
             if (self.path / f"train_{name}").is_dir()
         }
-        layout = Layout(status[0][0], mask[0][1], test[0][1], mask[1][0], recorded)
+        scalars = tuple(sorted(path.name.removeprefix(SCALAR) for path in self.path.glob(f"{SCALAR}*")))
+        layout = Layout(status[0][0], mask[0][1], test[0][1], mask[1][0], recorded, scalars)
         for name, (axis, dtype) in layout.outcome_arrays().items():
             folder = self.path / name
             rest = [layout.size(axis)] if axis else []

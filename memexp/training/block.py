@@ -14,7 +14,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,34 +22,22 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from memexp.data import Data
 from memexp.seeds import torch_seed
 from memexp.spec.designs import Mask, subset_size
 from memexp.spec.sections import UserTraining
 from memexp.spec.spec import Spec
 from memexp.training import models
 from memexp.training.architectures import MLP
-from memexp.training.batches import Work, epochs, inputs, normalized, on_device
+from memexp.training.batches import Work, epochs, inputs, normalized, on_device, prepare
+from memexp.training.outcome import Outcome as Outcome
+from memexp.training.outcome import Progress
+from memexp.training.own_trial import OwnTrials, run_trials
 from memexp.training.recipes import train_one
 from memexp.training.sgd import SGD, learning_rate
 
-Progress = Callable[[float], None]
-
 _EVALUATED = 2048  # examples of one evaluation pass of all its trials, at most
 _EVALUATED_PIXELS = _EVALUATED * 64 * 64  # and their pixels: larger images come in smaller numbers
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What is recorded of one trial.
-
-    ``arrays``: mask (N,), train_correct (N,), test_correct (M,) bool; train_margin, test_margin
-    float16 and train_predicted, test_predicted where recorded; seconds, in_accuracy, out_accuracy,
-    test_accuracy, train_loss scalars.
-    ``failure``: why the trial must not be used, or None.
-    """
-
-    arrays: dict[str, Any]
-    failure: str | None = None
 
 
 class Evaluation(NamedTuple):
@@ -231,13 +218,20 @@ def evaluate(work: Work, stack: nn.Module) -> tuple[float, bool]:
 # --------------------------------------------------------------------------------------------- block
 
 
-def train_block(work: Work, masks: Mask, trials: Sequence[int], tell: Progress = lambda _: None) -> list[Outcome]:
+def prepare_block(spec: Spec, data: Data, device: str) -> Work | OwnTrials:
+    """What all trials of a run share, once per process: networks' data on the device, or a function of the user's."""
+    return prepare(spec, data, device) if spec.trial is None else OwnTrials.of(spec, spec.trial, data)
+
+
+def train_block(
+    work: Work | OwnTrials, masks: Mask, trials: Sequence[int], tell: Progress = lambda _: None
+) -> list[Outcome]:
     """Train and evaluate some trials.
 
     Parameters
     ----------
     work
-        Data and spec, from :func:`prepare`.
+        From :func:`prepare_block`.
     masks : bool, shape (len(trials), N)
         Training examples of each trial.
     trials
@@ -250,6 +244,8 @@ def train_block(work: Work, masks: Mask, trials: Sequence[int], tell: Progress =
     outcomes
         One for each trial. On a CPU with one thread they are the same bits every time.
     """
+    if isinstance(work, OwnTrials):
+        return run_trials(work, masks, trials, tell)
     # Momenta of pixels that are always 0 decay to denormal numbers, on which the optimizer was
     # measured five times slower. Zero is what they stand for.
     torch.set_flush_denormal(True)

@@ -20,9 +20,10 @@ from memexp.files import explain_unwritable
 from memexp.spec.index_sets import pack
 from memexp.spec.spec import Spec
 from memexp.training.batches import Work, normalized, on_device, prepare
-from memexp.training.block import Progress, evaluate, train
+from memexp.training.block import evaluate, train
 from memexp.training.devices import set_up_torch
 from memexp.training.models import StackedLinear
+from memexp.training.outcome import Progress
 
 _BATCH = 1024
 _FEW = 8  # images that tell which layer is the last
