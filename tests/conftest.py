@@ -177,6 +177,7 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             building = folder.with_suffix(".new")
+            shutil.rmtree(building, ignore_errors=True)  # of a process that failed, which has told why
             building.mkdir()
             make(building)
             building.rename(folder)
