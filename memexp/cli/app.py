@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memexp.cli import analysis, attack, attribution, data, doctor, imports, labels, launch, report, watch
+from memexp.cli import analysis, attack, attribution, data, doctor, imports, init, labels, launch, report, watch
 from memexp.cli.console import explained, out, print_json, progress, remark, show
 from memexp.cli.watch import RunPath
 from memexp.errors import command
@@ -89,6 +89,7 @@ def schema() -> None:
 
 
 for _command in (
+    init.init,
     launch.plan,
     launch.launch,
     launch.resume,

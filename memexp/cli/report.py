@@ -25,6 +25,9 @@ def report(
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the Python file of `source: python`, for the pictures.")
     ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Write it into this folder instead of RUN/report.")
+    ] = None,
 ) -> None:
     """Write report/: overview, a page per class, every example; opens in any browser, no network needed.
 
@@ -39,10 +42,12 @@ def report(
 
     opened = open_run(run)
     spec, manifest, path = opened.spec, opened.manifest, opened.paths.report
+    if folder is not None:
+        path = folder / path.name
     if spec.subsets.design == "remove":
         if against is not None or removal is not None:
             opened.require_random_subsets()
-        write_removal_report(spec, manifest, _conditions(opened), read_status(run).missing, path)
+        write_removal_report(spec, manifest, _conditions(opened), read_status(run).missing, opened.paths, path)
     else:
         merged, estimates = estimates_of(opened)
         comparison = compared(run, against, Selection(), 1) if against is not None else None

@@ -12,10 +12,11 @@ from memexp.report.figures import draw_marginal_utility, svg_of
 from memexp.report.report import render, replace_report
 from memexp.spec.spec import Spec
 from memexp.store.manifest import Manifest
+from memexp.store.paths import RunPaths
 
 
 def write_removal_report(
-    spec: Spec, manifest: Manifest, conditions: Sequence[Condition], missing: int, path: Path
+    spec: Spec, manifest: Manifest, conditions: Sequence[Condition], missing: int, run: RunPaths, path: Path
 ) -> Path:
     """Write the report's folder, replacing an older one, and return ``path``, its index.html.
 
@@ -29,7 +30,7 @@ def write_removal_report(
         warnings=warnings,
         removal=removal_section(conditions, manifest.n_train),
     )
-    return replace_report(path, lambda folder: (folder / path.name).write_text(page, encoding="utf-8"))
+    return replace_report(run, path, lambda folder: (folder / path.name).write_text(page, encoding="utf-8"))
 
 
 def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, object]:

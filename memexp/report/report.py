@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from memexp.errors import InputError
 from memexp.files import explain_unwritable
 from memexp.report.cards import Source, class_name, memorized_card, pairs_section
 from memexp.report.explorer import rank, write_explorer
@@ -49,17 +50,41 @@ def write_report(source: Source, path: Path) -> Path:
             (folder / "labels.html").write_text(_labels(source), encoding="utf-8")
         (folder / path.name).write_text(_overview(source), encoding="utf-8")
 
-    return replace_report(path, write)
+    return replace_report(source.merged.paths, path, write)
 
 
-def replace_report(path: Path, write: Callable[[Path], Any]) -> Path:
-    """Let ``write`` fill a folder, put it in the place of the report's old one, and return ``path``."""
+def replace_report(run: RunPaths, path: Path, write: Callable[[Path], Any]) -> Path:
+    """Let ``write`` fill a folder, put it in the place of the report's old one, and return ``path``.
+
+    Raises
+    ------
+    InputError
+        If the folder is not the run's own and holds something else than a report, which would be lost.
+    """
     folder = path.parent
     kept = "The estimates are untouched."
-    with derived_lock(RunPaths(folder.parent)), explain_unwritable(folder, kept), replacing(folder) as building:
+    if path != run.report:
+        _require_replaceable(folder)
+    with derived_lock(run), explain_unwritable(folder, kept), replacing(folder) as building:
         building.mkdir()
         write(building)
     return path
+
+
+_CONTENT = {"index.html", "examples.html", "labels.html", "data.js", "sprites"}
+
+
+def _require_replaceable(folder: Path) -> None:
+    """A folder that is replaced must hold nothing but an older report."""
+    if not folder.parent.is_dir():
+        raise InputError(f"the folder {folder.parent} does not exist; create it, or give another --out")
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"{folder} is no folder; give --out a new folder, or that of an older report")
+    other = sorted({entry.name for entry in folder.iterdir()} - _CONTENT) if folder.exists() else []
+    if other:
+        raise InputError(
+            f"{folder} holds {other[0]}, which no report has; give --out a new folder, or an older report's"
+        )
 
 
 _TEMPLATES = jinja2.Environment(

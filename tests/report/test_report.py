@@ -6,7 +6,7 @@ import dataclasses
 import io
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ from memexp.report.report import render_examples, write_report
 from memexp.report.thumbnails import data_uri, write_sheets
 from memexp.report.thumbnails import shown as drawn
 from memexp.runs.run import Run
+from tests.conftest import Done
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -460,3 +461,21 @@ def test_a_run_that_predicts_nothing_has_no_page_of_labels(run_copy: Run) -> Non
     path, overview = make(run_copy)
     assert "labels.html" not in overview
     assert not (path.parent / "labels.html").exists()
+
+
+def test_a_report_goes_where_it_is_told_and_replaces_reports_only(
+    trained_run: Path, tmp_path: Path, memexp: Callable[..., Done]
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    for _ in range(2):  # the second replaces the first
+        done = memexp("report", run, "--out", tmp_path / "pages")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == str(tmp_path / "pages/index.html")
+    assert {path.name for path in (tmp_path / "pages").iterdir()} >= {"index.html", "examples.html", "data.js"}
+    assert not (run / "report").exists()
+    (tmp_path / "pages/thesis.tex").write_text("years")
+    done = memexp("report", run, "--out", tmp_path / "pages")
+    assert done.returncode == 2
+    assert "holds thesis.tex, which no report has" in done.stderr
+    assert (tmp_path / "pages/thesis.tex").read_text() == "years"
+    assert memexp("report", run, "--out", tmp_path / "no/pages").returncode == 2
