@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from memexp.data import load_data
+from memexp.data import load_examples
 from memexp.errors import SpecError
 from memexp.runs.plan import planner
 from memexp.runs.run import open_run
@@ -182,7 +182,7 @@ def test_another_sweep_of_the_same_name_leaves_the_first_as_it_is(
 
 def test_data_that_runs_share_are_read_once(write_sweep: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
-    monkeypatch.setattr("memexp.runs.plan.load_data", lambda block: reads.append(block) or load_data(block))
+    monkeypatch.setattr("memexp.runs.plan.load_examples", lambda spec: reads.append(spec) or load_examples(spec))
     noise = {"dataset": TINY["dataset"] | {"label_noise": {"fraction": 0.1, "seed": 1}}}
     planned = planner()
     files = read_file(write_sweep({"labels": {"clean": {}, "noisy": noise}, "subsets.ratio": [0.5, 0.7]})).files
