@@ -89,7 +89,8 @@ def ours(folder: Path, size: dict[str, int]) -> dict[str, float]:
     target = folder / "influence.zarr"
     shutil.rmtree(target, ignore_errors=True)
     start = time.perf_counter()
-    write_dense(load(folder, size), target, "benchmark", memory_gb=0.5)
+    trials = load(folder, size)
+    write_dense(trials, trials.influence, target, "benchmark", memory_gb=0.5)
     seconds = time.perf_counter() - start
     check = float(np.asarray(zarr.open_array(target)[::97])[:, ::101].astype(np.float64).sum())
     shutil.rmtree(target)

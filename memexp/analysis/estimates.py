@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,22 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.analysis import scores as means
 from memexp.analysis.counts import Counts, count_train
-from memexp.analysis.dense import write_dense
+from memexp.analysis.dense import holds_matrix, write_dense
 from memexp.analysis.levels import STEPS, Levels, probabilities
 from memexp.analysis.merged import Merged, finish_store
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.posterior import Posterior, posterior
-from memexp.analysis.products import Trials
+from memexp.analysis.products import Operands, Tile, Trials
 from memexp.analysis.scores import ScoreTrials, TrainScores, welch
 from memexp.errors import StoreError, command
 from memexp.files import explain_unwritable, link
-from memexp.store.derived import derived_lock, replacing
+from memexp.store.derived import MATRICES, derived_lock, replacing
 from memexp.store.paths import RunPaths
-from memexp.store.sealed import EVERY_CHUNK, SEAL, NotWhole, Sealed, check_array, read_attributes, read_metadata
+from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, read_attributes, read_metadata
 
 ESTIMATES_SCHEMA = 5
+
+Matrix = tuple[str, Operands, Callable[[Tile], NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -130,8 +133,8 @@ def estimate(
     Parameters
     ----------
     dense
-        Write the whole influence matrix too; an interrupted one is finished. One that was made from the same
-        trials stays in any case.
+        Write the whole influence matrix too, and that of soft influence where trials recorded margins; an
+        interrupted one is finished. One that was made from the same trials stays in any case.
     tell
         Takes the share done.
     memory_gb
@@ -146,10 +149,14 @@ def estimate(
         trials = trials_of(merged, device)
         labels = merged.examples["test_label"], merged.examples["train_label"]
         soft = soft_levels(merged, trials) if isinstance(trials, Trials) else None
-        found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, _half(tell, dense, 0.0), soft)
+        matrices: list[Matrix] = [("influence", trials, trials.influence)] if dense else []
+        if dense and soft is not None:
+            matrices.append(("influence_soft", soft, soft.difference))
+        told = partial(_part, tell, parts=1 + len(matrices))
+        found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, told(0), soft)
         estimates = Estimates(scores, found.pairs, selection, merged.n_trials, found.tested, found.passed)
-        if dense:
-            write_dense(trials, paths.influence, merged.trials_digest, memory_gb, _half(tell, True, 0.5))
+        for done, (name, operands, value) in enumerate(matrices, 1):
+            write_dense(operands, value, paths.matrix(name), merged.trials_digest, memory_gb, told(done))
         with replacing(paths.estimates) as building, zarr.config.set(EVERY_CHUNK):
             group = zarr.create_group(building, attributes=_attributes(merged, estimates))
             _write_arrays(group, scores, "train")
@@ -158,10 +165,12 @@ def estimate(
             _write_arrays(group.create_group("pairs"), found.pairs, "pair")
             # once more, for when the root's attributes are damaged
             group["memorization"].attrs["selection"] = asdict(selection)
-            if dense:
-                paths.influence.rename(building / "influence")
-            elif _has_influence(merged):
-                shutil.copytree(paths.estimates / "influence", building / "influence", copy_function=link)
+            made = {name for name, *_ in matrices}
+            for name in MATRICES:
+                if name in made:
+                    paths.matrix(name).rename(building / name)
+                elif holds_matrix(merged, name):
+                    shutil.copytree(paths.estimates / name, building / name, copy_function=link)
             finish_store(building)
     return estimates
 
@@ -176,31 +185,9 @@ def soft_levels(merged: Merged, trials: Trials) -> Levels | None:
     return Levels(trials, values, STEPS)
 
 
-def _has_influence(merged: Merged) -> bool:
-    """Whether the estimates hold a whole influence matrix of exactly these trials.
-
-    Raises
-    ------
-    NotWhole
-        If they hold a part of one.
-    """
-    folder = merged.paths.estimates / "influence"
-    try:
-        attributes = read_attributes(merged.paths.estimates)
-    except NotWhole:
-        return False
-    if attributes.get("trials_digest") != merged.trials_digest or not folder.is_dir():
-        return False
-    try:
-        check_array(folder, attributes[SEAL]["arrays"]["influence"] if SEAL in attributes else None)
-    except NotWhole as error:
-        raise NotWhole(f"{error}; make it again with `{command('estimate', merged.paths.root, '--dense')}`") from error
-    return True
-
-
-def _half(tell: Callable[[float], None], halves: bool, start: float) -> Callable[[float], None]:
-    """Progress of one half of the work, where there are two."""
-    return lambda share: tell(start + share / 2 if halves else share)
+def _part(tell: Callable[[float], None], done: int, parts: int) -> Callable[[float], None]:
+    """Progress of the part of the work that comes after ``done`` others."""
+    return lambda share: tell((done + share) / parts)
 
 
 def open_estimates(paths: RunPaths) -> Estimates:
@@ -276,7 +263,7 @@ def is_current(paths: RunPaths, merged: Merged) -> bool:
 
 def _open(paths: RunPaths) -> Sealed:
     again = f"make it again with `{command('estimate', paths.root)}`"
-    return Sealed(paths.estimates, ("memexp_estimates_schema", ESTIMATES_SCHEMA), again, unread=("influence",))
+    return Sealed(paths.estimates, ("memexp_estimates_schema", ESTIMATES_SCHEMA), again, unread=MATRICES)
 
 
 def _attributes(merged: Merged, estimates: Estimates) -> dict[str, Any]:

@@ -88,6 +88,16 @@ class Levels:
         self._lock = Lock()
         self._kept: tuple[Index | None, list[Tensor]] = (None, [])
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(M, N)."""
+        return self.trials.shape
+
+    @property
+    def bytes_per_row(self) -> int:
+        """What the operands of the digits take for each example."""
+        return self._n_digits * self.trials.bytes_per_row
+
     def sums(self, tile: Tile) -> Iterator[tuple[slice, NDArray[np.float64]]]:
         """Sums over the trials that saw the training example: integers, in strips of the tile's tests."""
         digits, trains = self._digits(tile.tests), self.trials.masks(tile.trains)

@@ -15,6 +15,8 @@ from memexp.errors import command
 from memexp.store.lock import exclusive
 from memexp.store.paths import RunPaths
 
+MATRICES = ("influence", "influence_soft")  # of the estimates: test x train, on request, long in the making
+
 _WAIT_SECONDS = 10.0
 
 
@@ -37,9 +39,10 @@ def derived_lock(paths: RunPaths, wait_seconds: float = _WAIT_SECONDS) -> Iterat
     with exclusive(paths, paths.derived_lock, wait_seconds, busy, otherwise):
         for final in (paths.merged, paths.estimates, paths.report.parent):
             _finish(final)
-        unfinished = building(paths.estimates) / "influence"
-        if unfinished.is_dir() and not paths.influence.exists():  # it took hours, and is checked before it is used
-            unfinished.rename(paths.influence)
+        for name in MATRICES:
+            unfinished = building(paths.estimates) / name
+            if unfinished.is_dir() and not paths.matrix(name).exists():  # it took hours, and is checked before use
+                unfinished.rename(paths.matrix(name))
         yield
 
 

@@ -93,10 +93,9 @@ class RunPaths:
         """Memorization and influence."""
         return self.root / "estimates.zarr"
 
-    @property
-    def influence(self) -> Path:
-        """The influence matrix until it is finished and part of the estimates."""
-        return self.root / ".influence.zarr"
+    def matrix(self, name: str) -> Path:
+        """A whole matrix, such as ``influence``, until it is finished and part of the estimates."""
+        return self.root / f".{name}.zarr"
 
     @property
     def report(self) -> Path:

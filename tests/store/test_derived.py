@@ -70,10 +70,11 @@ def test_a_process_killed_at_any_step_leaves_the_old_or_the_new_for_the_next(pat
     assert {path.name for path in paths.root.iterdir()} == {"estimates.zarr", ".derived.lock"}
 
 
-def test_an_influence_matrix_of_a_killed_process_is_kept(paths: RunPaths) -> None:
-    (building(paths.estimates) / "influence").mkdir(parents=True)
+@pytest.mark.parametrize("name", ["influence", "influence_soft"])
+def test_an_influence_matrix_of_a_killed_process_is_kept(paths: RunPaths, name: str) -> None:
+    (building(paths.estimates) / name).mkdir(parents=True)
     with derived_lock(paths):
-        assert paths.influence.is_dir()
+        assert paths.matrix(name).is_dir()
 
 
 def test_one_makes_results_at_a_time(paths: RunPaths) -> None:
