@@ -112,6 +112,13 @@ def estimate_of_numbers(scores: TrainScores) -> Memorization:
     return Memorization(value, se, low, high, mean_in, mean_out, n_in, n_out)
 
 
+def memorization_of(merged: Merged) -> Memorization:
+    """Memorization alone: a small part of the work of :func:`estimate`; nothing is written."""
+    if merged.numbers:
+        return estimate_of_numbers(TrainScores.of_run(merged))
+    return estimate_memorization(count_trials(merged))
+
+
 def trials_of(merged: Merged, device: str = "cpu") -> Trials | ScoreTrials:
     """What influence is estimated from: bits of right trials, or numbers."""
     mask = merged.packed("mask")

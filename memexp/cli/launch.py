@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from memexp.runs.run import Run
     from memexp.runs.software import Accept
     from memexp.spec.reading import SpecFile
+    from memexp.store.goal import Goal
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, or a sweep of it: a YAML file.")]
 Runs = Annotated[Path, typer.Option(help="Folder below which runs are created.")]
@@ -35,6 +36,16 @@ Executor = Annotated[
 ]
 ProfileName = Annotated[
     str | None, typer.Option("--profile", help="Where to train on Slurm: a name in slurm/profiles/, or a YAML file.")
+]
+
+
+Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="se=X[@Q]",
+        help="Train in rounds, at most the spec's trials, until the standard error of memorization is X "
+        "for half of the examples, or for a share Q.",
+    ),
 ]
 
 
@@ -81,7 +92,7 @@ def _plan(made: Plan, device: str, as_json: bool) -> dict[str, Any]:
     return {"name": made.spec.name} | numbers | more | {"notes": made.notes}
 
 
-def _describe_plan(made: Plan) -> list[tuple[str, str]]:
+def _describe_plan(made: Plan, goal: Goal | None = None) -> list[tuple[str, str]]:
     from memexp.cli.recipe import recipe_rows
     from memexp.spec.sampling_error import lemma_bound, worst_case_se
     from memexp.spec.sections import UserTraining
@@ -113,6 +124,9 @@ def _describe_plan(made: Plan) -> list[tuple[str, str]]:
         rows.append(("standard error", f"{worst:.3f} at worst (bound of Lemma 2.1: {bound:.3f})"))
     if subsets.target_se is not None:
         rows.append(("goal", f"standard error {subsets.target_se:g} at worst, hence {layout.n_trials:,} trials"))
+    if goal is not None:
+        numbers = ", ".join(f"{look:,}" for look in goal.looks)
+        rows.append(("until", f"{goal.what} at most {goal.se:g}; looked at with {numbers} trials"))
     return rows + [("note", note) for note in made.notes]
 
 
@@ -126,6 +140,7 @@ def launch(
     device: Device = "auto",
     block: Annotated[int | None, typer.Option(min=1, help="Trials committed together (new runs only).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and batch scripts; write nothing.")] = False,
+    until: Until = None,
     accept_software: AcceptSoftware = False,
     tasks_gone: TasksGone = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -133,18 +148,17 @@ def launch(
     """Create the run of a spec (or the runs of a sweep), or go on with it, and train what is missing."""
     from memexp.launch.launch import create_runs
     from memexp.launch.submission import require_fitting_blocks, scripts, seconds_per_block
+    from memexp.launch.until import begin, read_aim
     from memexp.launch.where import choose_profile, local_resources
     from memexp.runs.plan import planner
-    from memexp.runs.run import prepare_run
     from memexp.runs.software import Accept
     from memexp.spec.sweep import SweepFile, read_file
 
-    accept = Accept(accept_software, tasks_gone)
+    accept, aim = Accept(accept_software, tasks_gone), read_aim(until)
     remark(f"checking {spec}")
     given = read_file(spec)
     folder = runs / given.name if (sweep := isinstance(given, SweepFile)) else runs
-    files, planned = given.files, planner()
-    where = choose_profile(executor, profile)
+    files, planned, where = given.files, planner(), choose_profile(executor, profile)
     planned(files[0])  # what is refused here does not import torch
     resources = local_resources(workers, threads, device) if where is None else None
     cli_slurm.left_to_profile(where, workers, threads, device)
@@ -155,27 +169,32 @@ def launch(
         if not _agreed(ask, f"Go on with {len(files)} runs?"):
             return 3
         if not dry_run:
-            _tell_left_out(folder, create_runs(files, planned, folder, block))
+            _tell_left_out(folder, create_runs(files, planned, folder, block, aim))
 
     def launch_one(file: SpecFile) -> int:
         made = planned(file)
+        _show_plan(made, aim and aim.goal(made.spec, block or made.layout.block_size), dry_run)
         if dry_run:
-            show(_describe_plan(made))
             if where is not None:
                 cli_slurm.show_scripts(scripts(made, folder, where, block))
             return 0
-        show([(f"  {name}", value) for name, value in _describe_plan(made)], err)
         if not _agreed(ask and not sweep, "Train now?"):
             return 3
         if where is not None:
             require_fitting_blocks(made, folder, where, block)
-        run = prepare_run(made.spec, made.data, folder, block)
+        run, goal = begin(made, folder, block, aim)
         if resources is not None:
-            return _train(run, resources, accept)
+            return _train(run, resources, accept, goal)
         assert where is not None
-        return cli_slurm.submit(run, where, seconds_per_block(run, where, made), accept)
+        return cli_slurm.submit(run, where, seconds_per_block(run, where, made), accept, until=goal)
 
     return cli_sweep.in_turn(files, launch_one)
+
+
+def _show_plan(made: Plan, goal: Goal | None, alone: bool) -> None:
+    """On standard output where that is all, otherwise beside what is told of the launch."""
+    rows = _describe_plan(made, goal)
+    show(rows if alone else [(f"  {name}", value) for name, value in rows], out if alone else err)
 
 
 def _tell_left_out(folder: Path, names: list[str]) -> None:
@@ -205,6 +224,7 @@ def resume(
 ) -> int:
     """Train what is missing of a run (or of all runs of a sweep); its folder is enough."""
     from memexp.launch.submission import changed_profile, seconds_per_block
+    from memexp.launch.until import going_on
     from memexp.launch.where import choose_profile, local_resources
     from memexp.runs.run import open_run
     from memexp.runs.software import Accept
@@ -214,40 +234,48 @@ def resume(
     changes = {"time_min": time_min, "mem_gb": mem_gb, "leave_out_nodes": False if all_nodes else None}
 
     def resume_one(root: Path) -> int:
-        opened = open_run(root)
+        opened, goal = going_on(open_run(root))
         where = choose_profile(executor, profile, opened)
         if where is None:
             if only or time_min or mem_gb or all_nodes:
                 raise InputError(
                     "--only, --time-min, --mem-gb and --all-nodes are for Slurm tasks; this run is resumed here"
                 )
-            return _train(opened, local_resources(workers, threads, device), accept)
+            return _train(opened, local_resources(workers, threads, device), accept, goal)
         cli_slurm.left_to_profile(where, workers, threads, device)
         changed = changed_profile(where, changes)
-        return cli_slurm.submit(opened, changed, seconds_per_block(opened, changed), accept, states)
+        return cli_slurm.submit(opened, changed, seconds_per_block(opened, changed), accept, states, goal)
 
     return cli_sweep.in_turn(cli_sweep.roots(run), resume_one)
 
 
-def _train(run: Run, resources: Resources, accept: Accept) -> int:
+def _train(run: Run, resources: Resources, accept: Accept, goal: Goal | None = None) -> int:
     """Train locally, then estimate; the exit code is that of the run's state."""
-    from memexp.launch.launch import launch_local, results
+    from memexp.launch.launch import Result, launch_local, results
     from memexp.launch.status import read_status
+    from memexp.launch.until import in_rounds
     from memexp.runs.pool import Progress
 
     block_size = run.manifest.block_size
-    trials = run.store().layout.n_trials
-    already = trials - run.missing()
-    if already:
-        remark(f"{already} of {trials} trials are settled already")
+    given_up: dict[int, str] = {}
+
+    def train(run: Run, goal: Goal | None) -> None:
+        trials = run.store().layout.n_trials
+        already = trials - run.missing()
+        if already and (goal is None or run.missing() or not goal.looks):
+            remark(f"{already} of {trials} trials are settled already")
+        with progress("training", run.spec.subsets.trials - already, "trials") as bar:
+
+            def tell(now: Progress) -> None:
+                bar(now.trained + sum(now.running.values()) * block_size)
+
+            result: Result = launch_local(run, resources, tell, accept, goal)
+        given_up.update(result.given_up)
+
     stopped = f"stopped; finished blocks are kept. Go on with `{command('resume', run.paths.root)}`"
-    with stoppable(stopped), progress("training", run.spec.subsets.trials - already, "trials") as bar:
-
-        def tell(now: Progress) -> None:
-            bar(now.trained + sum(now.running.values()) * block_size)
-
-        result = launch_local(run, resources, tell, accept)
-    for number, cause in result.given_up.items():
+    with stoppable(stopped):
+        in_rounds(run, goal, train, lambda judged: remark(str(judged)))
+    for number, cause in given_up.items():
         remark(f"block {number} was given up: {cause}")
     after = read_status(run.paths.root)
     if after.done:
@@ -257,4 +285,4 @@ def _train(run: Run, resources: Resources, accept: Accept) -> int:
         after = read_status(run.paths.root)  # with the error measured just now
     cli_watch.print_state(after, cli_watch.remarks)
     out.say(str(run.paths.root))
-    return 1 if result.given_up else after.exit_code
+    return 1 if given_up else after.exit_code

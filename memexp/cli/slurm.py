@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from memexp.runs.run import Run
     from memexp.runs.software import Accept
     from memexp.slurm.profile import Profile
+    from memexp.store.goal import Goal
 
 AcceptSoftware = Annotated[
     bool, typer.Option("--accept-software", help="Go on although memexp or a library is not what it was before.")
@@ -26,16 +27,22 @@ AllNodes = Annotated[bool, typer.Option("--all-nodes", help="Leave out no node, 
 
 
 def submit(
-    run: Run, profile: Profile, seconds: float | None, accept: Accept, only: Collection[str] | None = None
+    run: Run,
+    profile: Profile,
+    seconds: float | None,
+    accept: Accept,
+    only: Collection[str] | None = None,
+    until: Goal | None = None,
 ) -> int:
     """Submit the missing blocks; the exit code: 3 where nothing was since tasks are in the queue already, else 0."""
     from memexp.launch.submission import submit as hand_over
 
-    done = hand_over(run, profile, seconds, accept, only)
+    done = hand_over(run, profile, seconds, accept, only, until)
     root, launch = run.paths.root, done.launch
     again = [("follow-up", f"job {job} submitted again, since the tasks had lost theirs") for job in done.follow_ups]
     if launch is None:
         text = f"{done.queued} tasks are in the queue already" if done.queued else "no block is missing"
+        text = str(done.until) if done.until else text
         next_step = command("status" if done.queued else "report", root)
         show([("submitted", f"nothing: {text}"), *again, ("next", next_step)])
         return 3 if done.queued else 0
@@ -49,6 +56,8 @@ def submit(
         rows.append(("task", f"about {duration(each)} of {profile.time_min} min ({workers} workers)"))
     if launch.follow_up is not None and launch.follow_up.job_id:
         rows.append(("follow-up", f"job {launch.follow_up.job_id} estimates, or submits again what is missing"))
+    if launch.until is not None:
+        rows.append(("until", str(launch.until)))
     if launch.left_out:
         nodes = ", ".join(sorted(launch.left_out))
         rows.append(("left out", f"{nodes}: tasks failed there again and again (--all-nodes takes them back)"))

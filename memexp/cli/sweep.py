@@ -60,8 +60,8 @@ def show_states(runs: list[Path], whole: bool, as_json: bool, watch: bool, every
             print_json([each.as_json() for each in found])
         else:
             out.print(_table(runs, found))
-        if not watch or not any(each.missing for each in found):
-            codes = {each.exit_code for each in found}
+        codes = {each.exit_code for each in found}
+        if not watch or 3 not in codes:
             return 3 if 3 in codes or not whole else max(codes)
         time.sleep(every)
 

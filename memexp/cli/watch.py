@@ -40,7 +40,7 @@ def status(
             print_json(found.as_json())
         else:
             print_state(found, show)
-        if not watch or not found.missing:
+        if not watch or found.exit_code != 3:
             return found.exit_code
         out.print()
         time.sleep(every)
@@ -88,8 +88,9 @@ def print_state(found: Status, write: Callable[[Rows], None]) -> None:
 def _precision(found: Status) -> Rows:
     """Standard error of memorization now and at the end, and what is left to the goal."""
     error = found.standard_error
+    until = [("until", str(found.until))] if found.until is not None else []
     if error is None or error.end is None:
-        return []
+        return until
     now = f"{error.now:.3f} at worst now, " if error.now and found.missing else ""
     measured = (
         f"; measured {error.measured:.3f} (median of the examples, {error.measured_trials:,} trials)"
@@ -104,7 +105,7 @@ def _precision(found: Status) -> Rows:
         if error.trials_left and error.trials_left > found.missing:
             left += f"; {error.trials_left - found.missing:,} more than the spec will give, as some failed"
         rows.append(("goal", f"{error.goal:g} at worst: {left}"))
-    return rows
+    return rows + until
 
 
 def _next(found: Status) -> str:
@@ -114,7 +115,7 @@ def _next(found: Status) -> str:
         return command("resume", found.run)
     if found.slurm.held:
         return f"scontrol release {','.join(found.slurm.held)}"
-    if not found.missing:
+    if not found.missing and not found.between_rounds:
         return command("report", found.run)
     states = {*found.slurm.tasks, found.slurm.follow_up}
     if found.launcher is not None or states & {"pending", "running"}:

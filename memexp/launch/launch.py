@@ -7,14 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from memexp.files import KEPT, explain_unwritable
+from memexp.launch.until import Aim, begin
 from memexp.runs.plan import Plan
 from memexp.runs.pool import LocalPool, Progress, Resources
-from memexp.runs.run import Run, grow, prepare_run
+from memexp.runs.run import Run, grow
 from memexp.runs.software import NOTHING, Accept, require_same_software
 from memexp.slurm.tasks import refuse_if_queued
 from memexp.spec.reading import SpecFile
 from memexp.spec.sweep import write_order
 from memexp.store.commit import recover
+from memexp.store.goal import Goal
 from memexp.store.launches import Launch, new_id
 from memexp.store.lock import launch_lock
 
@@ -32,7 +34,11 @@ class Result:
 
 
 def create_runs(
-    files: Sequence[SpecFile], planned: Callable[[SpecFile], Plan], folder: Path, block: int | None = None
+    files: Sequence[SpecFile],
+    planned: Callable[[SpecFile], Plan],
+    folder: Path,
+    block: int | None = None,
+    aim: Aim | None = None,
 ) -> list[str]:
     """Create the runs of a sweep; those in its folder are opened first, so that another sweep's change nothing.
 
@@ -42,15 +48,19 @@ def create_runs(
         Names of runs in the folder that an earlier sweep of the name had and this one has not.
     """
     for file in [file for file in files if (folder / file.spec.name).exists()]:
-        prepare_run(planned(file).spec, planned(file).data, folder, block)
+        begin(planned(file), folder, block, aim)
     left = write_order(folder, files)
     for file in files:
-        prepare_run(planned(file).spec, planned(file).data, folder, block)
+        begin(planned(file), folder, block, aim)
     return left
 
 
 def launch_local(
-    run: Run, resources: Resources, on_progress: Callable[[Progress], None], accept: Accept = NOTHING
+    run: Run,
+    resources: Resources,
+    on_progress: Callable[[Progress], None],
+    accept: Accept = NOTHING,
+    until: Goal | None = None,
 ) -> Result:
     """Train all missing trials on this machine and return when they are settled.
 
@@ -58,6 +68,8 @@ def launch_local(
     ----------
     accept
         What the user accepts knowingly.
+    until
+        What these trials are a round of; kept in the launch's record.
 
     Raises
     ------
@@ -77,9 +89,8 @@ def launch_local(
         if not accept.software:
             require_same_software(run, trains_here=True)
         blocks = grow(run).missing_blocks()
-        launch = Launch(
-            new_id(run.paths), "local", [[block] for block in blocks], asdict(resources), accepted=accept.software
-        )
+        tasks = [[block] for block in blocks]
+        launch = Launch(new_id(run.paths), "local", tasks, asdict(resources), accepted=accept.software, until=until)
         launch.write(run.paths)
         if not resources.workers:
             from memexp.runs.worker import train_here

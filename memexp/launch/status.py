@@ -16,6 +16,8 @@ from memexp.launch.slurm_status import SlurmStatus, read_slurm_status, without_n
 from memexp.runs.software import deciding, trained_with
 from memexp.spec.sampling_error import trials_for, worst_case_se
 from memexp.spec.yaml_text import parse
+from memexp.store.goal import Goal
+from memexp.store.launches import read_launches
 from memexp.store.lock import lock_holder
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
@@ -75,6 +77,8 @@ class Status:
         Now, at the end, and to the goal; None for a design without a ratio.
     software
         What trained the blocks, where that was not one and the same: trials by versions, in words.
+    until
+        The measured error that the last launch trains for, if it does.
     slurm
         Where its Slurm tasks stand.
     """
@@ -91,6 +95,7 @@ class Status:
     worker_hours_left: float | None = None
     standard_error: StandardError | None = None
     software: dict[str, int] = field(default_factory=dict)
+    until: Goal | None = None
     slurm: SlurmStatus = field(default_factory=SlurmStatus)
 
     @property
@@ -100,13 +105,20 @@ class Status:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 settled but some failed, 3 some are missing."""
-        return 3 if self.missing else 1 if self.failed else 0
+        """0 all done, 1 settled but some failed, 3 some are missing, or the next round to a goal."""
+        return 3 if self.missing or self.between_rounds else 1 if self.failed else 0
+
+    @property
+    def between_rounds(self) -> bool:
+        """Whether all its trials are settled, but not whether more are needed for the goal."""
+        return self.until is not None and not self.until.ended and not self.missing
 
     def as_json(self) -> dict[str, Any]:
         """All of it in one table, Slurm's beside the run's."""
         found = asdict(self)
         slurm: dict[str, Any] = found.pop("slurm")
+        if self.until is not None:
+            found["until"] |= {"what": self.until.what, "reached": self.until.reached, "ended": self.until.ended}
         return found | slurm
 
 
@@ -135,8 +147,14 @@ def read_status(root: Path) -> Status:
         worker_hours_left=per_trial * counts[MISSING] / 3600 if per_trial is not None else None,
         standard_error=_standard_error(paths, manifest, counts),
         software=_software(receipts, manifest),
+        until=_until(paths),
         slurm=read_slurm_status(paths, store.layout.blocks_with(states == MISSING)),
     )
+
+
+def _until(paths: RunPaths) -> Goal | None:
+    launches = read_launches(paths)
+    return launches[-1].until if launches else None
 
 
 def _speed(receipts: Sequence[Receipt]) -> float | None:

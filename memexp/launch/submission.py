@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from memexp.errors import InputError, command
+from memexp.launch.until import next_round
 from memexp.runs.plan import Plan
 from memexp.runs.run import Run, default_block_size, describe, open_run
 from memexp.runs.software import NOTHING, Accept
@@ -16,6 +17,7 @@ from memexp.slurm.packing import prepare, require_fitting
 from memexp.slurm.profile import Profile, follow_up_profile
 from memexp.slurm.submit import Submitted, batch_script, launch_slurm, require_plain_path
 from memexp.slurm.tasks import ENDS, read_tasks
+from memexp.store.goal import Goal
 from memexp.store.paths import RunPaths
 
 
@@ -55,6 +57,7 @@ def submit(
     seconds: float | None,
     accept: Accept = NOTHING,
     only: Collection[str] | None = None,
+    until: Goal | None = None,
 ) -> Submitted:
     """Submit the missing blocks that no live task has.
 
@@ -66,6 +69,8 @@ def submit(
         What the user accepts knowingly.
     only
         Only blocks of tasks that ended so, such as ``timeout``.
+    until
+        What is trained for: a round that is finished is judged first, and the next one submitted.
 
     Raises
     ------
@@ -81,7 +86,12 @@ def submit(
         if not wanted:
             root = run.paths.root
             raise InputError(f"{root} has no task that ended with {','.join(only)}; see `{command('status', root)}`")
-    return launch_slurm(run, profile, seconds, follow.follow, wanted, accept=accept)
+    size = run.store().layout.n_trials
+    if until is not None and size >= until.trials and not run.missing():
+        run, until = next_round(run, until)
+        if until.ended:
+            return Submitted(None, until=until)
+    return launch_slurm(run, profile, seconds, follow.follow, wanted, accept=accept, until=until)
 
 
 def changed_profile(profile: Profile, changes: dict[str, Any]) -> Profile:

@@ -224,7 +224,7 @@ def prepare_run(spec: Spec, data: Data, runs: Path, block_size: int | None = Non
     if block_size not in (None, run.manifest.block_size):
         raise InputError(f"{root} has blocks of {run.manifest.block_size} trials, which cannot change; omit the option")
     if spec.subsets.trials > run.store().layout.n_trials:
-        _require_room(root, layout_of(spec, run.manifest))
+        require_room(root, layout_of(spec, run.manifest))
         return Run(run.paths, spec, run.manifest)
     return run
 
@@ -286,7 +286,7 @@ def _create(root: Path, spec: Spec, data: Data, manifest: Manifest) -> None:
     if not os.access(root.parent, os.W_OK):
         raise InputError(f"{root.parent} is not writable for you; choose another place with --runs")
     layout = layout_of(spec, manifest)
-    _require_room(root.parent, layout)
+    require_room(root.parent, layout)
     building = RunPaths(root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.new"))
     try:
         with explain_unwritable(root, "No trial was lost."):
@@ -303,7 +303,8 @@ def _create(root: Path, spec: Spec, data: Data, manifest: Manifest) -> None:
         shutil.rmtree(building.root, ignore_errors=True)
 
 
-def _require_room(folder: Path, layout: Layout) -> None:
+def require_room(folder: Path, layout: Layout) -> None:
+    """Raise :class:`OutOfSpace` if the disk has not enough room for the outcomes."""
     needed = layout.bytes_at_most()
     free = shutil.disk_usage(folder).free
     if free < needed:

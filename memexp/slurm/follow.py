@@ -10,14 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from memexp.analysis.goal import judge
 from memexp.errors import MemexpError, RunBusy, command
+from memexp.runs.larger import enlarged
 from memexp.runs.run import Run, open_run
 from memexp.slurm.profile import Profile, noted_profile
 from memexp.slurm.scheduler import NoSlurm, SchedulerError
 from memexp.slurm.submit import launch_slurm
 from memexp.slurm.tasks import alive, read_tasks, seconds_of_unfinished
 from memexp.store.commit import recover
-from memexp.store.launches import Launch, read_launch
+from memexp.store.goal import Goal
+from memexp.store.launches import Launch, note_goal, read_launch, read_launches
 from memexp.store.receipts import read_receipts
 
 # A controller may be restarted, or the user's other jobs fill the limit, at the very moment of the
@@ -26,7 +29,7 @@ PATIENCE_SECONDS = (30, 60, 120, 240, 480)
 
 
 def follow(root: str, launch_id: str) -> None:
-    """Submit what is missing again; when nothing is, estimate and write the report.
+    """Submit what is missing again, or the next round to a goal; then estimate and write the report.
 
     Raises
     ------
@@ -74,12 +77,14 @@ def _next_round(run: Run, launch: Launch) -> bool:
 
 
 def _submit_missing(run: Run, launch: Launch) -> bool:
-    """Submit the missing blocks; False if none is missing."""
+    """Submit the missing blocks, or those of the next round; False if there are none."""
     store = run.store(writable=True)
     recover(run.paths, store)
     missing = store.missing_blocks()
+    until = read_launches(run.paths)[-1].until
+    until = until and until.at(store.layout.n_trials)
     if not missing:
-        return False
+        return until is not None and _submit_next_look(run, launch, until)
     tasks = read_tasks(run.paths, missing)
     profile = noted_profile(launch.profile, run.paths.launches / f"{launch.launch_id}.json")
     idle = 0 if store.layout.n_blocks - len(missing) > launch.settled else launch.idle_rounds + 1
@@ -90,7 +95,23 @@ def _submit_missing(run: Run, launch: Launch) -> bool:
             f"See `{command('status', root)}` and `{command('logs', root, '--failed')}`, "
             f"then `{command('resume', root)}`"
         )
-    launch_slurm(run, profile, seconds_per_block(run, profile), follow, idle_rounds=idle, after=launch.launch_id)
+    launch_slurm(
+        run, profile, seconds_per_block(run, profile), follow, idle_rounds=idle, after=launch.launch_id, until=until
+    )
+    return True
+
+
+def _submit_next_look(run: Run, launch: Launch, until: Goal) -> bool:
+    """Look whether the goal of the last launch is reached; if not, submit the trials up to the next look."""
+    judged = judge(run.paths, until)
+    note_goal(run.paths, judged)
+    sys.stderr.write(f"{judged}\n")
+    if judged.ended or judged.next is None:
+        return False
+    larger = enlarged(run, judged.next)
+    profile = noted_profile(launch.profile, run.paths.launches / f"{launch.launch_id}.json")
+    seconds = seconds_per_block(run, profile)
+    launch_slurm(larger, profile, seconds, follow, after=launch.launch_id, until=judged.at(judged.next))
     return True
 
 

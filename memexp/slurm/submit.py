@@ -31,6 +31,7 @@ from memexp.slurm.profile import Profile, follow_up_profile
 from memexp.slurm.scheduler import NoSlurm, SchedulerError
 from memexp.slurm.tasks import Queue, Task, alive, read_queue
 from memexp.store.commit import recover
+from memexp.store.goal import Goal
 from memexp.store.launches import Job, Launch, new_id, read_launch, read_launches
 from memexp.store.lock import launch_lock
 from memexp.store.trials import TrialStore
@@ -52,7 +53,7 @@ class Submitted:
     follow_ups
         Follow-up jobs submitted again for earlier launches, which had lost theirs.
     left
-        Blocks that were not submitted, and ``why``.
+        Blocks that were not submitted, and ``why``; ``until``: the goal, where that is why nothing was.
     """
 
     launch: Launch | None
@@ -60,6 +61,7 @@ class Submitted:
     follow_ups: tuple[str, ...] = ()
     left: int = 0
     why: str = ""
+    until: Goal | None = None
 
 
 def launch_slurm(
@@ -71,6 +73,7 @@ def launch_slurm(
     idle_rounds: int = 0,
     after: str | None = None,
     accept: Accept = NOTHING,
+    until: Goal | None = None,
 ) -> Submitted:
     """Submit the missing blocks that no live task has, and the job that follows them.
 
@@ -88,8 +91,8 @@ def launch_slurm(
         Rounds before this one that finished no block.
     after
         The launch whose follow-up job asks, if one does; nothing is submitted once that was cancelled.
-    accept
-        What the user accepts knowingly.
+    accept, until
+        What the user accepts knowingly; what these trials are a round of.
 
     Raises
     ------
@@ -118,7 +121,7 @@ def launch_slurm(
             require_same_software(run, trains_here=False)
         launch, limited, prepared = _planned(run, queue, profile, blocks, seconds_per_block)
         settled = store.layout.n_blocks - len(missing)
-        launch = replace(launch, idle_rounds=idle_rounds, settled=settled, accepted=accept.software)
+        launch = replace(launch, idle_rounds=idle_rounds, settled=settled, accepted=accept.software, until=until)
         launch.write(run.paths)  # before the first job: one that starts at once reads its blocks here
         launch, refused = _submit(run, launch, limited, then)
         return Submitted(launch, len(queued), again, prepared.left + _refused(launch), refused or prepared.why)
@@ -261,8 +264,7 @@ def submit_job(folder: Path, job: Job, profile: Profile, calls: Sequence[Call], 
     try:
         with in_slurm_environment():
             if len(calls) == 1:
-                function, arguments = calls[0]
-                return str(executor.submit(function, *arguments).job_id)
+                return str(executor.submit(calls[0][0], *calls[0][1]).job_id)
             with executor.batch():
                 jobs = [executor.submit(function, *arguments) for function, arguments in calls]
         return str(jobs[0].job_id).partition("_")[0]
@@ -323,5 +325,4 @@ def batch_script(folder: Path, name: str, profile: Profile, count: int, dependen
     executor = make_executor(folder, name, profile, dependency)
     if count > 1:
         executor.parameters["map_count"] = count
-    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
-    return text
+    return str(executor._make_submission_file_text(executor._submitit_command_str, ""))

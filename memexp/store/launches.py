@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from memexp.errors import StoreError, command
 from memexp.files import here, to_record, versions, write_atomic
+from memexp.store.goal import Goal
 from memexp.store.paths import RunPaths
 from memexp.store.records import read_as
 from memexp.version import code_digest
@@ -71,6 +72,8 @@ class Launch:
         Name of the Slurm cluster that has the jobs; empty where an earlier memexp submitted them.
     accepted
         Whether it knowingly goes on with other software than before.
+    until
+        What its rounds are trained for, if they stop by a measured error; see :mod:`memexp.launch.until`.
     left_out
         Nodes that its tasks avoid, and since when (Slurm).
     versions, code, prefix
@@ -91,6 +94,7 @@ class Launch:
     followed: bool = False
     cluster: str = ""
     accepted: bool = False
+    until: Goal | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     by: dict[str, Any] = field(default_factory=here)
@@ -157,3 +161,10 @@ def read_launches(paths: RunPaths, backend: str | None = None) -> Sequence[Launc
     """All launches, oldest first."""
     found = [read_launch(paths, path.stem) for path in sorted(paths.launches.glob("*.json"))]
     return [launch for launch in found if backend in (None, launch.backend)]
+
+
+def note_goal(paths: RunPaths, judged: Goal) -> None:
+    """Keep what a look found in the record of the last launch, if that was for a goal."""
+    last = read_launches(paths)[-1:]
+    if last and last[0].until is not None:
+        replace(last[0], until=judged).write(paths)
