@@ -306,8 +306,7 @@ def _create(root: Path, spec: Spec, data: Data, manifest: Manifest) -> None:
 def require_room(folder: Path, layout: Layout) -> None:
     """Raise :class:`OutOfSpace` if the disk has not enough room for the outcomes."""
     needed = layout.bytes_at_most()
-    free = shutil.disk_usage(folder).free
-    if free < needed:
+    if (free := shutil.disk_usage(folder).free) < needed:
         raise OutOfSpace(
             f"{folder} has {free / 1e6:,.0f} MB free, but {layout.n_trials} trials need up to {needed / 1e6:,.0f} MB. "
             "Free some space, or choose another place with --runs"

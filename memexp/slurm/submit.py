@@ -85,10 +85,8 @@ def launch_slurm(
         For :func:`memexp.slurm.packing.pack`.
     then
         What the follow-up job runs, with the run's path and the launch's id: :func:`memexp.slurm.follow.follow`.
-    wanted
-        Only these blocks.
-    idle_rounds
-        Rounds before this one that finished no block.
+    wanted, idle_rounds
+        Only these blocks; rounds before this one that finished no block.
     after
         The launch whose follow-up job asks, if one does; nothing is submitted once that was cancelled.
     accept, until

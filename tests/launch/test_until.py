@@ -51,9 +51,7 @@ def test_looks_are_whole_blocks_and_groups_up_to_the_specs_trials() -> None:
     assert looks(make_spec(subsets={"trials": 15}), 10) == [15]
 
 
-@pytest.mark.parametrize(
-    "text", ["0.03", "se=", "se=0", "se=1.5", "se=nan", "se=0.1@", "se=0.1@0", "se=0.1@2", "t=0.1"]
-)
+@pytest.mark.parametrize("text", ["0.03", "se=", "se=0", "se=nan", "se=0.1@", "se=0.1@0", "se=0.1@2", "t=0.1"])
 def test_a_goal_that_is_none_is_refused(memexp: Callable[..., Done], text: str) -> None:
     refused = memexp("launch", "absent.yaml", "--until", text)
     assert refused.returncode == 2
