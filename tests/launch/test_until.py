@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -186,8 +187,15 @@ def test_killed_and_launched_again(write_spec: Callable[..., Path], tmp_path: Pa
         while receipts("noisy") < least and process.poll() is None:
             assert time.monotonic() < end
             time.sleep(0.02)
+        assert process.poll() is None, "the launch ended before it could be killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        with contextlib.suppress(
+            ProcessLookupError
+        ):  # its workers may take a moment to die, and hold the run till then
+            while time.monotonic() < end:
+                os.killpg(process.pid, 0)
+                time.sleep(0.02)
     assert start("noisy").wait(200) == 0
     assert start("quiet").wait(200) == 0
     runs: list[Any] = [open_run(tmp_path / runs / "tiny") for runs in ("noisy", "quiet")]
