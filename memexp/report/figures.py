@@ -34,7 +34,7 @@ def draw_histogram(axes: Axes, memorization: NDArray[np.float32], flipped: NDArr
     else:
         parts = [memorization[defined & ~flipped], memorization[defined & flipped]]
         axes.hist(parts, edges, stacked=True, color=[BLUE, ORANGE], label=["label as in the source", "flipped"])
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper center")
     if defined.any():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(_COUNTS)
@@ -110,7 +110,7 @@ def draw_marginal_utility(axes: Axes, kept: Axes, conditions: Sequence[Condition
     if whole is not None:
         axes.axhline(whole.mean, color=GREY, linewidth=0.8, label=f"nothing removed, {_trials([whole])}")
     axes.set_ylabel("test accuracy")
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(frameon=False, fontsize=7, loc="lower right")
     kept.set(ylim=(0, 1.05), ylabel="share left", xlabel="memorization of the removed at least")
     return axes
 
@@ -180,7 +180,7 @@ def draw_agreement(axes: Axes, curves: Curves) -> Axes:
             axes.plot(found.threshold, found.mean_difference, style, color=ORANGE, label="mean difference")
     axes.set(xlabel="threshold", ylim=(0, 1))
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[:2], labels[:2], frameon=False)
+    axes.legend(handles[:2], labels[:2], frameon=False, loc="center")
     return axes
 
 

@@ -57,7 +57,7 @@ def save_values(values: Values, flipped: NDArray[np.bool_] | None, path: Path) -
     parts = [values.value[defined & ~planted], values.value[defined & planted]]
     axes.hist(parts, bins=50, stacked=True, color=[BLUE, ORANGE], label=["label as it was", "label flipped"])
     if planted.any():
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
     axes.set_yscale("log")
     axes.set_xlabel(values.name)
     axes.set_ylabel("training examples")
