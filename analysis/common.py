@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from memexp.data import Data
 from memexp.errors import InputError, MemexpError, command
 from memexp.runs.run import Run, open_run
 from memexp.spec.index_sets import unpack
+from memexp.spec.sweep_note import runs_of
 
 PUBLISHED = ("cifar100", "whose published values are drawn beside: cifar100, imagenet, mnist")
 
@@ -54,6 +56,16 @@ def _at_least_1(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is too few; give 1 or more")
     return number
+
+
+def given_runs(options: argparse.Namespace) -> list[Path]:
+    """The runs that were given, those of sweeps in the place of a sweep's folder."""
+    return [root for given in options.run for root in (runs_of(given) or ([given], []))[0]]
+
+
+def standard_error(values: NDArray[Any]) -> float:
+    """Of a mean over trials or examples; NaN with fewer than two."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def read_run(root: Path, options: argparse.Namespace) -> Run:

@@ -1,8 +1,9 @@
 """Where memorized examples are needed, and where not: what removing them costs, setting by setting.
 
     memexp launch specs/laptop/mixture.yaml
-    memexp select runs/mixture --memorization 0.25 --out specs/laptop/mixture.json
-    memexp launch specs/laptop/mixture_removal.yaml
+    memexp select runs/mixture --memorization 0.25 --out removed.json
+    # a spec `name: mixture_removal` with `subsets: {design: remove, removed: removed.json, control: true, trials: ...}`
+    memexp launch mixture_removal.yaml
     python analysis/contrast.py runs/mixture runs/mixture_removal [RUN REMOVAL ...] [--out figures]
 
 For each run and the removal of its memorized examples: test accuracy without them, minus that without as many

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import arguments, print_table, read, save, write_csv
+from common import arguments, given_runs, print_table, read, save, standard_error, write_csv
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -32,7 +32,6 @@ from memexp.errors import InputError
 from memexp.report.figures import BLUE, ORANGE
 from memexp.runs.run import Run
 from memexp.spec.designs import draw_masks
-from memexp.spec.sweep_note import runs_of
 from memexp.training.batches import prepare
 from memexp.training.block import train
 from memexp.training.devices import set_up_torch
@@ -53,7 +52,7 @@ def main() -> None:
     if options.attack not in ATTACKS:
         raise InputError(f"--attack {options.attack}: must be {' or '.join(ATTACKS)}")
     rows = []
-    for root in (root for given in options.run for root in (runs_of(given) or ([given], []))[0]):
+    for root in given_runs(options):
         run, merged, _ = read(root, options)
         if run.spec.dataset.source != "hypercube" or run.spec.dataset.limit is not None:
             raise InputError(f"{root}: its examples are no bits; give runs of `source: hypercube` without a limit")
@@ -120,8 +119,7 @@ def _influence_on_own_cluster(merged: Merged) -> NDArray[np.float64]:
 
 def _mean(values: NDArray[Any]) -> tuple[str, str]:
     known = values[~np.isnan(values)]
-    se = known.std(ddof=1) / math.sqrt(len(known)) if len(known) > 1 else math.nan
-    return (f"{known.mean():.4f}" if len(known) else "nan"), f"{se:.4f}"
+    return (f"{known.mean():.4f}" if len(known) else "nan"), f"{standard_error(known):.4f}"
 
 
 def _draw(rows: list[tuple[Any, ...]]) -> Figure:

@@ -13,12 +13,11 @@ Error bars: two standard errors over trials.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, print_table, read, save, write_csv
+from common import arguments, given_runs, print_table, read, save, standard_error, write_csv
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -28,7 +27,6 @@ from memexp.data.generated import frequencies
 from memexp.errors import InputError
 from memexp.report.figures import BLUE, ORANGE
 from memexp.runs.run import Run
-from memexp.spec.sweep_note import runs_of
 
 HEAD = ("run", "trials", "trained on", "singletons", "unfitted", "test error", "se", "bound", "above by", "opt",
         "seen 0", "seen 1", "seen 2", "seen more", "memorization", "of singletons", "of others",
@@ -40,7 +38,7 @@ def main() -> None:
     """Draw it, and print the numbers."""
     options = arguments(__doc__ or "", runs=["run..."])
     rows, measured, last, theory = [], [], None, dict[str, str]()
-    for root in (root for given in options.run for root in (runs_of(given) or ([given], []))[0]):
+    for root in given_runs(options):
         run, merged, estimates = read(root, options)
         found = read_multiplicity(run.paths, run.store(), _frequencies(run), len(run.manifest.classes))
         memorization = estimates.scores.memorization.astype(np.float64)
@@ -51,7 +49,7 @@ def main() -> None:
         measured.append((root, found))
         rows.append((_name(root), len(found.error), round(found.n), *map(_short, _numbers(found)),
                      *(f"{value:.4f}" for value in (np.nanmean(memorization), np.nanmean(memorization[alone]),
-                       np.nanmean(memorization[~alone]), gap.mean(), _se(gap)))))  # fmt: skip
+                       np.nanmean(memorization[~alone]), gap.mean(), standard_error(gap)))))  # fmt: skip
         theory.setdefault(_theory(run, found), _name(root))
     assert last is not None
     for line, name in theory.items():
@@ -87,12 +85,8 @@ def _theory(run: Run, found: Multiplicity) -> str:
 def _numbers(found: Multiplicity) -> list[float]:
     error, bound = found.error.mean(), found.bound.mean()
     seen = np.nanmean(found.accuracy, axis=0)
-    return [found.singletons.mean(), found.unfitted.mean(), error, _se(found.error), bound, error - bound,
+    return [found.singletons.mean(), found.unfitted.mean(), error, standard_error(found.error), bound, error - bound,
             found.opt.mean(), *seen]  # fmt: skip
-
-
-def _se(values: NDArray[Any]) -> float:
-    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
 
 def _short(value: float) -> str:
@@ -117,7 +111,7 @@ def _draw(measured: list[tuple[Path, Multiplicity]], last: tuple[Path, Any, Any]
     (bound, seen), (histogram, costs) = figure.subplots(2, 2)
     x = np.array([found.bound.mean() for _, found in measured])
     y = np.array([found.error.mean() for _, found in measured])
-    bound.errorbar(x, y, [2 * _se(found.error) for _, found in measured], fmt="o", color=BLUE)
+    bound.errorbar(x, y, [2 * standard_error(found.error) for _, found in measured], fmt="o", color=BLUE)
     for (root, _), place in zip(measured, zip(x, y, strict=True), strict=True):
         bound.annotate(_name(root), place, xytext=(6, -3), textcoords="offset points", fontsize=8)
     ends = [min(x.min(), y.min()) * 0.95, max(x.max(), y.max()) * 1.05]
@@ -137,7 +131,12 @@ def _draw(measured: list[tuple[Path, Multiplicity]], last: tuple[Path, Any, Any]
     histogram.legend(fontsize=8)
     share = [100 * found.unfitted.mean() / max(1e-9, found.singletons.mean()) for _, found in measured]
     costs.errorbar(
-        share, 100 * y, [200 * _se(found.error) for _, found in measured], fmt="o", color=BLUE, label="measured"
+        share,
+        100 * y,
+        [200 * standard_error(found.error) for _, found in measured],
+        fmt="o",
+        color=BLUE,
+        label="measured",
     )
     costs.plot(share, 100 * x, "s", color=ORANGE, label="bound")
     costs.set(

@@ -11,10 +11,8 @@ estimate, so compare runs of like mean standard error.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from common import arguments, print_table, read, save, settings_apart, write_csv
+from common import arguments, print_table, read, save, settings_apart, standard_error, write_csv
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
@@ -47,7 +45,7 @@ def main() -> None:
         chosen = [np.flatnonzero(each >= 0.25) for each in (scores.memorization, last)]
         rows.append((
             run.spec.name, f"{ratio:g}", merged.n_trials, f"{np.nanmean(scores.memorization):.4f}",
-            f"{standard_error(merged):.4f}", f"{np.nanmean(scores.memorization_se):.4f}", len(chosen[0]),
+            f"{error_of_mean(merged):.4f}", f"{np.nanmean(scores.memorization_se):.4f}", len(chosen[0]),
             f"{merged.per_trial('test_accuracy').mean():.4f}",
             f"{spearmanr(scores.memorization[defined], last[defined]).statistic:.4f}",
             f"{len(np.intersect1d(*chosen)) / max(1, len(np.union1d(*chosen))):.4f}",
@@ -72,10 +70,10 @@ def main() -> None:
     print_table(list(zip(head, *rows, strict=True)))
 
 
-def standard_error(merged: Merged) -> float:
+def error_of_mean(merged: Merged) -> float:
     """Of mean memorization, over trials: each has its accuracy with examples in, and with others out."""
     each = merged.per_trial("in_accuracy") - merged.per_trial("out_accuracy")
-    return float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else math.nan
+    return standard_error(each)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from memexp.analysis.merged import merge
 from memexp.analysis.votes import Votes
 from memexp.data import load_data
 from memexp.launch.launch import launch_local
+from memexp.launch.where import available_cpus
 from memexp.runs.pool import Resources
-from memexp.runs.run import available_cpus, prepare_run
+from memexp.runs.run import prepare_run
 from memexp.spec.spec import Spec
 from memexp.training.batches import normalized, prepare
 from memexp.training.block import train

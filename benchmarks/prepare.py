@@ -28,7 +28,7 @@ from PIL import Image, ImageOps
 from memexp.data.folders import list_images
 from memexp.data.prepare import prepare_images
 from memexp.data.prepared import open_prepared
-from memexp.runs.run import available_cpus
+from memexp.launch.where import available_cpus
 
 CLASSES = 20
 

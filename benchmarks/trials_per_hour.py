@@ -139,7 +139,8 @@ def jax_loop(folder: Path, trials: int) -> list[dict[str, float]]:
 
 def memexp_launch(folder: Path, trials: int, precision: str) -> list[dict[str, float]]:
     """(c) `memexp launch`: steady seconds per trial of the whole machine, from the blocks' receipts."""
-    from memexp.runs.run import available_cpus, open_run
+    from memexp.launch.where import available_cpus
+    from memexp.runs.run import open_run
     from memexp.store.receipts import read_receipts
 
     with tempfile.TemporaryDirectory() as place:
@@ -172,7 +173,7 @@ def machine_limit(precision: str) -> float:
         "while time.perf_counter() - start < 4: a @ b; count += 1\n"
         "print(count * n**3 / (time.perf_counter() - start))"
     )
-    from memexp.runs.run import available_cpus
+    from memexp.launch.where import available_cpus
 
     processes = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, encoding="utf-8")

@@ -53,10 +53,12 @@ page from the model that checks a profile; change it there.
 """
 
 FURTHER = """
-Further keys are arguments of the architecture; what it does not take is refused. A text with a slash or an ending that
+Further keys are arguments of {taker}; what it does not take is refused. A text with a slash or an ending that
 names a file, seen from the spec's folder, is a path, and the file's content is part of the experiment
 ([files among the arguments](extending.md#files-among-the-arguments)).
 """
+
+TAKERS = {"trial": "`trial()`", "model": "the architecture"}
 
 
 def main() -> None:
@@ -89,7 +91,7 @@ class Page:
                 yield f"\n{'#' * (1 + len(inner))} {'.'.join(inner)}\n{_sentence(kinds[0])}\n"
                 yield self._table(kinds[0], inner)
                 if kinds[0].get("additionalProperties") is True:
-                    yield FURTHER
+                    yield FURTHER.format(taker=TAKERS[name])
                 yield from self._below(kinds[0], inner)
 
     def _choice(self, kinds: list[Schema], place: tuple[str, ...]) -> Iterator[str]:
@@ -136,7 +138,7 @@ class Page:
     def _table(self, block: Schema, place: tuple[str, ...]) -> str:
         rows = ["", "| key | value | default | meaning |", "|---|---|---|---|"]
         for name, value in block["properties"].items():
-            default = "**required**" if name in block.get("required", []) else self._default(value)
+            default = _required(block, name) or self._default(value)
             kind = self._kind(value, (*place, name))
             rows.append(f"| `{name}` | {kind} | {default} | {value.get('description', '')} |")
         return "\n".join(rows) + "\n"
@@ -181,6 +183,14 @@ class Page:
         bounds = [f"{sign} {kind[key]:g}" for key, sign in limits.items() if key in kind]
         pattern = f" matching `{kind['pattern']}`" if "pattern" in kind else ""
         return " ".join([words, " and ".join(bounds)]).strip() + pattern
+
+
+def _required(block: Schema, name: str) -> str:
+    """In words, whether a key must be there, by itself or instead of others; empty: it need not."""
+    instead = [one["required"] for one in block.get("oneOf", ()) if name not in one["required"]]
+    if instead and any(name in one["required"] for one in block["oneOf"]):
+        return "**required**, or " + ", ".join(f"`{each}`" for each in instead[0])
+    return "**required**" if name in block.get("required", []) else ""
 
 
 def _allowed(kind: Schema) -> list[Any]:

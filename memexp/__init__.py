@@ -14,19 +14,18 @@ from memexp.version import __version__
 
 if TYPE_CHECKING:
     from memexp.notebook import RunView, open_run
-    from memexp.notebook import launch as launch_run
 
 # `memexp.worker` stays importable, since queued jobs of an earlier version start it
 __path__.append(f"{__path__[0]}/former")
-__all__ = ["RunView", "__version__", "launch", "launch_run", "open_run"]
+__all__ = ["RunView", "__version__", "launch", "open_run"]
 
 
 def __getattr__(name: str) -> Any:
     """What a notebook uses, imported when it is asked for: ``import memexp`` itself costs nothing."""
-    if name in ("RunView", "open_run", "launch_run"):
+    if name in ("RunView", "open_run"):
         from memexp import notebook
 
-        return notebook.launch if name == "launch_run" else getattr(notebook, name)
+        return getattr(notebook, name)
     if name == "launch":  # a package that can be called
         return importlib.import_module("memexp.launch")
     raise AttributeError(f"module 'memexp' has no attribute {name!r}")

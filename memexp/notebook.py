@@ -136,8 +136,8 @@ class RunView:
         from memexp.report.cards import Source
         from memexp.report.report import write_report
 
-        images = None if self.spec.trial is not None or self.spec.dataset.source == "python" else self.data
-        source = Source(self.spec, self.run.manifest, self.merged, self.estimate(), images)
+        estimates, pictures = self.estimate(), self.run.pictures()
+        source = Source(self.spec, self.run.manifest, self.merged, estimates, pictures)
         return write_report(source, self.run.paths.report)
 
     @property

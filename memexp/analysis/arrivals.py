@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.errors import InputError, RunMismatch, command
-from memexp.store.layout import PER_TRIAL, Arrays
+from memexp.store.layout import PER_TRIAL, Kinds
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_committed, read_states
@@ -74,7 +74,7 @@ def best_states(sources: list[Source]) -> NDArray[np.uint8]:
     return np.concatenate(list(best.values()))
 
 
-def common_matrices(sources: list[Source]) -> Arrays:
+def common_matrices(sources: list[Source]) -> Kinds:
     """Second axis and type of the masks and of what the trials of all runs record; two runs may record different."""
     first, *others = (source.store.layout.matrices() for source in sources)
     return {name: array for name, array in first.items() if all(other.get(name) == array for other in others)}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from memexp.analysis.export import make_folder
 from memexp.analysis.votes import Floats, Votes
 from memexp.errors import InputError, command
 from memexp.files import explain_unwritable
@@ -31,12 +32,7 @@ def write_cleanlab(votes: Votes, folder: Path, tell: Callable[[float], None] = l
     InputError
         If the folder cannot be made, or a training example is in every trial, so that nothing is known of it.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; --format cleanlab writes several, so give --out a folder")
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot create the folder {folder}: {error.strerror}; give another --out") from error
+    make_folder(folder, "cleanlab")
     written = []
     with explain_unwritable(folder, "The trials are untouched."):
         for number, axis in enumerate(votes.axes):

@@ -13,15 +13,15 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from memexp.analysis import scores as means
+from memexp.analysis import means
 from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.dense import holds_matrix, write_dense
 from memexp.analysis.levels import STEPS, Levels, probabilities
+from memexp.analysis.means import ScoreTrials, TrainScores, welch
 from memexp.analysis.merged import Merged, finish_store
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.posterior import Posterior, posterior
 from memexp.analysis.products import Operands, Tile, Trials
-from memexp.analysis.scores import ScoreTrials, TrainScores, welch
 from memexp.errors import StoreError, command
 from memexp.files import explain_unwritable, link
 from memexp.store.derived import MATRICES, derived_lock, replacing

@@ -63,6 +63,22 @@ def export(
         return [out, beside]
 
 
+def make_folder(out: Path, form: str) -> None:
+    """Make the folder that a format of several files is written into.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; --format {form} writes several, so give --out a folder")
+    try:
+        out.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create the folder {out}: {error.strerror}; give another --out") from error
+
+
 def require_place(out: Path, endings: Sequence[str] = ()) -> None:
     """Raise :class:`InputError` unless a file can be written there, with one of these endings."""
     if not out.parent.is_dir():

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from memexp.analysis.export import make_folder
 from memexp.analysis.trial_table import TrialTable
 from memexp.errors import InputError
 from memexp.files import explain_unwritable, write_atomic
@@ -38,11 +39,7 @@ def write_ground_truth(
     outcomes = [name for name in ("margin", "correct") if f"test_{name}" in table.recorded]
     if not outcomes:
         table.require("test_correct")
-    if not out.parent.is_dir():
-        raise InputError(f"the folder {out.parent} does not exist; create it, or give another --out")
-    if out.is_file():
-        raise InputError(f"{out} is a file; give --out the name of a folder")
-    out.mkdir(exist_ok=True)
+    make_folder(out, "lds")
     with explain_unwritable(out, "The trials are untouched."):
         files = [out / "masks.npy"]
         masks = _transposed(table, "mask", files[0], (table.n_trials, table.n_train), tell)
@@ -90,8 +87,7 @@ def _transposed(
 
 def trial_names(table: TrialTable, identity: str) -> bytes:
     """The experiment, and seed and number of each trial, as JSON."""
-    names = np.stack([table.seed, table.number], axis=1).tolist()
-    return (json.dumps({"experiment": identity, "trials": names}) + "\n").encode()
+    return (json.dumps({"experiment": identity, "trials": table.names}) + "\n").encode()
 
 
 def beside(scores: Path) -> Path:
@@ -117,10 +113,10 @@ def without_used(table: TrialTable, identity: str, scores: Path) -> tuple[TrialT
         )
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(f"{note} cannot be read ({error}); write the scores again") from error
-    fresh = np.array([name not in used for name in zip(table.seed.tolist(), table.number.tolist(), strict=True)])
-    if not fresh.any():
+    fresh = table.without(used)
+    if not fresh.n_trials:
         raise InputError(
             f"{scores} was made from all of these {table.n_trials:,} trials, which therefore tell nothing of it; "
             "make it from some of them (--trials) and score it on the others"
         )
-    return table.only(fresh), int((~fresh).sum())
+    return fresh, table.n_trials - fresh.n_trials

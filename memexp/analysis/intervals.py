@@ -88,3 +88,19 @@ def _wilson_bounds(p: Floats, n: Floats) -> tuple[Floats, Floats]:
     centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 * np.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+
+
+def clustered_error(values: Floats, group: NDArray[np.int64]) -> tuple[float, int]:
+    """Standard error of a mean, and the number of groups, which are the independent units; NaN with a single one.
+
+    Parameters
+    ----------
+    values, group : shape (T,)
+        What the mean is of, and the group of each.
+    """
+    names, place = np.unique(group, return_inverse=True)
+    n_groups = len(names)
+    if n_groups < 2:
+        return np.nan, n_groups
+    off = np.bincount(place, values - values.mean())
+    return float(np.sqrt(n_groups / (n_groups - 1) * (off**2).sum()) / len(values)), n_groups

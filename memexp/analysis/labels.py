@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from memexp.analysis.confident import count_by_cleanlab
 from memexp.analysis.counts import Counts
-from memexp.analysis.estimates import count_trials, estimate_memorization
+from memexp.analysis.estimates import count_trials
 from memexp.analysis.intervals import wilson
 from memexp.analysis.tables import ids, library
 from memexp.analysis.votes import Band, Floats, Ints, Votes
@@ -188,7 +188,7 @@ def _judged(votes: Votes, axis: str, counts: Counts | None, tell: Callable[[int]
         columns |= dict(zip((f"share_{name}", f"share_{name}_low", f"share_{name}_high"), wilson(k, n), strict=True))
     memorization = np.full(len(given), np.nan)
     if counts is not None:
-        memorization = estimate_memorization(counts).memorization.astype(np.float64)
+        memorization = counts.value().astype(np.float32).astype(np.float64)  # as estimates.zarr has it
     score = np.where(np.isnan(confidence), columns["share_given"], confidence)
     rank = np.empty(len(given), np.int64)
     rank[np.lexsort((np.arange(len(given)), columns["share_given"], score))] = np.arange(1, len(given) + 1)

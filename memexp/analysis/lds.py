@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis.intervals import clustered_error
 from memexp.analysis.trial_table import TrialTable
 from memexp.errors import InputError
 
@@ -94,11 +95,7 @@ def _score(each: Floats, effect: Floats, group: NDArray[np.int64]) -> Score:
     defined = each[~np.isnan(each)]
     mean = float(defined.mean())
     se_tests = float(defined.std(ddof=1) / np.sqrt(len(defined))) if len(defined) > 1 else np.nan
-    of_group = np.bincount(np.unique(group, return_inverse=True)[1], effect)
-    n_groups = len(of_group)
-    se_trials = (
-        float(np.sqrt(n_groups / (n_groups - 1) * (of_group**2).sum()) / len(effect)) if n_groups > 1 else np.nan
-    )
+    se_trials, n_groups = clustered_error(effect, group)
     half = float(student.ppf(0.975, max(1, n_groups - 1))) * float(np.hypot(se_tests, se_trials))
     return Score(mean, se_tests, se_trials, mean - half, mean + half, len(defined), len(effect), each)
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.discovery import Discoveries
 from memexp.analysis.levels import Levels
+from memexp.analysis.means import ScoreTrials
 from memexp.analysis.products import Index, Tile, Trials, in_parallel, tiles
-from memexp.analysis.scores import ScoreTrials
-from memexp.analysis.significance import tests_of
+from memexp.analysis.significance import significance_of
 from memexp.analysis.strongest import Candidates, best_joined, best_of_each, join
 
 Labels = NDArray[np.int64]
@@ -188,7 +188,7 @@ class Search:
     passed: int = 0
 
     def __post_init__(self) -> None:
-        self._tests = tests_of(self.trials)
+        self._significance = significance_of(self.trials)
 
     def look_at(self, tile: Tile) -> Seen:
         """What is worth keeping of one tile; changes nothing, so that tiles can be looked at side by side."""
@@ -217,12 +217,12 @@ class Search:
     ) -> tuple[int, NDArray[np.float64], NDArray[np.bool_]]:
         """How many pairs are tested, and p-values and signs of those far enough from 0."""
         count, total = self.trials.in_count[trains], self.trials.n_trials
-        far = self._tests.far(value, tests, trains)
+        far = self._significance.far(value, tests, trains)
         far &= value != 0  # a test example that is always right has no error and no influence
         rows, columns = np.nonzero(far)
         tested = int(((count > 0) & (count < total)).sum()) * len(tests)
         pairs = Candidates(trains[columns], tests[rows], value[rows, columns])
-        return tested, self._tests.p_values(pairs), pairs.value > 0
+        return tested, self._significance.p_values(pairs), pairs.value > 0
 
     def result(self) -> Found:
         """All pairs that were kept, strongest first, with their errors."""
@@ -238,8 +238,8 @@ class Search:
         return Found(pairs.take(listed), self.discoveries.tested, self.passed)
 
     def _described(self, kept: Candidates) -> Pairs:
-        counts, (_, se, low, high) = self._tests.errors(kept)
-        p_value = self._tests.p_values(kept)
+        counts, (_, se, low, high) = self._significance.errors(kept)
+        p_value = self._significance.p_values(kept)
         nothing = np.full(len(p_value), np.nan)
         soft, soft_se = (nothing, nothing) if self.soft is None else self.soft.pair_difference(kept.train, kept.test)
         return Pairs(

@@ -36,7 +36,7 @@ def sign_attack(answer: Answer, dim: int, random: np.random.Generator, probes: i
     """
     votes = np.zeros(dim)
     for _ in range(probes):
-        x = _random_bits(random, 1, dim)[0].astype(np.float32)
+        x = _random_bits(random, dim)
         both = np.repeat(x[None], 2 * dim, axis=0)
         places = np.arange(dim)
         both[places, places], both[dim + places, places] = 1, -1
@@ -50,7 +50,7 @@ def coordinate_ascent(answer: Answer, dim: int, random: np.random.Generator, swe
 
     Parameters as of :func:`sign_attack`; at most ``sweeps`` passes over all bits.
     """
-    x = _random_bits(random, 1, dim)[0].astype(np.float32)
+    x = _random_bits(random, dim)
     best = float(answer(x[None])[0])
     for _ in range(sweeps):
         before = best
@@ -73,5 +73,5 @@ ATTACKS: dict[str, Callable[[Answer, int, np.random.Generator], Bits]] = {
 }
 
 
-def _random_bits(random: np.random.Generator, count: int, dim: int) -> Bits:
-    return (2 * random.integers(0, 2, size=(count, dim)) - 1).astype(np.int8)
+def _random_bits(random: np.random.Generator, dim: int) -> NDArray[np.float32]:
+    return (2 * random.integers(0, 2, size=dim) - 1).astype(np.float32)

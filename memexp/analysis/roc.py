@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 
+from memexp.analysis.intervals import clustered_error
+
 Floats = NDArray[np.float64]
 Bits = NDArray[np.bool_]
 
@@ -92,7 +94,7 @@ class Roc:
         values = np.array(self._found)
         means = [mean(column, self._group) for column in values.T[: 2 + len(FPRS)]]
         rocs = values[:, 2 + len(FPRS) :]
-        errors = np.array([standard_error(column, self._group)[0] for column in rocs.T])
+        errors = np.array([clustered_error(column, self._group)[0] for column in rocs.T])
         tpr = dict(zip(FPRS, means[2:], strict=True))
         return Curve(means[0], means[1], tpr, rocs.mean(axis=0), errors, values[:, 0], self._undefined)
 
@@ -113,17 +115,7 @@ def mean(values: Floats, group: NDArray[np.int64]) -> Mean:
     """Mean over targets and its 95 % interval, by Student's t over groups."""
     from scipy.stats import t as student
 
-    error, n_groups = standard_error(values, group)
+    error, n_groups = clustered_error(values, group)
     center = float(np.mean(values))
     half = float(student.ppf(0.975, n_groups - 1)) * error if n_groups > 1 else np.nan
     return Mean(center, center - half, center + half)
-
-
-def standard_error(values: Floats, group: NDArray[np.int64]) -> tuple[float, int]:
-    """Standard error of the mean over targets, and the number of groups, which are the independent units."""
-    names, place = np.unique(group, return_inverse=True)
-    n_groups = len(names)
-    if n_groups < 2:
-        return np.nan, n_groups
-    off = np.bincount(place, values - values.mean())
-    return float(np.sqrt(n_groups / (n_groups - 1) * (off**2).sum()) / len(values)), n_groups

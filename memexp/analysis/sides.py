@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.counts import Counts
+from memexp.analysis.means import ScoreTrials, TrainScores
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Selection, select_pairs
 from memexp.analysis.products import Packed, Trials, row_sums
-from memexp.analysis.scores import ScoreTrials, TrainScores
 from memexp.errors import InputError, command
 
 Floats = NDArray[np.float64]

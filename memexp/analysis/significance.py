@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from memexp.analysis.counts import Counts
 from memexp.analysis.discovery import SCREEN, permutation_p_values
 from memexp.analysis.intervals import Difference
+from memexp.analysis.means import ScoreTrials, difference, p_values
 from memexp.analysis.products import Tile, Trials
-from memexp.analysis.scores import ScoreTrials, difference, p_values
 from memexp.analysis.strongest import Candidates
 
 Values = NDArray[np.float32]
 Places = NDArray[np.intp]
 
 
-class Tests(Protocol):
+class Significance(Protocol):
     """Tests of no influence, of whatever the trials recorded."""
 
     def far(self, value: Values, tests: Places, trains: Places) -> NDArray[np.bool_]:
@@ -36,7 +36,7 @@ class Tests(Protocol):
 
 
 @dataclass(frozen=True)
-class CountTests:
+class CountSignificance:
     """Permutation tests of counts."""
 
     trials: Trials
@@ -70,7 +70,7 @@ class CountTests:
 
 
 @dataclass(frozen=True)
-class ScoreTests:
+class ScoreSignificance:
     """Welch's t tests of numbers; where counts of right trials would stand there is -1."""
 
     trials: ScoreTrials
@@ -92,6 +92,6 @@ class ScoreTests:
         return counts, difference(self.trials.of_pairs(pairs.train, pairs.test))
 
 
-def tests_of(trials: Trials | ScoreTrials) -> Tests:
+def significance_of(trials: Trials | ScoreTrials) -> Significance:
     """Those that go with what the trials recorded."""
-    return CountTests(trials) if isinstance(trials, Trials) else ScoreTests(trials)
+    return CountSignificance(trials) if isinstance(trials, Trials) else ScoreSignificance(trials)

@@ -17,7 +17,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.analysis.arrivals import Arrivals, Source, common_matrices
 from memexp.analysis.counts import Bits
-from memexp.store.layout import PER_TRIAL, Arrays, Layout, bits_of
+from memexp.store.layout import PER_TRIAL, Kinds, Layout, bits_of
 from memexp.store.sealed import create_examples
 
 _SLAB = 1024  # trials in a file, at most
@@ -54,7 +54,7 @@ def create_merged(path: Path, sources: list[Source]) -> None:
         )
 
 
-def _slab(layout: Layout, matrices: Arrays) -> int:
+def _slab(layout: Layout, matrices: Kinds) -> int:
     """Trials in a file: fewer where their outcomes, such as the margins of a million examples, are large."""
     bits = sum(layout.size(axis) * bits_of(dtype) for axis, dtype in matrices.values())
     return max(1, min(_SLAB, 8 * _SLAB_BYTES // bits))

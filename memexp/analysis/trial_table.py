@@ -7,7 +7,7 @@ one tells what the others saw, so whatever leaves a trial out, or resamples tria
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,15 @@ class TrialTable:
     def n_trials(self) -> int:
         """T."""
         return len(self.number)
+
+    @property
+    def names(self) -> list[tuple[int, int]]:
+        """Seed and number of each trial."""
+        return list(zip(self.seed.tolist(), self.number.tolist(), strict=True))
+
+    def without(self, names: Collection[tuple[int, int]]) -> TrialTable:
+        """The same table of all trials but these."""
+        return self.only(np.array([name not in names for name in self.names], np.bool_))
 
     def bands(self, *names: str) -> Iterator[tuple[slice, list[NDArray[Any]]]]:
         """Matrices of one axis in bands of rows: (rows, a band of each), each (rows, T)."""

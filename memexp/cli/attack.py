@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from memexp.cli.analysis import merged_of
-from memexp.cli.console import err, out, print_json, progress, remark, show
+from memexp.cli.console import out, print_json, progress, remark, show
+from memexp.cli.results import Drawn, number, open_trials, write_result
 from memexp.cli.watch import Json, RunPath
 
 if TYPE_CHECKING:
@@ -26,21 +27,14 @@ def attack(
     targets: Annotated[int | None, typer.Option(min=1, help="Attack so many trials. [default: all]")] = None,
     trials: ChosenTrials = None,
     csv: Annotated[Path | None, typer.Option(help="Write the risk of each training example there.")] = None,
-    to: Annotated[Path | None, typer.Option("--out", help="Draw the curves there (.svg, .png or .pdf).")] = None,
+    to: Drawn = None,
     as_json: Json = False,
 ) -> None:
     """Membership inference: each trial attacked with the others as shadow models; needs `record: [..., margin]`."""
     from memexp.analysis.attack import attack as attacked
-    from memexp.analysis.export import require_place
     from memexp.analysis.trial_table import chosen, table_of_merged
-    from memexp.runs.run import open_run
 
-    for path, endings in ((csv, (".csv",)), (to, (".svg", ".png", ".pdf"))):
-        if path is not None:
-            require_place(path, endings)
-    opened = open_run(run)
-    opened.require_random_subsets()
-    merged = merged_of(opened)
+    opened, merged = open_trials(run, csv, to)
     subsets = opened.spec.subsets
     table = chosen(table_of_merged(merged, subsets), trials)
     coin = subsets.design == "bernoulli" and subsets.ratio == 0.5
@@ -59,21 +53,19 @@ def attack(
 
         known = {name: values for name, values in merged.examples.items() if name.startswith("train_")}
         columns = {"index": np.arange(table.n_train)} | {name.removeprefix("train_"): v for name, v in known.items()}
-        write_csv(columns | {each.name: getattr(found.risk, each.name) for each in fields(found.risk)}, csv)
-        err.say(str(csv))
+        columns |= {each.name: getattr(found.risk, each.name) for each in fields(found.risk)}
+        write_result(csv, partial(write_csv, columns))
     if to is not None:
         from memexp.report.roc_figure import save_roc
 
-        err.say(str(save_roc(found, to)))
+        write_result(to, partial(save_roc, found))
 
 
 def numbers(found: Attack) -> dict[str, Any]:
     """Everything but single examples, for JSON."""
-    import numpy as np
 
     def interval(name: str, mean: Mean) -> dict[str, float | None]:
-        values = {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
-        return {key: None if np.isnan(value) else value for key, value in values.items()}
+        return {name: number(mean.value), f"{name}_low": number(mean.low), f"{name}_high": number(mean.high)}
 
     result: dict[str, Any] = {}
     for name, curve in found.methods.items():
@@ -115,6 +107,8 @@ def _half(mean: Mean) -> str:
 def _remarks(found: Attack) -> list[str]:
     import numpy as np
 
+    from memexp.analysis.privacy import DELTA
+
     others = "one trial of the other side for each example" if found.balanced_over_all else "its group"
     left = f"; with each, {others} is left out too" if found.left_out > 1 else ""
     said = [f"{found.n_targets:,} of {found.n_trials:,} trials attacked, 95 % intervals over these{left}"]
@@ -123,7 +117,7 @@ def _remarks(found: Attack) -> list[str]:
     if found.audit is not None:
         epsilon = found.audit.epsilon
         said.append(
-            f"epsilon is at least {np.median(epsilon):.2f} at delta 1e-5 (median over targets of bounds of which each "
-            "holds with 95 % confidence)"
+            f"epsilon is at least {np.median(epsilon):.2f} at delta {DELTA:g} (median over targets of bounds of "
+            "which each holds with 95 % confidence)"
         )
     return said

@@ -11,6 +11,7 @@ import typer
 from memexp.cli.analysis import merged_of
 from memexp.cli.attack import ChosenTrials
 from memexp.cli.console import err, out, print_json, progress, remark, show
+from memexp.cli.results import number
 from memexp.cli.watch import Json, RunPath
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def lds(
 def _numbers(score: Score) -> dict[str, Any]:
     values = asdict(score)
     del values["each"]
-    return {name: None if value != value else value for name, value in values.items()}
+    return {name: number(value) for name, value in values.items()}
 
 
 def datamodel(
@@ -149,6 +150,5 @@ def _split(table: TrialTable, trials: str | None) -> tuple[TrialTable, TrialTabl
         fitted = table.only(table.group < np.ceil(0.9 * (table.group.max() + 1)))
     else:
         fitted = chosen(table, trials)
-    used = set(zip(fitted.seed.tolist(), fitted.number.tolist(), strict=True))
-    rest = np.array([name not in used for name in zip(table.seed.tolist(), table.number.tolist(), strict=True)])
-    return fitted, table.only(rest) if rest.any() else None
+    rest = table.without(set(fitted.names))
+    return fitted, rest if rest.n_trials else None

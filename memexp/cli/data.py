@@ -30,7 +30,7 @@ def prepare(
     """Decode and resize an image folder once, for `source: prepared`; run again to go on."""
     from memexp.data.folders import list_images
     from memexp.data.prepare import prepare_images
-    from memexp.runs.run import available_cpus
+    from memexp.launch.where import available_cpus
 
     only = None if classes is None else [name.strip() for name in classes.split(",")]
     total = sum(map(len, list_images(images, only).files.values()))
@@ -67,8 +67,8 @@ def features(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: one per processor]")] = None,
 ) -> None:
     """Train once on everything and keep what the last layer sees, to train linear heads on subsets."""
+    from memexp.launch.where import available_cpus
     from memexp.runs.plan import make_plan
-    from memexp.runs.run import available_cpus
     from memexp.spec.reading import read_spec
     from memexp.spec.spec import require_network
     from memexp.training import features as made

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from memexp.cli.analysis import merged_of
-from memexp.cli.console import err, out, print_json, progress, remark
+from memexp.cli.console import out, print_json, progress, remark
+from memexp.cli.results import Csv, Drawn, number, open_trials, write_result
 from memexp.cli.watch import Json, RunPath
 
 if TYPE_CHECKING:
     from memexp.analysis.labels import Labels
-
-Csv = Annotated[Path | None, typer.Option(help="Write one row for each example there.")]
-Drawn = Annotated[Path | None, typer.Option("--out", help="Draw it there (.svg, .png or .pdf).")]
 
 
 def labels(
@@ -26,32 +23,24 @@ def labels(
     as_json: Json = False,
 ) -> None:
     """Labels that are probably wrong: what trials say of training and test examples that they did not see."""
-    from memexp.analysis.export import require_place, write_csv
+    from memexp.analysis.export import write_csv
     from memexp.analysis.labels import judge_labels, table
     from memexp.analysis.votes import Votes
-    from memexp.files import explain_unwritable
-    from memexp.runs.run import open_run
 
-    for path, endings in ((csv, (".csv",)), (to, (".svg", ".png", ".pdf"))):
-        if path is not None:
-            require_place(path, endings)
-    opened = open_run(run)
-    opened.require_random_subsets()
-    votes, classes = Votes(merged_of(opened), len(opened.manifest.classes)), opened.manifest.classes
+    opened, merged = open_trials(run, csv, to)
+    votes, classes = Votes(merged, len(opened.manifest.classes)), opened.manifest.classes
     with progress("comparing labels", 1, "parts") as tell:
         found = judge_labels(votes, tell)
     if as_json:
-        print_json(_numbers(found, classes, top, votes.merged.n_trials))
+        print_json(_numbers(found, classes, top, merged.n_trials))
     else:
         _show(found, classes, top)
     if csv is not None:
-        with explain_unwritable(csv, "The trials are untouched."):
-            write_csv(table(found, votes.merged.examples, classes), csv)
-        err.say(str(csv))
+        write_result(csv, partial(write_csv, table(found, merged.examples, classes)))
     if to is not None:
         from memexp.report.labels_figure import save_confusion
 
-        err.say(str(save_confusion(found, classes, to)))
+        write_result(to, partial(save_confusion, found, classes))
 
 
 def _show(found: Labels, classes: list[str], top: int) -> None:
@@ -93,17 +82,13 @@ def _numbers(found: Labels, classes: list[str], top: int, trials: int) -> dict[s
                     "index": int(place),
                     "given": int(judged.given[place]),
                     "suggested": int(judged.suggested[place]),
-                    "share_given": _number(judged.share_given[place]),
-                    "share_suggested": _number(judged.share_suggested[place]),
+                    "share_given": number(judged.share_given[place]),
+                    "share_suggested": number(judged.share_suggested[place]),
                 }
                 for place in first
             ],
         }
     return result
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else float(value)
 
 
 def values(
@@ -116,17 +101,10 @@ def values(
     """What each training example is worth to the test accuracy; with `design: bernoulli, ratio: 0.5` Banzhaf values."""
     import numpy as np
 
-    from memexp.analysis.export import require_place, write_csv
+    from memexp.analysis.export import write_csv
     from memexp.analysis.values import data_values, table
-    from memexp.files import explain_unwritable
-    from memexp.runs.run import open_run
 
-    for path, endings in ((csv, (".csv",)), (to, (".svg", ".png", ".pdf"))):
-        if path is not None:
-            require_place(path, endings)
-    opened = open_run(run)
-    opened.require_random_subsets()
-    merged = merged_of(opened)
+    opened, merged = open_trials(run, csv, to)
     with progress("valuing", 1, "parts") as tell:
         found = data_values(merged, opened.spec.subsets, tell)
     columns = table(found, merged.examples, opened.manifest.classes)
@@ -150,10 +128,8 @@ def values(
                 numbers = f"{found.value[place]:>11.5f}{found.value_se[place]:>10.5f}{found.c_score[place]:>9.2f}"
                 out.say(f"{'':8}{place:>9}{numbers}  {name}")
     if csv is not None:
-        with explain_unwritable(csv, "The trials are untouched."):
-            write_csv(columns, csv)
-        err.say(str(csv))
+        write_result(csv, partial(write_csv, columns))
     if to is not None:
         from memexp.report.labels_figure import save_values
 
-        err.say(str(save_values(found, merged.examples.get("train_label_flipped"), to)))
+        write_result(to, partial(save_values, found, merged.examples.get("train_label_flipped")))

@@ -262,7 +262,7 @@ def _train(run: Run, resources: Resources, accept: Accept, goal: Goal | None = N
     def train(run: Run, goal: Goal | None) -> None:
         trials = run.store().layout.n_trials
         already = trials - run.missing()
-        if already and (goal is None or run.missing() or not goal.looks):
+        if already and (goal is None or run.missing()):
             remark(f"{already} of {trials} trials are settled already")
         with progress("training", run.spec.subsets.trials - already, "trials") as bar:
 

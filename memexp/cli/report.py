@@ -56,11 +56,10 @@ def report(
             without = open_run(removal)
             opened.require_same_data(without)
             costs = removal_section(_conditions(without), manifest.n_train)
-        pictured = spec.trial is None and not opened.is_imported
-        images = opened.load_data() if pictured and (trust or spec.dataset.source != "python") else None
-        if images is None and pictured:
+        source = Source(spec, manifest, merged, estimates, opened.pictures(trust), comparison, costs)
+        if source.untrusted:
             remark("no pictures: they need the data's Python file, which is run with --trust only")
-        write_report(Source(spec, manifest, merged, estimates, images, comparison, costs), path)
+        write_report(source, path)
     out.say(str(path))
 
 

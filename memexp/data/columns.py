@@ -35,6 +35,11 @@ class Columns(NamedTuple):
     size: int | None
     classes: tuple[str, ...] | None = None
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Names of the columns whose values are names."""
+        return tuple(name for name in (self.label, self.image, self.id) if name is not None)
+
 
 class Part(NamedTuple):
     """A table with training or with test examples: its name for messages, and the folder of its file names."""

@@ -51,7 +51,9 @@ def read_examples(where: str, dataset: Any) -> tuple[NDArray[Any], NDArray[Any]]
             )
     if len({type(label) for label in labels}) > 1:
         raise DataError(f"{where}: some labels are integers and some are text; give all of them in one way")
-    return np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8), np.asarray(labels or [0][:0])
+    if not images:
+        return np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int64)
+    return np.stack(images), np.asarray(labels)
 
 
 def _pair(where: str, number: int, example: Any) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from memexp.data.class_names import require_names
 from memexp.data.dataset import Data, load_data
-from memexp.data.raw import Ids
+from memexp.data.raw import Ids, as_ids
 from memexp.errors import DataError, InputError
 from memexp.spec.python_files import blamed, function_in
 from memexp.spec.sections import UserTrial
@@ -120,7 +120,7 @@ def _axis(where: str, name: str, value: Any) -> _Axis:
 def _ids(where: str, given: Mapping[str, Any], name: str, count: int) -> Ids | None:
     if given.get(name) is None:
         return None
-    ids = np.array([str(each) for each in given[name]], dtype=object)
+    ids = as_ids(list(given[name]))
     if len(ids) != count:
         raise DataError(f"{where} gives {len(ids):,} of {name} for {count:,} examples; give one each")
     return ids

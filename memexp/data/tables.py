@@ -48,8 +48,8 @@ def _read(path: Path, columns: Columns) -> pyarrow.Table:
     """The whole file; of a CSV, columns whose values are names are read as text, so that 007 stays 007."""
     from pyarrow import csv, parquet, string
 
-    wanted = [*columns.features, *(name for name in (columns.label, columns.image, columns.id) if name is not None)]
-    texts = {name: string() for name in (columns.label, columns.image, columns.id) if name is not None}
+    wanted = {*columns.features, *columns.texts}
+    texts = dict.fromkeys(columns.texts, string())
     with _as_table(path):
         if path.suffix == ".parquet":
             return parquet.read_table(path)
@@ -77,9 +77,7 @@ def _as_table(path: Path) -> Iterator[None]:
 
 
 def _require_columns(part: Part, columns: Columns) -> None:
-    wanted = [columns.label, *columns.features, *([columns.image] if columns.image else []),
-              *([columns.id] if columns.id else [])]  # fmt: skip
-    absent = [name for name in wanted if name not in part.table.column_names]
+    absent = [name for name in (*columns.texts, *columns.features) if name not in part.table.column_names]
     if absent:
         raise DataError(f"{part.where} lacks the columns {', '.join(absent)}, which the training table has")
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from memexp.errors import MemexpError
 from memexp.files import versions
-from memexp.runs.run import available_cpus
+from memexp.launch.where import available_cpus
 from memexp.slurm import scheduler
 from memexp.slurm.limits import read_limits
 from memexp.slurm.profile import Place, Profile

@@ -18,7 +18,7 @@ from memexp.runs.run import Run, prepare_run
 from memexp.spec.sampling_error import balanced_group
 from memexp.spec.spec import Spec
 from memexp.store.goal import Goal
-from memexp.store.launches import note_goal, read_launches
+from memexp.store.launches import read_launches
 
 FIRST_LOOK = 20  # trials: below, the standard error is mostly that of its own prior
 STEP = 1.5  # each look has about so many times the trials of the one before
@@ -103,12 +103,11 @@ def _as_large(run: Run, goal: Goal) -> tuple[Run, Goal]:
 
 
 def next_round(run: Run, goal: Goal, tell: Callable[[Goal], None] = lambda _: None) -> tuple[Run, Goal]:
-    """Judge a run whose trials are all settled, note it, and enlarge the run if it goes on.
+    """Judge a run whose trials are all settled, and enlarge the run if it goes on.
 
     ``ended`` of the goal tells whether it does.
     """
     judged = judge(run.paths, goal)
-    note_goal(run.paths, judged)
     tell(judged)
     if judged.ended or judged.next is None:
         return run, judged

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from memexp.errors import InputError
 from memexp.runs.pool import Resources
-from memexp.runs.run import Run, available_cpus
+from memexp.runs.run import Run
 from memexp.slurm import scheduler
 from memexp.slurm.profile import Profile, noted_profile, read_profile
 from memexp.store.launches import read_launches
@@ -46,6 +47,11 @@ def choose_profile(executor: str = "auto", name: str | None = None, run: Run | N
             "or train right here with --executor local"
         )
     return None
+
+
+def available_cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def local_resources(workers: int | None = None, threads: int = 1, device: str = "auto") -> Resources:

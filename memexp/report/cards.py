@@ -38,8 +38,9 @@ class Card(NamedTuple):
 class Source:
     """Everything that a report shows.
 
-    ``images``: None leaves out all pictures. ``comparison``: with another run. ``removal``: what leaving out memorized
-    examples costs, from :func:`memexp.report.removal_report.removal_section`.
+    ``images``: None leaves out all pictures, see :meth:`memexp.runs.run.Run.pictures`. ``comparison``: with another
+    run. ``removal``: what leaving out memorized examples costs, from
+    :func:`memexp.report.removal_report.removal_section`.
     """
 
     spec: Spec
@@ -49,6 +50,11 @@ class Source:
     images: Images | None
     comparison: Comparison | None = None
     removal: dict[str, object] | None = None
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether pictures are left out because a Python file, which makes them, was not to be executed."""
+        return self.images is None and self.spec.trial is None and self.spec.dataset.source == "python"
 
     @cached_property
     def look(self) -> Look | None:
@@ -76,20 +82,20 @@ def memorized_card(source: Source, index: int) -> Card:
             f"in {scores.in_accuracy[index]:.2f} (n = {scores.in_count[index]:,})",
             f"out {scores.out_accuracy[index]:.2f} (n = {scores.out_count[index]:,})",
             f"train #{examples['train_index'][index]}",
-            *_told(source, "train", index),
+            *told(source, "train", index),
         ),
         flipped,
-        *_name(source, "train", index),
+        *name_of(source, "train", index),
     )
 
 
-def _told(source: Source, axis: str, example: int) -> list[str]:
+def told(source: Source, axis: str, example: int) -> list[str]:
     """What is told of a row of features."""
     words = source.look.words(axis, example) if source.look else ""
     return [words] if words else []
 
 
-def _name(source: Source, axis: str, example: int) -> tuple[str, str | None]:
+def name_of(source: Source, axis: str, example: int) -> tuple[str, str | None]:
     """What the data call an example, and the address of its file; nothing where they have no names."""
     if f"{axis}_id" not in source.merged.examples:
         return "", None
@@ -132,8 +138,8 @@ def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
             f"{pairs.influence[k]:.2f}{interval}",
             rate_in_words(pairs.fdr[k]),
             f"test #{examples['test_index'][test]}",
-            *_told(source, "test", int(test)),
+            *told(source, "test", int(test)),
         ),
         False,
-        *_name(source, "test", int(test)),
+        *name_of(source, "test", int(test)),
     )

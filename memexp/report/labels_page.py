@@ -12,7 +12,7 @@ import numpy as np
 
 from memexp.analysis.labels import Judged, Labels, judge_labels
 from memexp.analysis.votes import Votes
-from memexp.report.cards import Source, class_name
+from memexp.report.cards import Source, class_name, name_of, told
 from memexp.report.figures import as_svg
 from memexp.report.labels_figure import draw_confusion
 from memexp.report.thumbnails import data_uri
@@ -30,6 +30,8 @@ class Suspect(NamedTuple):
     suggested: str
     lines: list[str]
     flipped: bool
+    name: str
+    link: str | None
 
 
 def has_labels(source: Source) -> bool:
@@ -47,6 +49,7 @@ def labels_values(source: Source) -> dict[str, Any]:
         "figures": {axis: _figure(source, found, axis) for axis in found.judged},
         "counted_by": found.counted_by,
         "shown": _SHOWN,
+        "caption": source.look.caption if source.look else "",
     }
 
 
@@ -72,7 +75,6 @@ def _suspects(source: Source, axis: str, judged: Judged) -> list[Suspect]:
 
 def _suspect(source: Source, axis: str, judged: Judged, place: int) -> Suspect:
     examples = source.merged.examples
-    pixels = None if source.images is None else getattr(source.images, f"x_{axis}")[place]
     shares = {
         name: "{:.2f} [{:.2f}, {:.2f}]".format(
             *(getattr(judged, f"share_{name}{end}")[place] for end in ("", "_low", "_high"))
@@ -82,14 +84,16 @@ def _suspect(source: Source, axis: str, judged: Judged, place: int) -> Suspect:
     lines = [f"votes {shares['given']}", f"votes {shares['suggested']}", f"{axis} #{examples[f'{axis}_index'][place]}"]
     if axis == "train":
         lines.append(f"memorization {judged.memorization[place]:.2f}".replace("nan", "–"))
+    lines += told(source, axis, place)
     given, suggested = int(judged.given[place]), int(judged.suggested[place])
     return Suspect(
-        None if pixels is None else data_uri(pixels),
+        data_uri(getattr(source.look, f"x_{axis}")[place]) if source.look else None,
         f"{given}-{suggested}",
         class_name(source, given),
         class_name(source, suggested),
         lines,
         axis == "train" and "train_label_flipped" in examples and bool(examples["train_label_flipped"][place]),
+        *name_of(source, axis, place),
     )
 
 

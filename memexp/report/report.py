@@ -44,7 +44,7 @@ def write_report(source: Source, path: Path) -> Path:
 
     def write(folder: Path) -> None:
         write_explorer(folder, source.spec.name, source.manifest.classes, source.merged, source.estimates, source.look)
-        page = render_examples(source.spec.name, source.images is None)
+        page = render_examples(source.spec.name, source.images is None, source.untrusted)
         (folder / "examples.html").write_text(page, encoding="utf-8")
         if has_labels(source):
             (folder / "labels.html").write_text(_labels(source), encoding="utf-8")
@@ -92,9 +92,9 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def render_examples(name: str, no_pictures: bool = False) -> str:
+def render_examples(name: str, no_pictures: bool = False, untrusted: bool = False) -> str:
     """The page that shows data.js and the sprites of :func:`memexp.report.explorer.write_explorer`."""
-    return _TEMPLATES.get_template("examples.html.j2").render(name=name, no_pictures=no_pictures)
+    return _TEMPLATES.get_template("examples.html.j2").render(name=name, no_pictures=no_pictures, untrusted=untrusted)
 
 
 def render_notebook(name: str, facts: Sequence[tuple[str, str]]) -> str:
@@ -116,14 +116,17 @@ def _data_name(spec: Spec) -> str:
     return spec.dataset.source + (f" ({which})" if which else "")
 
 
+def _page(template: str, source: Source, **values: Any) -> str:
+    told = {"no_pictures": source.images is None, "untrusted": source.untrusted}
+    return render(template, source.spec, source.manifest, **told, **values)
+
+
 def _overview(source: Source) -> str:
-    return render(
+    return _page(
         "report.html.j2",
-        source.spec,
-        source.manifest,
+        source,
         facts=_facts(source),
         warnings=_warnings(source),
-        no_pictures=source.images is None,
         caption=source.look.caption if source.look else "",
         figures=_figures(source),
         classes=_class_rows(source),
@@ -139,8 +142,7 @@ def _overview(source: Source) -> str:
 
 
 def _labels(source: Source) -> str:
-    values = labels_values(source)
-    return render("labels.html.j2", source.spec, source.manifest, no_pictures=source.images is None, **values)
+    return _page("labels.html.j2", source, **labels_values(source))
 
 
 def _comparison(source: Source) -> dict[str, object] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -66,6 +65,11 @@ class Run:
             text = f"{wrong[0]} in the data ({len(wrong)} such names). Restore the names there, or manifest.json from"
             raise DataError(f"{text} a backup")
         return data
+
+    def pictures(self, trust: bool = False) -> Data | None:
+        """The data set, to be drawn; None without images, and without ``trust`` where a Python file makes them."""
+        hidden = self.spec.trial is not None or self.is_imported or (self.spec.dataset.source == "python" and not trust)
+        return None if hidden else self.load_data()
 
     def _same_data_again(self) -> str:
         if self.spec.trial is not None:
@@ -209,12 +213,13 @@ def prepare_run(spec: Spec, data: Data, runs: Path, block_size: int | None = Non
         If the disk has not enough room for the outcomes.
     """
     root = runs / spec.name
-    if root.exists() and "record" not in spec.model_fields_set:  # it goes on recording what it began with
-        spec = spec.model_copy(update={"record": open_run(root).spec.record})
+    run = open_run(root) if root.exists() else None
+    if run is not None and "record" not in spec.model_fields_set:  # it goes on recording what it began with
+        spec = spec.model_copy(update={"record": run.spec.record})
     wanted = describe(spec, data, block_size or default_block_size(data))
-    if not root.exists():
+    if run is None:
         _create(root, spec, data, wanted)
-    run = open_run(root)
+        run = open_run(root)
     run.manifest.require_same(wanted, str(root))
     if wrong := run.other_names(wanted.classes):
         raise RunMismatch(
@@ -270,11 +275,6 @@ def planned_layout(spec: Spec, n_train: int, n_test: int, block_size: int, n_cla
     """Shape of the store of a run of this spec."""
     recorded = recorded_kinds(spec.record, n_classes)
     return Layout(spec.subsets.trials, n_train, n_test, block_size, recorded, spec.scalars)
-
-
-def available_cpus() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _create(root: Path, spec: Spec, data: Data, manifest: Manifest) -> None:

@@ -94,8 +94,9 @@ def verify(run: Run, retrain: int, tell: Callable[[float], None] = lambda _: Non
     verdict = Verdict(results=_faults_of_results(run.paths))
     try:
         store = run.store()
+        examples = store.examples()
         if data is not None:
-            _require_examples(run, store, data)
+            _require_examples(run, examples, data)
     except StoreError as error:
         verdict.store = str(error)
         return verdict
@@ -107,7 +108,7 @@ def verify(run: Run, retrain: int, tell: Callable[[float], None] = lambda _: Non
             if (store.status(trials) == MISSING).all() and not _is_committed(run, trials):
                 continue
             verdict.blocks += 1
-            sound += _checked_receipts(run, store, number)
+            sound += _checked_receipts(run, store, number, examples)
         except StoreError as error:
             verdict.faults[number] = str(error)
         tell((number + 1) / store.layout.n_blocks)
@@ -156,14 +157,13 @@ def _restore_states(run: Run, store: TrialStore, number: int) -> bool:
     try:
         if not restore_states(run.paths, store, number):
             return False
-        _checked_receipts(run, store, number)
+        _checked_receipts(run, store, number, store.examples())
     except StoreError:
         return False
     return True
 
 
-def _require_examples(run: Run, store: TrialStore, data: Data) -> None:
-    stored = store.examples()
+def _require_examples(run: Run, stored: Arrays, data: Data) -> None:
     for name, values in example_arrays(data).items():
         if name.endswith("_id") and name not in stored:
             continue  # an earlier memexp kept no names of examples
@@ -221,22 +221,21 @@ def _rebuild(run: Run) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _checked_receipts(run: Run, store: TrialStore, number: int) -> list[Receipt]:
-    """The receipts of a sound block."""
+def _checked_receipts(run: Run, store: TrialStore, number: int, examples: Arrays) -> list[Receipt]:
+    """The receipts of a sound block; ``examples``: the store's arrays of these."""
     content, receipt = read_committed(run.paths, store, number)
     trials = list(range(receipt.first, receipt.last + 1))
-    masks = None if run.is_imported else draw_masks(run.spec.subsets, store.layout.n_train, trials)
-    for row, trial in enumerate(trials if masks is not None else []):
-        assert masks is not None
-        if content["status"][row] == DONE and not np.array_equal(content["mask"][row], masks[row]):
-            raise StoreError(f"trial {trial}: the stored mask is not the one that the spec's seed gives")
-    _require_agreement(store, content, trials)
+    if not run.is_imported:
+        masks = draw_masks(run.spec.subsets, store.layout.n_train, trials)
+        for row, trial in enumerate(trials):
+            if content["status"][row] == DONE and not np.array_equal(content["mask"][row], masks[row]):
+                raise StoreError(f"trial {trial}: the stored mask is not the one that the spec's seed gives")
+    _require_agreement(store, content, trials, examples)
     return [read_receipt(path) for path in receipt_files(run.paths, receipt.first)]
 
 
-def _require_agreement(store: TrialStore, content: Arrays, trials: list[int]) -> None:
+def _require_agreement(store: TrialStore, content: Arrays, trials: list[int], examples: Arrays) -> None:
     """Raise :class:`StoreError` unless a trial is right exactly where it predicted the label."""
-    examples = store.examples()
     for axis in ("train", "test"):
         if f"{axis}_predicted" not in content:
             continue

@@ -20,7 +20,7 @@ from memexp.slurm.submit import launch_slurm
 from memexp.slurm.tasks import alive, read_tasks, seconds_of_unfinished
 from memexp.store.commit import recover
 from memexp.store.goal import Goal
-from memexp.store.launches import Launch, note_goal, read_launch, read_launches
+from memexp.store.launches import Launch, read_launch, read_launches
 from memexp.store.receipts import read_receipts
 
 # A controller may be restarted, or the user's other jobs fill the limit, at the very moment of the
@@ -104,7 +104,6 @@ def _submit_missing(run: Run, launch: Launch) -> bool:
 def _submit_next_look(run: Run, launch: Launch, until: Goal) -> bool:
     """Look whether the goal of the last launch is reached; if not, submit the trials up to the next look."""
     judged = judge(run.paths, until)
-    note_goal(run.paths, judged)
     sys.stderr.write(f"{judged}\n")
     if judged.ended or judged.next is None:
         return False

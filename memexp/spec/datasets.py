@@ -22,8 +22,8 @@ class LabelNoise(_Block):
 class Tail(_Block):
     """Cut the data to a long tail: the class of rank r keeps a share proportional to 1 / r ** exponent.
 
-    Training and test set alike, so that rare classes are rare in both. Which class has which rank is drawn. Of
-    superclasses (`limit: {superclasses: ...}`), it is their parts that get the ranks, all of them.
+    Training and test set alike, so that rare classes are rare in both. Which class has which rank is drawn. With
+    superclasses (`limit: {superclasses: ...}`), the classes that each of them joins are ranked within it.
     """
 
     exponent: Annotated[float, Field(gt=0, le=10), NUMBER] = Field(1.0, description="of Zipf's law")

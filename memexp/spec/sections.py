@@ -104,18 +104,11 @@ class Model(BaseModel):
         return self.file
 
 
-class UserTraining(Block):
-    """A trial is trained by the function train() of a Python file; further keys are its arguments."""
+class _UserFile(Block):
+    """A Python file of the user's, and the arguments of what it defines."""
 
     model_config = ConfigDict(extra="allow")
-    file: FileName = Field(description="a Python file that defines train(); the run keeps a copy")
-    standardize: Standardize = False
-    min_in_accuracy: MinInAccuracy = 0.0
-
-    @model_validator(mode="after")
-    def _free_names(self) -> UserTraining:
-        _require_free(self.arguments, PASSED)
-        return self
+    file: FileName
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -129,13 +122,25 @@ class UserTraining(Block):
         return self.file
 
 
-class UserTrial(Block):
+class UserTraining(_UserFile):
+    """A trial is trained by the function train() of a Python file; further keys are its arguments."""
+
+    file: FileName = Field(description="a Python file that defines train(); the run keeps a copy")
+    standardize: Standardize = False
+    min_in_accuracy: MinInAccuracy = 0.0
+
+    @model_validator(mode="after")
+    def _free_names(self) -> UserTraining:
+        _require_free(self.arguments, PASSED)
+        return self
+
+
+class UserTrial(_UserFile):
     """A trial is one call of the function trial() of a Python file, whatever it trains; further keys are its arguments.
 
     Its function sizes() tells how many examples there are, or their labels.
     """
 
-    model_config = ConfigDict(extra="allow")
     file: FileName = Field(description="a Python file that defines sizes() and trial(); the run keeps a copy")
     scalars: list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]] = Field(
         default=[], description="names of further numbers that trial() returns and that are worth keeping"
@@ -147,17 +152,6 @@ class UserTrial(Block):
         if len(set(self.scalars)) < len(self.scalars):
             raise ValueError("scalars names one twice")
         return self
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What the user wrote beside memexp's own keys; a copy, which its taker may change."""
-        return copy.deepcopy(self.model_extra or {})
-
-    @property
-    def code(self) -> PythonFile:
-        """The user's file."""
-        assert isinstance(self.file, PythonFile), "reading the spec replaces the file's name by its content"
-        return self.file
 
 
 def _require_free(arguments: dict[str, Any], passed: tuple[str, ...]) -> None:

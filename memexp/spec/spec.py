@@ -158,7 +158,9 @@ class Spec(_Block):
                 raise ValueError(
                     "of a trial of your own must be [score], or [correct, predicted] where it gives classes"
                 )
-        elif "correct" not in record or "score" in record:
+        elif "score" in record:
+            raise ValueError("has 'score', which only a trial of your own gives; delete it")
+        elif "correct" not in record:
             raise ValueError("must contain 'correct'; every estimate is made from it")
         return sorted(set(record))
 

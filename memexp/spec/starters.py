@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from memexp.errors import InputError, command
 
-_SPEC = """# memexp {command}
+_SPEC = """# {command}
 # Every key: docs/spec.md, or `memexp schema`. Check it with `memexp plan FILE`, train with `memexp launch FILE`.
 name: {name}                     # of the run's folder below runs/
 {dataset}
@@ -53,7 +54,7 @@ _DATASETS = {
   test: {fraction: 0.2, seed: 0} # drawn from each class""",
 }
 
-_PROFILE = """# memexp {command}
+_PROFILE = """# {command}
 # Where to train on a Slurm cluster. Every key: docs/profile.md; a first profile step by step: docs/slurm.md.
 # Check it with `memexp doctor --profile FILE`, use it with `memexp launch SPEC --profile FILE`.
 # partition: gpu                 # the cluster's default where absent; `sinfo` lists them
@@ -61,7 +62,7 @@ _PROFILE = """# memexp {command}
 time_min: 60                     # time limit of a task, minutes
 cpus: 2                          # processors of a task
 mem_gb: 8
-# gpus: 1                        # of a task; workers then share it
+# gpus: 1                        # of a task, which then has one worker for each
 # setup:                         # shell lines before Python
 #   - module load cuda
 """
@@ -79,7 +80,7 @@ def starter(kind: str, path: Path) -> str:
     """
     if kind not in STARTERS:
         raise InputError(f"no starter {kind!r}; choose {', '.join(STARTERS)}")
-    written_by = command("init", path).removeprefix("memexp ") + f" --kind {kind}"
+    written_by = f"{command('init', path)} --kind {kind}"
     if kind == "profile":
         return _PROFILE.replace("{command}", written_by)
     parts = {"dataset": _DATASETS[kind], "training": _CNN if kind == "folder" else _MLP, "command": written_by}
@@ -91,7 +92,5 @@ def starter(kind: str, path: Path) -> str:
 
 def _run_name(path: Path) -> str:
     """The file's name as a run's name may be."""
-    plain = "".join(
-        letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "_" for letter in path.stem
-    )
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", path.stem)
     return plain[:100] if plain[:1].isalnum() else f"run{plain}"[:100]

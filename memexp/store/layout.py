@@ -22,7 +22,7 @@ PER_TRIAL = ("seconds", "in_accuracy", "out_accuracy", "test_accuracy", "train_l
 
 SCALAR = "scalar_"  # begins the names of the further numbers that a trial of the user's own gives
 
-Arrays = dict[str, tuple[str, "np.dtype[Any]"]]
+Kinds = dict[str, tuple[str, "np.dtype[Any]"]]
 
 _DISK_BLOCK = 4096
 
@@ -68,7 +68,7 @@ class Layout:
         """Length of ``train`` or ``test``."""
         return {"train": self.n_train, "test": self.n_test}[axis]
 
-    def recorded_arrays(self) -> Arrays:
+    def recorded_arrays(self) -> Kinds:
         """Second axis and type of the arrays of what is recorded of every example."""
         return {
             f"{axis}_{name}": (axis, np.dtype(kind))
@@ -76,11 +76,11 @@ class Layout:
             for axis in ("train", "test")
         }
 
-    def matrices(self) -> Arrays:
+    def matrices(self) -> Kinds:
         """The same, and the masks: all arrays of two axes."""
         return {"mask": ("train", np.dtype(np.bool_))} | self.recorded_arrays()
 
-    def outcome_arrays(self) -> Arrays:
+    def outcome_arrays(self) -> Kinds:
         """Second axis ("" for none) and type of every array that a worker writes, ``status`` last."""
         numbers = (*PER_TRIAL, *(SCALAR + name for name in self.scalars))
         per_trial = dict.fromkeys(numbers, np.dtype(np.float32)) | {"status": np.dtype(np.uint8)}

@@ -118,9 +118,7 @@ def _run(work: OwnTrials, mask: Mask, trial: int) -> Outcome:
     scalars = {name: _scalar(work, name, answers.pop(name)) for name in work.trial.scalars}
     train, test = (_checked(work, side, answers[side]) for side in ("train", "test"))
     bad = [name for name, value in scalars.items() if not math.isfinite(value)]
-    bad += [
-        f"the {side} examples" for side, found in (("train", train), ("test", test)) if not np.isfinite(found).all()
-    ]
+    bad += [f"the {side} examples" for side, each in (("train", train), ("test", test)) if not np.isfinite(each).all()]
     failure = f"{work.where} gave NaN or infinity for {', '.join(bad)}" if bad else None
     return Outcome(_arrays(work, mask, train, test, seconds) | {SCALAR + n: v for n, v in scalars.items()}, failure)
 
@@ -148,7 +146,7 @@ def _arrays(work: OwnTrials, mask: Mask, train: NDArray[Any], test: NDArray[Any]
 
 def _named(work: OwnTrials, found: Any) -> dict[str, Any]:
     """What a trial returned, by name: train, test, and exactly the scalars that the spec names."""
-    if isinstance(found, tuple) and len(found) in (2, 3) and isinstance(found[2:], tuple):
+    if isinstance(found, tuple) and len(found) in (2, 3):
         more = dict(found[2]) if len(found) == 3 and isinstance(found[2], Mapping) else {}
         if len(found) == 3 and not isinstance(found[2], Mapping):
             raise InputError(f"{work.where} returns a third part that is no dict of scalars; {_RETURNS}")

@@ -82,9 +82,11 @@ def test_what_reads_runs_reads_an_import(memexp: Callable[..., Any], files: Path
         assert done.returncode == 0, (words, done.stderr)
     page = (files / "foreign/report/index.html").read_text()
     assert "imported" in page
+    assert "Python file" not in page, "which is not why there are no pictures"
     from memexp import open_run as look
 
     assert "40 trials done" in repr(look(files / "foreign"))
+    assert look(files / "foreign").report().read_text() == page
 
 
 def test_nothing_is_trained_on_an_import(memexp: Callable[..., Any], files: Path) -> None:

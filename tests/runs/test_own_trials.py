@@ -11,7 +11,7 @@ import pytest
 import zarr
 from scipy.stats import ttest_ind
 
-from memexp.analysis.scores import Side, difference, p_values, welch
+from memexp.analysis.means import Moments, difference, p_values, welch
 from memexp.errors import InputError, SpecError
 from memexp.runs.plan import make_plan
 from memexp.runs.run import open_run, prepare_run
@@ -69,6 +69,9 @@ def test_classes_give_the_memorization_of_a_plain_loop_bit_for_bit(tmp_path: Pat
     np.testing.assert_array_equal(estimates["memorization"][:], np.subtract(inside, outside).astype(np.float32))
     assert memexp("verify", "runs/own", "--retrain", 10).returncode == 0
     assert memexp("report", "runs/own").returncode == 0
+    pages = [page.read_text("utf-8") for page in sorted((tmp_path / "runs/own/report").glob("*.html"))]
+    assert len(pages) == 3
+    assert not any("Python file" in page for page in pages), "which is not why there are no pictures"
 
 
 def test_numbers_give_differences_of_means_with_welchs_errors(tmp_path: Path, memexp: Callable[..., Any]) -> None:
@@ -99,10 +102,10 @@ def test_numbers_give_differences_of_means_with_welchs_errors(tmp_path: Path, me
 def test_welch_is_scipys_and_says_nothing_where_nothing_spreads() -> None:
     draws = np.random.default_rng(0)
     a, b = draws.normal(0, 1, 9), draws.normal(1, 3, 14)
-    sides = [Side.of(len(each), each.sum(), (each**2).sum()) for each in (a, b)]
+    sides = [Moments.of(len(each), each.sum(), (each**2).sum()) for each in (a, b)]
     expected = ttest_ind(a, b, equal_var=False)
     np.testing.assert_allclose(p_values(welch(*sides), 9, 14), expected.pvalue)
-    same = welch(Side.of(3, 3.0, 3.0), Side.of(3, 0.0, 0.0))
+    same = welch(Moments.of(3, 3.0, 3.0), Moments.of(3, 0.0, 0.0))
     assert np.isnan(difference(same).low)
     np.testing.assert_allclose(p_values(same, 3, 3), 2 / 20)  # the share of 3 in 6 that are as far apart
 

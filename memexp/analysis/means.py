@@ -25,7 +25,7 @@ Scores = NDArray[np.float32]
 _PAIRS = 1 << 24  # trials of pairs that are held at once
 
 
-class Side(NamedTuple):
+class Moments(NamedTuple):
     """Trials of one side, and mean and variance of their scores; all of one shape, NaN where there are too few."""
 
     number: Floats
@@ -33,7 +33,7 @@ class Side(NamedTuple):
     variance: Floats
 
     @classmethod
-    def of(cls, count: ArrayLike, total: ArrayLike, squares: ArrayLike) -> Side:
+    def of(cls, count: ArrayLike, total: ArrayLike, squares: ArrayLike) -> Moments:
         """From sums of the scores and of their squares, best of scores whose mean is near 0."""
         n, first, second = (np.asarray(each, np.float64) for each in (count, total, squares))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -51,7 +51,7 @@ class Welch(NamedTuple):
     freedom: Floats
 
 
-def welch(inside: Side, outside: Side) -> Welch:
+def welch(inside: Moments, outside: Moments) -> Welch:
     """Mean in minus mean out (Welch 1947). The error is NaN where a side has fewer than two trials."""
     parts = [side.variance / np.where(side.number > 0, side.number, np.nan) for side in (inside, outside)]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -87,8 +87,8 @@ def p_values(found: Welch, n_in: ArrayLike, n_out: ArrayLike) -> Floats:
 class TrainScores:
     """Sides of all training examples, each of shape (N,)."""
 
-    inside: Side
-    outside: Side
+    inside: Moments
+    outside: Moments
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_], score: Scores) -> TrainScores:
@@ -99,7 +99,7 @@ class TrainScores:
         exact = [np.where(side, score, 0).sum(1, dtype=np.float64) for side in (mask, ~mask)]
         sides = []
         for side, count, total in zip((mask, ~mask), (n_in, mask.shape[1] - n_in), exact, strict=True):
-            spread = Side.of(count, np.where(side, centred, 0).sum(1), np.where(side, centred**2, 0).sum(1))
+            spread = Moments.of(count, np.where(side, centred, 0).sum(1), np.where(side, centred**2, 0).sum(1))
             with np.errstate(invalid="ignore"):
                 sides.append(spread._replace(mean=total / spread.number))
         return cls(*sides)
@@ -109,7 +109,7 @@ class TrainScores:
         """Of all training examples of a run, band by band."""
         bands = [cls.of(mask, score) for _, (mask, score) in merged.bands("mask", "train_score")]
         sides = ([getattr(band, name) for band in bands] for name in ("inside", "outside"))
-        return cls(*(Side(*(np.concatenate(parts) for parts in zip(*side, strict=True))) for side in sides))
+        return cls(*(Moments(*(np.concatenate(parts) for parts in zip(*side, strict=True))) for side in sides))
 
 
 class ScoreTrials:
@@ -156,7 +156,7 @@ class ScoreTrials:
         inside, squares = score @ saw.T, score**2 @ saw.T
         sums = (score.sum(1)[:, None] - inside, (score**2).sum(1)[:, None] - squares)
         count = self.in_count[tile.trains]
-        return welch(Side.of(count, inside, squares), Side.of(self.n_trials - count, *sums))
+        return welch(Moments.of(count, inside, squares), Moments.of(self.n_trials - count, *sums))
 
     def of_pairs(self, train: NDArray[np.intp], test: NDArray[np.intp]) -> Welch:
         """Of the given pairs, each of shape (P,)."""
@@ -171,4 +171,4 @@ class ScoreTrials:
         score = self._score[test] - self._centre[test][:, None]
         count = self.in_count[train]
         sums = [(np.where(side, score, 0).sum(1), np.where(side, score**2, 0).sum(1)) for side in (saw, ~saw)]
-        return welch(Side.of(count, *sums[0]), Side.of(self.n_trials - count, *sums[1]))
+        return welch(Moments.of(count, *sums[0]), Moments.of(self.n_trials - count, *sums[1]))
