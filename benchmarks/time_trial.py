@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from memexp.spec.reading import read_spec
 from memexp.store.layout import Layout
 from memexp.store.trials import DONE, TrialStore, create_store
 from memexp.training import models
-from memexp.training.batches import Work, inputs
+from memexp.training.batches import Work, batches
 
 _BATCHES = 20
 
@@ -87,9 +88,9 @@ def time_trial(plan: Plan, device: str = "cpu") -> TrialTimes:
 
 def _seconds_per_batch(work: Work, stacked: int) -> float:
     """Of one trial's batch, made as training makes them."""
-    draws = [torch.Generator(work.device).manual_seed(k) for k in range(stacked)]
-    chosen = torch.randint(len(work.y_train), (stacked, work.spec.sgd.batch_size), device=work.x_train.device)
-    return seconds(lambda: inputs(work, chosen, draws), work.device, _BATCHES) / stacked
+    draws = [np.random.default_rng(k) for k in range(stacked)]
+    order = torch.randint(len(work.y_train), (_BATCHES, stacked, work.spec.sgd.batch_size))
+    return seconds(lambda: deque(batches(work, order, draws), maxlen=0), work.device, 3) / (_BATCHES * stacked)
 
 
 def _seconds_of_writing(layout: Layout) -> float:

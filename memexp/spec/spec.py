@@ -232,6 +232,9 @@ class Spec(_Block):
             else:
                 science[name].pop("file", None)
             science[name] = with_digests(science[name]) if contents else science[name]
+        if isinstance(self.training, Training) and (self.training.augment.crop or self.training.augment.flip):
+            # The device drew the moves of images once: other moves, and so another experiment than today's.
+            science["training"]["augment"]["drawn"] = "by the host"
         return science
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +19,9 @@ from memexp.data import Data
 from memexp.seeds import generator
 from memexp.spec.designs import Mask
 from memexp.spec.spec import Augment, Spec
+
+# Of float32 images that are made at once. A processor's stay in its cache; a GPU's take a fraction of its memory.
+_PART_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _constant(mean: NDArray[np.float64], deviation: NDArray[np.float64], count: 
 
 
 def on_device(work: Work, x: Tensor) -> Tensor:
-    """Images on the device; from the host's memory by a copy that the host does not wait for."""
+    """A tensor on the device; from the host's memory by a copy that the host does not wait for."""
     if x.device == work.device:
         return x
     return x.pin_memory().to(work.device, non_blocking=True)
@@ -111,43 +113,84 @@ def normalized(work: Work, x: Tensor) -> Tensor:
     return x.add_(work.shift) if work.spec.training.standardize else x
 
 
-def augmented(x: Tensor, augment: Augment, draws: torch.Generator) -> Tensor:
-    """Each image of (B, C, H, W) shifted by its own crop and flipped by its own coin."""
-    count, _, height, width = x.shape
+def drawn_moves(augment: Augment, draws: np.random.Generator, count: int) -> NDArray[np.int64]:
+    """Row and column (0 to 2 * crop) and coin (0 or 1) of ``count`` images, shape (count, 3).
 
-    def drawn(high: int) -> Tensor:
-        return torch.randint(high, (count,), generator=draws, device=x.device)
-
-    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device).expand(count, -1)
-    flipped = drawn(2).bool() if augment.flip else torch.zeros(count, dtype=torch.bool, device=x.device)
-    if not augment.crop:
-        return torch.where(flipped[:, None, None, None], x.flip(3), x)
-    columns = torch.where(flipped[:, None], columns.flip(1), columns)
-    pad = augment.crop
-    x = F.pad(x, (pad, pad, pad, pad))
-    rows = rows + drawn(2 * pad + 1)[:, None]
-    columns = columns + drawn(2 * pad + 1)[:, None]
-    # One gather over channels-last memory moves and flips every image, where a loop would copy each of them.
-    image = torch.arange(count, device=x.device)[:, None, None]
-    return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    Drawn by the host, so that every device moves an image alike. In 64 bits: NumPy draws these one by one,
+    and so they are the same however many are drawn at once.
+    """
+    places = 2 * augment.crop + 1
+    return draws.integers(0, [places, places, 1 + augment.flip], (count, 3))
 
 
-def inputs(work: Work, chosen: Tensor, draws: Sequence[torch.Generator]) -> tuple[Tensor, Tensor]:
-    """What S trials are fed in one step: images (S * B, C, H, W) as the network gets them, and labels (S * B,).
+def moved(x: Tensor, chosen: Tensor, moves: Tensor, crop: int) -> Tensor:
+    """Images of the given numbers, each moved over a border of zeros and flipped.
 
     Parameters
     ----------
-    chosen : int64, shape (S, B)
-        Numbers of the training examples, in the memory where the images are.
+    x : shape (N, C, H, W), channels last in memory
+    chosen : int64, shape (B,)
+        Numbers of the images.
+    moves : int64, shape (B, 3)
+        From :func:`drawn_moves`; 0 to ``2 * crop`` is where the image begins on one padded by ``crop``.
+
+    Returns
+    -------
+    images : shape (B, C, H, W), channels last in memory
+    """
+    height, width = x.shape[2:]
+    rows = torch.arange(height, device=x.device) + (moves[:, :1] - crop)
+    columns = torch.arange(width, device=x.device).expand(len(moves), -1)
+    columns = torch.where(moves[:, 2:].bool(), columns.flip(1), columns) + (moves[:, 1:2] - crop)
+    # One gather over channels-last memory chooses, moves and flips every image; no padded copy is made.
+    images = x.permute(0, 2, 3, 1)[
+        chosen[:, None, None], rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]
+    ]
+    if crop:
+        above, left = ((at < 0) | (at >= size) for at, size in ((rows, height), (columns, width)))
+        images.masked_fill_((above[:, :, None] | left[:, None, :])[..., None], 0)
+    return images.permute(0, 3, 1, 2)
+
+
+def batches(work: Work, order: Tensor, draws: Sequence[np.random.Generator]) -> Iterator[tuple[Tensor, Tensor]]:
+    """What S trials are fed step by step. A part of the steps is made at once: a GPU launches few kernels for it.
+
+    Parameters
+    ----------
+    order : int64, shape (steps, S, B), in the host's memory
+        Numbers of the training examples.
     draws
         The augmentation's generator of each trial.
+
+    Yields
+    ------
+    x : float32, shape (S * B, C, H, W), on the device
+        As the network gets them.
+    y : int64, shape (S * B,), on the device
+        Their labels.
     """
-    augment, flat = work.spec.sgd.augment, chosen.flatten()
-    x = on_device(work, chosen_images(work.x_train, flat))
+    step = order[0].numel()
+    bytes_per_step = 4 * step * work.x_train[0].numel()
+    for part in order.split(max(1, _PART_BYTES[work.device.type] // bytes_per_step)):
+        x, y = _made(work, part, draws)
+        yield from zip(x.split(step), y.split(step), strict=True)
+
+
+def _made(work: Work, part: Tensor, draws: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
+    """Images and labels of some steps, (steps, S, B) -> (steps * S * B, C, H, W) and (steps * S * B,)."""
+    steps, _, batch = part.shape
+    augment, here, chosen, x = work.spec.sgd.augment, part.flatten(), on_device(work, part.flatten()), work.x_train
+    y = work.y_train.index_select(0, chosen)
+    if x.device != work.device:  # the host's memory has them all: what is chosen goes up, and is numbered anew
+        x = on_device(work, chosen_images(x, here))
+        chosen = torch.arange(len(here), device=work.device)
     if augment.crop or augment.flip:
-        parts = zip(x.split(chosen.shape[1]), draws, strict=True)
-        x = torch.cat([augmented(part, augment, draw) for part, draw in parts])
-    return normalized(work, x), work.y_train.index_select(0, flat.to(work.device, non_blocking=True))
+        each = [drawn_moves(augment, draw, steps * batch).reshape(steps, batch, 3) for draw in draws]
+        moves = on_device(work, torch.from_numpy(np.stack(each, axis=1).reshape(-1, 3)))
+        x = moved(x, chosen, moves, augment.crop)
+    elif x is work.x_train:
+        x = chosen_images(x, chosen)
+    return normalized(work, x), y
 
 
 def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[NDArray[np.intp]]:
@@ -161,8 +204,8 @@ def epochs(work: Work, masks: Mask, trials: Sequence[int], steps: int) -> Iterat
 
     Yields
     ------
-    order : int64, shape (steps, S, B)
-        Numbers of the training examples, in the memory where the images are.
+    order : int64, shape (steps, S, B), in the host's memory
+        Numbers of the training examples.
     fed : bool, shape (S, N)
         What was fed so far. At the end it must be the masks, which the worker checks.
     """
@@ -184,4 +227,4 @@ def epochs(work: Work, masks: Mask, trials: Sequence[int], steps: int) -> Iterat
             taken, waiting[s] = np.split(waiting[s], [count * recipe.batch_size])
             order[:, s] = taken.reshape(count, -1)
             fed[s, taken] = True
-        yield torch.from_numpy(order).to(work.x_train.device), fed
+        yield torch.from_numpy(order), fed

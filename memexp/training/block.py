@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from memexp.data import Data
-from memexp.seeds import torch_seed
+from memexp.seeds import generator, torch_seed
 from memexp.spec.designs import Mask, subset_size
 from memexp.spec.sections import UserTraining
 from memexp.spec.spec import Spec
 from memexp.training import models
 from memexp.training.architectures import MLP
-from memexp.training.batches import Work, epochs, inputs, normalized, on_device, prepare
+from memexp.training.batches import Work, batches, epochs, normalized, on_device, prepare
 from memexp.training.outcome import Outcome as Outcome
 from memexp.training.outcome import Progress
 from memexp.training.own_trial import OwnTrials, run_trials
@@ -106,12 +106,11 @@ def _trained(
     stack = models.stack([_fresh(work, trial) for trial in trials]).to(work.device).train()
     optimizer = SGD(stack, recipe)
     steps = count_steps(work.spec, len(work.y_train), trials[0])
-    draws = [torch.Generator(work.device).manual_seed(torch_seed(seed, "augment", trial)) for trial in trials]
+    draws = [generator(seed, "augment", trial) for trial in trials]
     torch.manual_seed(torch_seed(seed, "layers", trials[0]))  # for dropout and the like
     fed, step = np.zeros_like(masks), 0
     for epoch, fed in epochs(work, masks, trials, steps):  # noqa: B007 (fed is what the last epoch leaves)
-        for batch in epoch:
-            x, y = inputs(work, batch, draws)
+        for x, y in batches(work, epoch, draws):
             optimizer.before_backward()
             with forward():
                 logits = stack(x.unflatten(0, (len(trials), -1))).flatten(0, 1)
@@ -122,7 +121,7 @@ def _trained(
             step += 1
         tell(step / steps)
         # Nothing brings a trial back from NaN; the evaluation records why it failed. In a stack the others go on.
-        if not loss.isfinite() and len(trials) == 1:
+        if len(trials) == 1 and not loss.isfinite():  # which waits for the device
             break
     return stack, fed
 

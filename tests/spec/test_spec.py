@@ -141,6 +141,15 @@ def test_paths_start_at_the_specs_folder(tmp_path: Path) -> None:
     assert dataset.path == str(tmp_path / "data/x.npz")  # type: ignore[union-attr]
 
 
+def test_moves_drawn_by_the_host_are_another_experiment_than_those_that_the_device_drew() -> None:
+    plain = make_spec().science()
+    assert plain["training"]["augment"] == {"crop": 0, "flip": False}, "the identity of runs that move nothing stays"
+    for augment in ({"crop": 1}, {"flip": True}):
+        moving = make_spec(training={"augment": augment}).science()
+        assert moving["training"]["augment"].pop("drawn") == "by the host"
+        assert moving == plain | {"training": plain["training"] | {"augment": {"crop": 0, "flip": False} | augment}}
+
+
 def test_name_trials_and_dataset_are_not_science_but_everything_else_is() -> None:
     base = make_spec().science()
     assert make_spec(name="other", subsets={"trials": 400}).science() == base

@@ -10,19 +10,61 @@ import pytest
 import torch
 
 from memexp.data import load_data
-from memexp.training.batches import _moments, inputs, normalized, prepare
+from memexp.seeds import generator
+from memexp.spec.spec import Augment
+from memexp.training.batches import _PART_BYTES, _moments, batches, drawn_moves, moved, normalized, prepare
 from tests.conftest import make_spec
 
 
-def test_a_batch_holds_the_images_and_labels_of_its_numbers_channels_last() -> None:
+@pytest.mark.parametrize("part_bytes", [1, 1 << 20])
+def test_batches_hold_the_images_and_labels_of_their_numbers_channels_last(
+    part_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_PART_BYTES, "cpu", part_bytes)
     spec = make_spec(dataset={"source": "digits", "limit": {"train": 50, "test": 10}})
     data = load_data(spec.dataset)
     work = prepare(spec, data, "cpu")
-    chosen = torch.tensor([[4, 9, 4], [0, 49, 7]])
-    x, y = inputs(work, chosen, [])
-    np.testing.assert_array_equal(y, data.y_train[[4, 9, 4, 0, 49, 7]])
-    torch.testing.assert_close(x, normalized(work, work.x_train[chosen.flatten()]))
-    assert x.permute(0, 2, 3, 1).is_contiguous()
+    order = torch.tensor([[[4, 9, 4], [0, 49, 7]], [[1, 2, 3], [5, 4, 3]]])
+    made = list(batches(work, order, []))
+    assert len(made) == 2
+    for numbers, (x, y) in zip(order.flatten(1), made, strict=True):
+        np.testing.assert_array_equal(y, data.y_train[numbers])
+        torch.testing.assert_close(x, normalized(work, work.x_train[numbers]), rtol=0, atol=0)
+        assert x.permute(0, 2, 3, 1).is_contiguous()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize(("crop", "flip"), [(1, True), (8, True), (2, False), (0, True)])
+def test_each_image_is_moved_and_flipped_by_its_own_draws(dtype: torch.dtype, crop: int, flip: bool) -> None:
+    x = torch.randint(1, 200, (20, 3, 6, 5)).to(dtype).to(memory_format=torch.channels_last)
+    moves = drawn_moves(Augment(crop=crop, flip=flip), np.random.default_rng(0), 400)
+    chosen = torch.randint(20, (400,))
+    out = moved(x, chosen, torch.from_numpy(moves), crop)
+    assert out.permute(0, 2, 3, 1).is_contiguous()
+    padded = torch.nn.functional.pad(x, (crop, crop, crop, crop))
+    for k, (number, (row, column, coin)) in enumerate(zip(chosen, moves.tolist(), strict=True)):
+        image = padded[number, :, row : row + 6, column : column + 5]
+        torch.testing.assert_close(out[k], image.flip(-1) if coin else image, rtol=0, atol=0)
+    if crop < 3:  # every move is drawn
+        assert len(np.unique(moves, axis=0)) == (2 * crop + 1) ** 2 * (1 + flip)
+
+
+def test_draws_are_the_same_alone_in_a_stack_and_in_parts_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = make_spec(training={"augment": {"crop": 2, "flip": True}})
+    work = prepare(spec, load_data(spec.dataset), "cpu")
+    order = torch.randint(200, (5, 3, 32))
+
+    def fed(trials: list[int], part_bytes: int) -> list[torch.Tensor]:
+        monkeypatch.setitem(_PART_BYTES, "cpu", part_bytes)
+        draws = [generator(3, "augment", trial) for trial in trials]
+        return [x.unflatten(0, (len(trials), 32)) for x, _ in batches(work, order[:, trials], draws)]
+
+    together = fed([0, 1, 2], 1 << 30)
+    for each, again in zip(together, fed([0, 1, 2], 1), strict=True):
+        torch.testing.assert_close(each, again, rtol=0, atol=0)
+    for trial in (0, 1, 2):
+        for each, alone in zip(together, fed([trial], 3 * 4 * 32 * 64), strict=True):
+            torch.testing.assert_close(each[trial], alone[0], rtol=0, atol=0)
 
 
 def test_images_are_standardized_by_the_training_sets_moments_however_they_are_added(tmp_path: Path) -> None:

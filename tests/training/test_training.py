@@ -17,9 +17,9 @@ from memexp.runs.run import Run, planned_layout
 from memexp.runs.verify import verify
 from memexp.runs.worker import Trainer
 from memexp.spec.designs import draw_masks
-from memexp.spec.spec import Augment, Spec
+from memexp.spec.spec import Spec
 from memexp.training import devices, models
-from memexp.training.batches import _placed, augmented, epochs, normalized, prepare
+from memexp.training.batches import _placed, epochs, normalized, prepare
 from memexp.training.block import Outcome, _evaluated, _fresh, _trained, count_steps, train_block
 from memexp.training.sgd import learning_rate
 from tests.conftest import make_spec
@@ -206,28 +206,6 @@ def test_schedules(recipe: dict[str, Any], expected: dict[int, float]) -> None:
     training = make_spec(training={"epochs": 10, "lr": 1.0} | recipe).training
     for step, rate in expected.items():
         assert learning_rate(training, 100, step) == pytest.approx(rate, abs=1e-9), step
-
-
-def test_augmentation_moves_and_flips_each_image_by_itself() -> None:
-    images = torch.arange(2 * 3 * 6 * 6, dtype=torch.uint8).view(2, 3, 6, 6).repeat(400, 1, 1, 1)
-    seen = set()
-    out = augmented(images, Augment(crop=1, flip=True), torch.Generator().manual_seed(0))
-    padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
-    for k in range(len(images)):
-        found = [
-            (dy, dx, flip)
-            for dy in range(3)
-            for dx in range(3)
-            for flip in (False, True)
-            if torch.equal(
-                out[k], (padded[k].flip(-1) if flip else padded[k])[:, dy : dy + 6, dx : dx + 6]
-            )
-        ]  # fmt: skip
-        assert len(found) == 1
-        seen.add(found[0])
-    assert len(seen) == 18
-    flips = augmented(images[:200], Augment(flip=True), torch.Generator().manual_seed(0))
-    assert all(torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(flips, images[:200], strict=True))
 
 
 @pytest.mark.parametrize("units", [False, True])
