@@ -98,7 +98,8 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
         found = agree(*values, MEMORIZATION_THRESHOLDS)
         memorization = Curves(found, chance[0], *values)
     influence = None
-    both = _influences(first, second)
+    unlike = _unlike_groups(first, second)
+    both = None if unlike else _influences(first, second)
     if both is not None and len(both[0]):
         influence = Curves(_agree_on_pairs(first, second, *both), chance[1], *both)
     lacking = {
@@ -107,7 +108,8 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
         for name in ("memorization", "influence")
         if getattr(side, name) is None
     }
-    absent = {"influence": f"no pair is selected ({selection})"} | lacking if influence is None else lacking
+    absent = {"influence": unlike or f"no pair is selected ({selection})"} | lacking if influence is None else lacking
+    note = "; ".join(each for each in (note, unlike) if each)
     return Comparison((first.name, second.name), memorization, influence, selection, absent, note)
 
 
@@ -136,6 +138,21 @@ def placed(run: Side, file: Side) -> tuple[Side, str]:
         f"{file.name} is of {whole + ' examples' if whole else 'the whole data set'}; compared are the {len(trains):,} "
         f"training and {len(tests):,} test examples that {run.name} has. What was trained on fewer examples memorizes "
         "others, and more of them"
+    )
+
+
+def _unlike_groups(first: Side, second: Side) -> str:
+    """Where trials drew groups of examples on one side, and others or none on the other side; in words, or nothing."""
+    mine, theirs = first.groups, second.groups
+    if mine is None and theirs is None:
+        return ""
+    if mine is not None and theirs is not None and np.array_equal(mine, theirs):
+        return ""
+    words = {True: "single examples", False: "groups of examples"}
+    other = "other " if mine is not None and theirs is not None else ""
+    return (
+        f"{first.name} leaves out {words[mine is None]}, {second.name} {other}{words[theirs is None]}: an example's "
+        "memorization is with what was left out together, and influences are of other things"
     )
 
 
@@ -259,7 +276,7 @@ def _by_chance(
     found: tuple[list[Agreement], list[Agreement]] = [], []
     for _ in range(deals):
         one, other = (
-            side_of_outcomes("", part, (train_label, test_label), selection)
+            side_of_outcomes("", part, (train_label, test_label), selection, first.groups)
             for part in deal([a, b], (a.n_trials, b.n_trials), random)
         )
         assert one.memorization is not None

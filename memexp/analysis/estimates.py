@@ -16,6 +16,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from memexp.analysis import means
 from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.dense import holds_matrix, write_dense
+from memexp.analysis.grouped import groups_of
 from memexp.analysis.levels import STEPS, Levels, probabilities
 from memexp.analysis.means import ScoreTrials, TrainScores, welch
 from memexp.analysis.merged import Merged, finish_store
@@ -160,7 +161,8 @@ def estimate(
         if dense and soft is not None:
             matrices.append(("influence_soft", soft, soft.difference))
         told = partial(_part, tell, parts=1 + len(matrices))
-        found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, told(0), soft)
+        groups = groups_of(merged.examples)
+        found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, told(0), soft, groups)
         estimates = Estimates(scores, found.pairs, selection, merged.n_trials, found.tested, found.passed)
         for done, (name, operands, value) in enumerate(matrices, 1):
             write_dense(operands, value, paths.matrix(name), merged.trials_digest, memory_gb, told(done))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.estimates import Estimates, trials_of
+from memexp.analysis.grouped import group_columns
 from memexp.analysis.merged import Merged
 from memexp.analysis.products import Tile, in_parallel
 from memexp.analysis.tables import ids, pair_columns
@@ -127,10 +128,12 @@ def released_arrays(merged: Merged, estimates: Estimates) -> Iterator[tuple[str,
 def train_table(merged: Merged, estimates: Estimates, classes: Sequence[str] | None = None) -> Arrays:
     """One row for each training example: what the store knows of it, then its scores."""
     known = {name: values for name, values in merged.examples.items() if name.startswith("train_")}
-    known.pop("train_id", None)
+    for name in ("train_id", "train_group", "train_group_name"):
+        known.pop(name, None)
     place: Arrays = {"train": np.arange(len(estimates.scores.memorization)), "id": ids(merged.examples, "train")}
     if classes is not None:
         place["class_name"] = np.array(classes)[known["train_label"]]
+    place |= group_columns(merged.examples)
     return place | known | {each.name: getattr(estimates.scores, each.name) for each in fields(estimates.scores)}
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.discovery import Discoveries
+from memexp.analysis.grouped import representatives
 from memexp.analysis.levels import Levels
 from memexp.analysis.means import ScoreTrials
 from memexp.analysis.products import Index, Tile, Trials, in_parallel, tiles
@@ -266,6 +267,7 @@ def select_pairs(
     memory_gb: float = 1.0,
     tell: Tell = lambda _: None,
     soft: Levels | None = None,
+    groups: Labels | None = None,
 ) -> Found:
     """Look at all pairs (of one class, if the selection says so) and keep the selected ones.
 
@@ -281,12 +283,17 @@ def select_pairs(
         What tiles may take.
     soft
         Probabilities of the test examples' labels.
+    groups
+        Of the training examples, shape (N,), where trials drew groups: a pair is then of a group, which its most
+        memorized example (of the test example's class) stands for.
     """
     search = Search(trials, memorization, selection, soft)
-    groups = list(_groups(labels, selection.all_classes))
-    area = sum(_length(tests, trials.shape[0]) * _length(trains, trials.shape[1]) for tests, trains in groups)
+    of_class = None if selection.all_classes else labels[1]
+    standing = None if groups is None else representatives(groups, of_class, memorization)
+    rectangles = list(_rectangles(labels, selection.all_classes, standing))
+    area = sum(_length(tests, trials.shape[0]) * _length(trains, trials.shape[1]) for tests, trains in rectangles)
     done = 0
-    parts = (tile for tests, trains in groups for tile in tiles(trials, tests, trains, memory_gb))
+    parts = (tile for tests, trains in rectangles for tile in tiles(trials, tests, trains, memory_gb))
     for pairs_in_tile, seen in in_parallel(
         lambda tile: (_length(tile.tests, 0) * _length(tile.trains, 0), search.look_at(tile)), parts
     ):
@@ -296,13 +303,16 @@ def select_pairs(
     return search.result()
 
 
-def _groups(labels: tuple[Labels, Labels], all_classes: bool) -> Iterator[tuple[Index, Index]]:
-    """Rectangles of pairs to look at: one for each class, or all in one."""
+def _rectangles(
+    labels: tuple[Labels, Labels], all_classes: bool, trains: NDArray[np.intp] | None
+) -> Iterator[tuple[Index, Index]]:
+    """Rectangles of pairs to look at, of these training examples or of all: one for each class, or all in one."""
     test_label, train_label = labels
     if all_classes:
-        yield slice(None), slice(None)
+        yield slice(None), slice(None) if trains is None else trains
         return
     by_label = np.argsort(train_label, kind="stable")
+    by_label = by_label if trains is None else by_label[np.isin(by_label, trains)]
     ordered = train_label[by_label]
     for label in np.unique(test_label):
         first, last = np.searchsorted(ordered, [label, label + 1])

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.counts import Counts
+from memexp.analysis.grouped import groups_of, representatives
 from memexp.analysis.means import ScoreTrials, TrainScores
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Selection, select_pairs
@@ -94,6 +95,8 @@ class Side:
         What it was estimated from, or None.
     places
         Of the training and the test examples, in the data set before any limit; None where that is not known.
+    groups
+        Group of each training example, shape (N,), where trials drew groups; pairs are then of groups.
     """
 
     name: str
@@ -105,6 +108,7 @@ class Side:
     labels: tuple[Labels | None, Labels | None] = (None, None)
     outcomes: Outcomes | None = None
     places: tuple[Indices, Indices] | None = None
+    groups: Indices | None = None
 
     def narrowed(self, selection: Selection) -> Side:
         """With those of the pairs that pass a stricter rule."""
@@ -144,7 +148,7 @@ def side_of_run(merged: Merged, selection: Selection) -> Side:
     """All trials of a run."""
     examples = merged.examples
     labels = examples["train_label"], examples["test_label"]
-    side = side_of_outcomes(str(merged.paths.root), outcomes_of(merged), labels, selection)
+    side = side_of_outcomes(str(merged.paths.root), outcomes_of(merged), labels, selection, groups_of(examples))
     places = examples.get("train_index"), examples.get("test_index")
     return side if places[0] is None or places[1] is None else replace(side, places=(places[0], places[1]))
 
@@ -171,28 +175,43 @@ def halves_of_run(merged: Merged, selection: Selection, seed: int = 0) -> tuple[
             f"run `{command('resume', merged.paths.root)}`, or name a second run"
         )
     labels = merged.examples["train_label"], merged.examples["test_label"]
+    groups = groups_of(merged.examples)
     sizes = merged.n_trials // 2, merged.n_trials - merged.n_trials // 2
     first, second = deal([outcomes_of(merged)], sizes, np.random.default_rng(seed))
     return (
-        side_of_outcomes(f"a half of {merged.paths.root} ({sizes[0]:,} trials)", first, labels, selection),
-        side_of_outcomes(f"the other half ({sizes[1]:,} trials)", second, labels, selection),
+        side_of_outcomes(f"a half of {merged.paths.root} ({sizes[0]:,} trials)", first, labels, selection, groups),
+        side_of_outcomes(f"the other half ({sizes[1]:,} trials)", second, labels, selection, groups),
     )
 
 
-def side_of_outcomes(name: str, outcomes: Outcomes, labels: tuple[Labels, Labels], selection: Selection) -> Side:
-    """Estimate what is compared: all pairs that pass, since sets cut to their strongest would differ by the cut."""
+def side_of_outcomes(
+    name: str,
+    outcomes: Outcomes,
+    labels: tuple[Labels, Labels],
+    selection: Selection,
+    groups: Indices | None = None,
+) -> Side:
+    """Estimate what is compared: all pairs that pass, since sets cut to their strongest would differ by the cut.
+
+    With ``groups``, shape (N,), pairs are of groups, which their first example stands for, on both sides alike.
+    """
     memorization, trials = outcomes.memorization(), outcomes.trials()
     everything = replace(selection, most=sys.maxsize)
-    chosen = select_pairs(trials, labels[::-1], memorization.astype(np.float32), everything).pairs.passing()
+    found = select_pairs(trials, labels[::-1], memorization.astype(np.float32), everything, groups=groups)
+    chosen = found.pairs.passing()
 
     def influence(train: Indices, test: Indices) -> Floats:
         if isinstance(trials, ScoreTrials):
             return trials.of_pairs(train, test).value
         return trials.pair_counts(train, test).value()
 
-    pairs, of_train = (chosen.train, chosen.test), memorization[chosen.train]
+    of_train = memorization[chosen.train]
+    train = chosen.train if groups is None else representatives(groups, None)[groups[chosen.train]]
+    pairs = train, chosen.test
     there = len(labels[1]) > 0  # without a test set there is no influence to compare
-    return Side(name, memorization, pairs, of_train, selection, influence if there else None, labels, outcomes)
+    return Side(
+        name, memorization, pairs, of_train, selection, influence if there else None, labels, outcomes, groups=groups
+    )
 
 
 def deal(pool: list[Outcomes], sizes: tuple[int, int], random: np.random.Generator) -> tuple[Outcomes, Outcomes]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.estimates import Estimates, Memorization
+from memexp.analysis.grouped import Groups, describe_groups, groups_of
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Selection
 from memexp.analysis.paper import pair_facts
@@ -24,11 +25,13 @@ def summarize(merged: Merged, estimates: Estimates) -> Rows:
         ("mean score" if merged.numbers else "accuracy", accuracy),
         ("memorization", describe_memorization(estimates.scores)),
     ]
+    if groups := describe_groups(merged.examples):
+        rows.append(("groups", groups))
     if np.isnan(estimates.scores.memorization).all():
         return rows
     if "test" not in merged.accuracies:
         return [*rows, ("influence", "none: there is no test set")]
-    return [*rows, *_describe_pairs(estimates)]
+    return [*rows, *_describe_pairs(estimates, groups_of(merged.examples))]
 
 
 def describe_memorization(scores: Memorization) -> str:
@@ -42,14 +45,15 @@ def describe_memorization(scores: Memorization) -> str:
     )
 
 
-def _describe_pairs(estimates: Estimates) -> Rows:
+def _describe_pairs(estimates: Estimates, groups: Groups | None) -> Rows:
     passing = estimates.pairs.passing()
     sure = passing.discoveries()
-    facts = pair_facts(sure.train, sure.test)
+    facts = pair_facts(sure.train if groups is None else groups[sure.train], sure.test)
+    what = "training examples" if groups is None else "groups of training examples"
     found = f"{facts.pairs:,} of high influence at a false discovery rate of {SHOWN_FDR:g}"
     rows = [("pairs", f"{found}, among {estimates.tested:,}")]
     if facts.pairs:
-        influenced = f"{facts.unique_trains:,} training examples influence {facts.unique_tests:,} test examples"
+        influenced = f"{facts.unique_trains:,} {what} influence {facts.unique_tests:,} test examples"
         rows.append(("", f"{influenced}, {facts.single_influencers:,} of which have one influencer only"))
     if uncertain := len(passing) - len(sure):
         rows.append(("", f"{uncertain:,} more pass the thresholds, but many of these are noise"))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.estimates import Estimates, Memorization
+from memexp.analysis.grouped import group_columns
 from memexp.analysis.pairs import Pairs
 from memexp.errors import InputError
 from memexp.store.paths import RunPaths
@@ -43,6 +44,7 @@ def example_columns(examples: Columns, classes: list[str]) -> Columns:
     columns = {"id": ids(examples, "train"), "label": examples["train_label"]}
     columns["class_name"] = names[examples["train_label"]]
     columns["source_index"] = examples["train_index"]
+    columns |= group_columns(examples)
     if "train_label_flipped" in examples:
         columns["flipped"] = examples["train_label_flipped"]
         columns["original_class_name"] = names[examples["train_label_original"]]
@@ -55,6 +57,7 @@ def pair_columns(pairs: Pairs, examples: Columns, classes: list[str]) -> Columns
     names = np.array(classes)
     named = {f"{axis}_id": ids(examples, axis)[columns[axis]] for axis in ("train", "test")}
     named |= {f"{axis}_class_name": names[examples[f"{axis}_label"][columns[axis]]] for axis in ("train", "test")}
+    named |= {f"train_{name}": values for name, values in group_columns(examples, columns["train"]).items()}
     return {"train": columns.pop("train"), "test": columns.pop("test")} | named | columns
 
 

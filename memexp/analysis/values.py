@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis.grouped import group_columns
 from memexp.analysis.merged import Merged
 from memexp.analysis.tables import ids, library
 from memexp.errors import InputError
@@ -60,6 +61,8 @@ class Values:
 
 def name_of(subsets: Subsets) -> str:
     """What the values of a design are called."""
+    if subsets.groups is not None:
+        return f"{name_of(subsets.model_copy(update={'groups': None}))}, of the example's group"
     if subsets.design == "bernoulli":
         return "Banzhaf value" if subsets.ratio == 0.5 else f"weighted Banzhaf value, p = {subsets.ratio:g}"
     size = "subsets of" if subsets.design == "uniform" else "balanced subsets of"
@@ -138,6 +141,7 @@ def table(values: Values, examples: dict[str, NDArray[Any]], classes: list[str])
     columns |= {name: getattr(values, name) for name in ("in_count", "out_count")}
     columns |= {"label": examples["train_label"], "class_name": np.array(classes)[examples["train_label"]]}
     columns |= {"id": ids(examples, "train")} if "train_index" in examples else {}
+    columns |= group_columns(examples)
     known = {"source_index": "train_index", "flipped": "train_label_flipped"}
     return columns | {name: examples[key] for name, key in known.items() if key in examples}
 

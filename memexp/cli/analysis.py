@@ -111,6 +111,7 @@ def select(
 ) -> None:
     """Write lists of memorized examples, to be removed by a run of 'design: remove'."""
     from memexp.analysis import controls, removal
+    from memexp.analysis.grouped import groups_of, whole_groups
     from memexp.analysis.values import chosen_shares, data_values, value_sets
     from memexp.runs.run import open_run
     from memexp.spec.spec import require_network
@@ -133,6 +134,9 @@ def select(
     sets = removal.select_sets(estimates, thresholds, pairs, alike)
     if values:
         sets |= value_sets(data_values(merged, opened.spec.subsets), chosen)
+    if (groups := groups_of(merged.examples)) is not None:
+        sets = whole_groups(sets, groups)
+        remark("the lists are of whole groups: examples were in or out with theirs")
     show([(name, f"{len(indices):,} examples") for name, indices in sets.items()])
     if absent := [f"{each:g}" for each in thresholds if removal.list_name(each) not in sets]:
         remark(f"no example has a memorization of {', '.join(absent)} or more: no list for that")

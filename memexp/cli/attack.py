@@ -32,12 +32,15 @@ def attack(
 ) -> None:
     """Membership inference: each trial attacked with the others as shadow models; needs `record: [..., margin]`."""
     from memexp.analysis.attack import attack as attacked
+    from memexp.analysis.grouped import describe_groups, group_columns
     from memexp.analysis.trial_table import chosen, table_of_merged
 
     opened, merged = open_trials(run, csv, to)
     subsets = opened.spec.subsets
     table = chosen(table_of_merged(merged, subsets), trials)
-    coin = subsets.design == "bernoulli" and subsets.ratio == 0.5
+    coin = subsets.design == "bernoulli" and subsets.ratio == 0.5 and subsets.groups is None
+    if (groups := describe_groups(merged.examples)) is not None:
+        remark(f"{groups}. A member is an example whose group was in; no epsilon is told, which needs a coin for each")
     with progress("attacking", 1, "parts") as tell:
         found = attacked(table, targets, coin, tell)
     if as_json:
@@ -51,8 +54,10 @@ def attack(
 
         from memexp.analysis.export import write_csv
 
-        known = {name: values for name, values in merged.examples.items() if name.startswith("train_")}
+        own = {"train_group", "train_group_name"}
+        known = {name: each for name, each in merged.examples.items() if name.startswith("train_") and name not in own}
         columns = {"index": np.arange(table.n_train)} | {name.removeprefix("train_"): v for name, v in known.items()}
+        columns |= group_columns(merged.examples)
         columns |= {each.name: getattr(found.risk, each.name) for each in fields(found.risk)}
         write_result(csv, partial(write_csv, columns))
     if to is not None:

@@ -40,6 +40,8 @@ def lds(
 
     matrix = open_scores(scores)
     opened, table = _table(run, trials)
+    if opened.spec.subsets.groups is not None:
+        remark("subsets are of whole groups, whose examples' scores add up: a group's influence is shared among them")
     table, used = without_used(table, opened.manifest.identity, scores)
     table.require("test_correct")
     outcomes = [name for name in ("margin", "correct") if f"test_{name}" in table.recorded]
@@ -96,6 +98,9 @@ def datamodel(
 
     require_place(to, (".npy",))
     opened, whole = _table(run, None)
+    if opened.spec.subsets.groups is not None:
+        told = "are equal and add up to the group's" if method == "ridge" else "are each the whole group's"
+        remark(f"trials had groups of examples in or out as one: the weights of a group's examples {told}")
     name = outcome or ("margin" if "test_margin" in whole.recorded else "correct")
     fitted, rest = _split(whole, trials)
     building = to.with_name(f".{to.name}.new")

@@ -98,7 +98,7 @@ def _describe_plan(made: Plan, goal: Goal | None = None) -> list[tuple[str, str]
     from memexp.spec.sections import UserTraining
 
     layout, subsets, training = made.layout, made.spec.subsets, made.spec.training
-    tests = f"{layout.n_test:,}" if layout.n_test else "no"
+    tests, about = f"{layout.n_test:,}" if layout.n_test else "no", "about " if subsets.groups else ""
     if made.spec.trial is not None:
         length = f"by trial() of {made.spec.arch}"
     elif isinstance(training, UserTraining):
@@ -111,7 +111,7 @@ def _describe_plan(made: Plan, goal: Goal | None = None) -> list[tuple[str, str]
         *([("images", describe_images(made))] if made.spec.trial is None else []),
         ("classes", describe_classes(made)),
         *([("model", f"{made.spec.arch}, {made.parameters:,} parameters")] if made.spec.trial is None else []),
-        ("trial", f"trains on {made.subset:,} examples {length} ({subsets.design})"),
+        ("trial", f"trains on {about}{made.subset:,} examples {length} ({subsets.design})"),
         *recipe_rows(made.spec),
         (
             "trials",

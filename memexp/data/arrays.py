@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.data.raw import RawData, as_ids, as_nhwc, number_labels
+from memexp.data.grouping import names_of_groups
+from memexp.data.raw import Ids, RawData, as_ids, as_nhwc, number_labels
 from memexp.errors import DataError
 
 WANTED = ("x_train", "y_train")
 TEST = ("x_test", "y_test")
-OPTIONAL = ("classes", "id_train", "id_test", "features")
+OPTIONAL = ("classes", "id_train", "id_test", "features", "groups")
 
 
 def from_arrays(where: str, given: Mapping[str, Any]) -> RawData:
@@ -25,7 +26,8 @@ def from_arrays(where: str, given: Mapping[str, Any]) -> RawData:
         For messages.
     given
         ``x_train``, ``y_train``; ``x_test``, ``y_test`` where there is a test set; and, if it has them, ``classes``
-        (names of the labels), ``id_train``, ``id_test`` (names of the examples), ``features`` (names of the columns).
+        (names of the labels), ``id_train``, ``id_test`` (names of the examples), ``features`` (names of the columns),
+        ``groups`` (of the training examples).
 
     Raises
     ------
@@ -50,7 +52,12 @@ def from_arrays(where: str, given: Mapping[str, Any]) -> RawData:
         id_train=_ids(where, "id_train", given, len(images["x_train"])),
         id_test=_ids(where, "id_test", given, len(images.get("x_test", ()))),
         features=_feature_names(where, given, images["x_train"].shape[-1]) if features else (),
+        groups=_groups(where, given, len(images["x_train"])),
     )
+
+
+def _groups(where: str, given: Mapping[str, Any], count: int) -> Ids | None:
+    return None if given.get("groups") is None else names_of_groups(f"{where}: groups", given["groups"], count)
 
 
 def _ids(where: str, name: str, given: Mapping[str, Any], count: int) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.data.folders import refuse
+from memexp.data.grouping import names_of_groups
 from memexp.data.images import read_as_it_is, read_sized
 from memexp.data.raw import Ids, RawData, as_ids, number_labels
 from memexp.errors import DataError
@@ -34,11 +35,12 @@ class Columns(NamedTuple):
     id: str | None
     size: int | None
     classes: tuple[str, ...] | None = None
+    groups: str | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
         """Names of the columns whose values are names."""
-        return tuple(name for name in (self.label, self.image, self.id) if name is not None)
+        return tuple(name for name in (self.label, self.image, self.id, self.groups) if name is not None)
 
 
 class Part(NamedTuple):
@@ -49,13 +51,15 @@ class Part(NamedTuple):
     folder: Path | None = None
 
 
-def choose_columns(where: str, block: Table | HuggingFace, names: Sequence[str]) -> Columns:
+def choose_columns(where: str, block: Table | HuggingFace, names: Sequence[str], groups: str | None = None) -> Columns:
     """The columns that the spec names; of those that it does not, label and image are found by their names.
 
     Parameters
     ----------
     names
         Of all columns.
+    groups
+        The column that names the examples' groups, where the spec has it.
 
     Raises
     ------
@@ -75,7 +79,7 @@ def choose_columns(where: str, block: Table | HuggingFace, names: Sequence[str])
                 f"{where}: what is trained on? Set dataset.image to the column of images, or dataset.features to "
                 f"columns of numbers (or to rest); there are {_listed(names)}"
             )
-    own = {label, image, block.id}
+    own = {label, image, block.id, _named(where, "groups", groups, names, "subsets")}
     chosen = (
         [name for name in names if name not in own]
         if features == "rest"
@@ -85,7 +89,7 @@ def choose_columns(where: str, block: Table | HuggingFace, names: Sequence[str])
         raise DataError(f"{where}: dataset.features has {twice[0]!r}, which is used already; name it once")
     if image is None and not chosen:
         raise DataError(f"{where}: dataset.features names no column; there are {_listed(names)}")
-    return Columns(label, image, tuple(chosen), _named(where, "id", block.id, names), block.size)
+    return Columns(label, image, tuple(chosen), _named(where, "id", block.id, names), block.size, groups=groups)
 
 
 def _found(names: Sequence[str], usual: Sequence[str]) -> str | None:
@@ -94,12 +98,12 @@ def _found(names: Sequence[str], usual: Sequence[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _named(where: str, key: str, name: str | None, names: Sequence[str]) -> str | None:
+def _named(where: str, key: str, name: str | None, names: Sequence[str], section: str = "dataset") -> str | None:
     if name is None or name in names:
         return name
     close = difflib.get_close_matches(name, names, 1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise DataError(f"{where}: dataset.{key} = {name!r} is no column{hint}; there are {_listed(names)}")
+    raise DataError(f"{where}: {section}.{key} = {name!r} is no column{hint}; there are {_listed(names)}")
 
 
 def _listed(names: Sequence[str], most: int = 20) -> str:
@@ -132,8 +136,17 @@ def from_columns(columns: Columns, train: Part, test: Part | None) -> RawData:
         x, ids = [*x, None], [*ids, None]  # type: ignore[list-item]
     return RawData(
         x[0], labels.train, x[1], labels.test, labels.classes, id_train=ids[0], id_test=ids[1], features=names,
-        folder=folder,
+        folder=folder, groups=_groups(train, columns.groups),
     )  # fmt: skip
+
+
+def _groups(part: Part, name: str | None) -> Ids | None:
+    """The names of the training examples' groups."""
+    if name is None:
+        return None
+    column = part.table.column(name)
+    _require_whole(part, name, column, "give each example its group: its own, where it is alone")
+    return names_of_groups(f"{part.where}: column {name!r}", as_ids(column.to_pylist()), len(column))
 
 
 def _labels(part: Part, name: str, named: bool) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from memexp.data.class_names import require_names
 from memexp.data.fingerprint import array_digest
+from memexp.data.grouping import grouped, numbered_groups
 from memexp.data.limits import limited
 from memexp.data.raw import Ids, RawData
 from memexp.data.sources import SOURCES
@@ -19,6 +21,7 @@ from memexp.data.split import choose_test, refuse_second_test_set
 from memexp.errors import DataError
 from memexp.seeds import generator, raw_words
 from memexp.spec import datasets
+from memexp.spec.subsets import names_file
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Data:
         Names of a table's features; empty where they have none.
     folder
         Where the ids are files below it.
+    group_names : text, shape (N,), or None
+        Name of each training example's group, where the spec draws groups.
     """
 
     x_train: NDArray[Any]
@@ -63,6 +68,12 @@ class Data:
     id_test: Ids | None = None
     features: tuple[str, ...] = ()
     folder: Path | None = None
+    group_names: Ids | None = None
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Number of each training example's group, shape (N,), in the order of their first examples; or None."""
+        return None if self.group_names is None else numbered_groups(self.group_names)
 
     @property
     def flipped(self) -> NDArray[np.bool_] | None:
@@ -86,19 +97,20 @@ class Data:
 
     def fingerprint(self) -> dict[str, str]:
         """sha256 of each array's shape, dtype, content and order."""
-        names = ("x_train", "y_train", "x_test", "y_test")
+        names = ("x_train", "y_train", "x_test", "y_test", *(("groups",) if self.groups is not None else ()))
         return {name: self.digests.get(name) or array_digest(getattr(self, name)) for name in names}
 
 
-def load_data(block: datasets.Dataset) -> Data:
-    """Load what the spec's dataset block names.
+def load_data(block: datasets.Dataset, groups: str | None = None) -> Data:
+    """Load what the spec's dataset block names; ``groups``: the column or file that its subsets block does.
 
     Raises
     ------
     DataError
         If files are missing, cut or mislabelled, or the limits leave nothing.
     """
-    raw = SOURCES[block.source](block)
+    columns = groups is not None and not names_file(groups) and block.source in ("table", "huggingface")
+    raw = SOURCES[block.source](block, groups) if columns else SOURCES[block.source](block)
     if block.class_names is not None:
         if len(block.class_names) != len(raw.classes):
             raise DataError(
@@ -107,11 +119,12 @@ def load_data(block: datasets.Dataset) -> Data:
             )
         raw = raw._replace(classes=require_names("dataset.class_names", block.class_names))
     _check(raw, block.source)
+    raw = raw._replace(groups=None) if groups is None else grouped(raw, groups)
     data = _as_data(raw)
     split = getattr(block, "test", None)
     if isinstance(split, datasets.Split):
         refuse_second_test_set(raw)
-        chosen = choose_test(data.y_train, split)
+        chosen = choose_test(data.y_train, split, data.groups)
         data = _parted(data, np.flatnonzero(~chosen), data, np.flatnonzero(chosen))
     if block.limit is not None:
         data = _limited(data, block.limit)
@@ -139,6 +152,7 @@ def _as_data(raw: RawData) -> Data:
         id_test=raw.id_test,
         features=raw.features,
         folder=raw.folder,
+        group_names=raw.groups,
     )
 
 
@@ -155,11 +169,13 @@ def _parted(train: Data, chosen: NDArray[np.intp], test: Data, tested: NDArray[n
 def _taken(data: Data, axis: str, places: NDArray[np.intp], to: str) -> dict[str, Any]:
     """Some examples of an axis, under the names of the axis ``to``."""
     ids = getattr(data, f"id_{axis}")
+    groups = data.group_names if to == "train" else None
     return {
         f"x_{to}": getattr(data, f"x_{axis}")[places],
         f"y_{to}": getattr(data, f"y_{axis}")[places],
         f"{to}_index": getattr(data, f"{axis}_index")[places],
         f"id_{to}": None if ids is None else ids[places],
+        **({} if groups is None else {"group_names": groups[places]}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,16 +12,18 @@ from numpy.typing import NDArray
 
 from memexp.data.class_names import require_names
 from memexp.data.dataset import Data, load_data
+from memexp.data.grouping import names_of_groups, read_groups
 from memexp.data.raw import Ids, as_ids
 from memexp.errors import DataError, InputError
 from memexp.spec.python_files import blamed, function_in
 from memexp.spec.sections import UserTrial
 from memexp.spec.spec import Spec
+from memexp.spec.subsets import names_file
 
 UNLABELLED = ("all",)  # the one class of examples that have no labels
 
 _SIZES = "sizes(), which returns the numbers of training and of test examples, or the labels of both"
-_KEYS = ("train", "test", "classes", "id_train", "id_test")
+_KEYS = ("train", "test", "classes", "id_train", "id_test", "groups")
 
 
 def load_examples(spec: Spec) -> Data:
@@ -31,7 +34,8 @@ def load_examples(spec: Spec) -> Data:
     DataError
         If files are missing, cut or mislabelled, or sizes() fails or returns something else.
     """
-    return load_data(spec.dataset) if spec.trial is None else _examples_of(spec.trial)
+    groups = spec.subsets.groups
+    return load_data(spec.dataset, groups) if spec.trial is None else _examples_of(spec.trial, groups)
 
 
 class _Axis(NamedTuple):
@@ -41,7 +45,7 @@ class _Axis(NamedTuple):
     given: bool
 
 
-def _examples_of(trial: UserTrial) -> Data:
+def _examples_of(trial: UserTrial, groups: str | None) -> Data:
     try:
         function = function_in(trial.code, "sizes", _SIZES)
     except InputError as error:
@@ -70,7 +74,19 @@ def _examples_of(trial: UserTrial) -> Data:
         test_index=np.arange(len(test.labels), dtype=np.int64),
         id_train=_ids(where, given, "id_train", len(train.labels)),
         id_test=_ids(where, given, "id_test", len(test.labels)),
+        group_names=None if groups is None else _groups(where, given, groups, len(train.labels)),
     )
+
+
+def _groups(where: str, given: Mapping[str, Any], groups: str, count: int) -> Ids:
+    """Names of the training examples' groups, from a file or from sizes()."""
+    if names_file(groups):
+        return read_groups(Path(groups), count, _ids(where, given, "id_train", count))
+    if given.get("groups") is None:
+        raise DataError(
+            f"{where} gives no groups, which subsets.groups = {groups!r} asks for; name a file, or add them"
+        )
+    return names_of_groups(f"{where}: groups", given["groups"], count)
 
 
 def line_of(function: Any) -> int:
@@ -93,7 +109,7 @@ def _named(where: str, found: Any) -> dict[str, Any]:
         if "train" not in found or not found.keys() <= {*_KEYS}:
             raise DataError(
                 f"{where} returns a dict with {', '.join(map(str, found)) or 'nothing'}; wanted are train and test, "
-                "and perhaps classes, id_train and id_test"
+                "and perhaps classes, id_train, id_test and groups"
             )
         return dict(found)
     if isinstance(found, tuple) and len(found) == 2:

@@ -36,6 +36,8 @@ class RawData(NamedTuple):
         Of training and test examples, where the source knows them.
     gaps
         Whether a class may be without a training example.
+    groups
+        Name of each training example's group, where the source gives them.
     """
 
     x_train: NDArray[Any]
@@ -50,6 +52,7 @@ class RawData(NamedTuple):
     folder: Path | None = None
     subpopulations: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     gaps: bool = False
+    groups: Ids | None = None
 
 
 def as_nhwc(images: NDArray[Any]) -> NDArray[Any]:

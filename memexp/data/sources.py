@@ -156,7 +156,7 @@ def load_imported(block: datasets.Imported) -> RawData:
     )
 
 
-SOURCES: dict[str, Callable[[Any], RawData]] = {
+SOURCES: dict[str, Callable[..., RawData]] = {
     "digits": load_digits,
     "idx": load_idx,
     "cifar10": load_cifar,

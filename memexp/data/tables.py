@@ -19,12 +19,12 @@ _READ = {".csv": ",", ".tsv": "\t"}
 _TESTS = ("test", "validation", "val", "valid")
 
 
-def load_table(block: datasets.Table) -> RawData:
+def load_table(block: datasets.Table, groups: str | None = None) -> RawData:
     """A CSV or Parquet file, and another one with the test set where the spec names it."""
     path = existing(block.path)
     test_path = None if block.test_path is None else existing(block.test_path, "test_path")
     library("pyarrow", "source: table")
-    columns = choose_columns(str(path), block, _column_names(path))
+    columns = choose_columns(str(path), block, _column_names(path), groups)
     parts = [Part(str(each), _read(each, columns), each.parent) for each in (path, test_path) if each is not None]
     for part in parts[1:]:
         _require_columns(part, columns)
@@ -77,12 +77,13 @@ def _as_table(path: Path) -> Iterator[None]:
 
 
 def _require_columns(part: Part, columns: Columns) -> None:
-    absent = [name for name in (*columns.texts, *columns.features) if name not in part.table.column_names]
+    wanted = [name for name in (*columns.texts, *columns.features) if name != columns.groups]
+    absent = [name for name in wanted if name not in part.table.column_names]
     if absent:
         raise DataError(f"{part.where} lacks the columns {', '.join(absent)}, which the training table has")
 
 
-def load_huggingface(block: datasets.HuggingFace) -> RawData:
+def load_huggingface(block: datasets.HuggingFace, groups: str | None = None) -> RawData:
     """A data set of the library ``datasets``: saved to a folder, or by its name from the Hub."""
     found = _dataset(block)
     where = f"huggingface {block.path or block.name}"
@@ -96,7 +97,7 @@ def load_huggingface(block: datasets.HuggingFace) -> RawData:
     if test == train:
         test = None
     part = _part(where, train, found[train])
-    columns = _hugging_columns(part.where, block, found[train], part.table)
+    columns = _hugging_columns(part.where, block, found[train], part.table, groups)
     other = None if test is None else _part(where, test, found[test])
     if other is not None:
         _require_columns(other, columns)
@@ -118,7 +119,9 @@ def _part(where: str, name: str, dataset: Any) -> Part:
     return Part(f"{where}, {name}", dataset.with_format("arrow")[:])
 
 
-def _hugging_columns(where: str, block: datasets.HuggingFace, dataset: Any, table: pyarrow.Table) -> Columns:
+def _hugging_columns(
+    where: str, block: datasets.HuggingFace, dataset: Any, table: pyarrow.Table, groups: str | None
+) -> Columns:
     """Named columns, or those that the data set's own types tell: the only image, the only class label."""
     library_datasets = library("datasets", "source: huggingface")
 
@@ -131,7 +134,7 @@ def _hugging_columns(where: str, block: datasets.HuggingFace, dataset: Any, tabl
         update["label"] = name
     if block.image is None and block.features is None and (name := only(library_datasets.Image)):
         update["image"] = name
-    columns = choose_columns(where, block.model_copy(update=update), table.column_names)
+    columns = choose_columns(where, block.model_copy(update=update), table.column_names, groups)
     feature = dataset.features[columns.label]
     return columns._replace(classes=tuple(feature.names) if isinstance(feature, library_datasets.ClassLabel) else None)
 

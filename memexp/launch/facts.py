@@ -43,7 +43,7 @@ def facts(run: Run, estimates: Estimates | None) -> list[tuple[str, str]]:
         ("folder", str(run.paths.root)),
         ("data", f"{spec.origin}: {examples(run)}, {len(manifest.classes)} classes"),
         ("model", spec.arch),
-        ("subsets", f"{spec.subsets.design}" + (f", {spec.subsets.ratio:g} of all" if spec.subsets.ratio else "")),
+        ("subsets", _subsets(run)),
         ("trials", trials(run)),
     ]
     if done.any():
@@ -51,6 +51,12 @@ def facts(run: Run, estimates: Estimates | None) -> list[tuple[str, str]]:
         means = (f"{name} {store.per_trial(f'{name}_accuracy')[done].mean():.4f}" for name in names)
         found.append(("accuracy", f"{', '.join(means)} (mean of the trials done)"))
     return [*found, ("memorization", _memorization(run, estimates))]
+
+
+def _subsets(run: Run) -> str:
+    subsets = run.spec.subsets
+    share = f", {subsets.ratio:g} of all" if subsets.ratio else ""
+    return f"{subsets.design}{share}" + (f" groups ({subsets.groups})" if subsets.groups else "")
 
 
 def _memorization(run: Run, estimates: Estimates | None) -> str:

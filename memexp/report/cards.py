@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.compare import Comparison
 from memexp.analysis.estimates import Estimates
+from memexp.analysis.grouped import group_in_words
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.tables import ids
@@ -82,6 +83,7 @@ def memorized_card(source: Source, index: int) -> Card:
             f"in {scores.in_accuracy[index]:.2f} (n = {scores.in_count[index]:,})",
             f"out {scores.out_accuracy[index]:.2f} (n = {scores.out_count[index]:,})",
             f"train #{examples['train_index'][index]}",
+            *([group] if (group := group_in_words(examples, index)) else []),
             *told(source, "train", index),
         ),
         flipped,

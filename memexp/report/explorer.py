@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.estimates import Estimates, Memorization
+from memexp.analysis.grouped import groups_in_words, groups_of
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.tables import ids
@@ -87,7 +88,7 @@ def write_explorer(
         "train": _packed(_train_columns(contents, merged, estimates)),
         "test": _packed(_test_columns(contents, merged)),
         "pairs": _packed(_pair_columns(contents)),
-        "texts": {axis: _texts(getattr(contents, axis), axis, merged, look) for axis in ("train", "test")},
+        "texts": {axis: _texts(contents, axis, merged, look) for axis in ("train", "test")},
         "folder": look.link("") if look is not None else None,
     }
     text = f"window.MEMEXP = {json.dumps(data, ensure_ascii=True, allow_nan=False)};\n"
@@ -118,12 +119,27 @@ def _train_columns(contents: Contents, merged: Merged, estimates: Estimates) -> 
     }
 
 
-def _texts(shown: NDArray[np.intp], axis: str, merged: Merged, look: Look | None) -> dict[str, list[str]]:
-    """Names of the examples that are shown, where the data have them, and what is told of rows of features."""
+def _texts(contents: Contents, axis: str, merged: Merged, look: Look | None) -> dict[str, list[str]]:
+    """Names of what is shown, where the data have them; what is told of rows of features, and of groups."""
+    shown: NDArray[np.intp] = getattr(contents, axis)
     texts = {"id": ids(merged.examples, axis)[shown].tolist()} if f"{axis}_id" in merged.examples else {}
     if look is not None and look.table is not None:
         texts["words"] = [look.words(axis, int(example)) for example in shown]
+    if axis == "train" and groups_of(merged.examples) is not None:
+        texts["group"] = _of_groups(contents, merged.examples)
     return texts
+
+
+def _of_groups(contents: Contents, examples: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Each example's group, and with which example of it the group's influences are shown."""
+    group, label = examples["train_group"], examples["train_label"]
+    stands = {(group[train], label[train]): train for train in np.unique(contents.pairs.train).tolist()}
+    told = groups_in_words(examples, contents.train)
+    for place, example in enumerate(contents.train.tolist()):
+        standing = stands.get((group[example], label[example]), example)
+        if standing != example:
+            told[place] += f", whose influences are shown with train #{examples['train_index'][standing]}"
+    return told
 
 
 def _test_columns(contents: Contents, merged: Merged) -> dict[str, NDArray[Any]]:

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from memexp.analysis.grouped import describe_groups
 from memexp.errors import InputError
 from memexp.files import explain_unwritable
 from memexp.report.cards import Source, class_name, memorized_card, pairs_section
@@ -137,6 +138,7 @@ def _overview(source: Source) -> str:
         flips=_flips(source),
         comparison=_comparison(source),
         removal=source.removal,
+        groups=describe_groups(source.merged.examples),
         has_labels=has_labels(source),
     )
 

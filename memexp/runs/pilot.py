@@ -60,7 +60,7 @@ def seconds_per_trial(plan: Plan, device: str = "cpu") -> float:
 def _seconds_of_own_trial(plan: Plan, device: str) -> float:
     set_up_torch(device)
     work = prepare_block(plan.spec, plan.data, device)
-    (outcome,) = train_block(work, draw_masks(plan.spec.subsets, plan.layout.n_train, [0]), [0])
+    (outcome,) = train_block(work, draw_masks(plan.spec.subsets, plan.layout.n_train, [0], plan.data.groups), [0])
     if outcome.failure is not None:
         raise InputError(f"trial 0 would have failed: {outcome.failure}")
     return float(outcome.arrays["seconds"])

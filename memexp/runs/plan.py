@@ -12,9 +12,9 @@ import numpy as np
 from memexp.data import Data, load_examples
 from memexp.data.own_trial import UNLABELLED
 from memexp.errors import DataError, InputError
+from memexp.runs.fitting import count, fit, group_notes
 from memexp.runs.run import default_block_size, planned_layout
-from memexp.spec.designs import subset_size, subset_sizes
-from memexp.spec.index_sets import unpack
+from memexp.spec.designs import subset_size
 from memexp.spec.reading import SpecFile
 from memexp.spec.sampling_error import MAX_GROUP, balanced_group
 from memexp.spec.sections import Model, UserTraining
@@ -71,11 +71,16 @@ def planner() -> Callable[[SpecFile], Plan]:
         nonlocal last
         if last is not None and last.spec is file.spec:
             return last
-        same = last is not None and (last.spec.dataset, last.spec.trial) == (file.spec.dataset, file.spec.trial)
+        same = last is not None and _data_of(last.spec) == _data_of(file.spec)
         last = make_plan(file, last.data if last is not None and same else None)
         return last
 
     return plan
+
+
+def _data_of(spec: Spec) -> tuple[object, ...]:
+    """What decides the data."""
+    return spec.dataset, spec.trial, spec.subsets.groups
 
 
 def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
@@ -96,7 +101,8 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     try:
         data = load_examples(spec) if data is None else data
     except DataError as error:
-        faults.append(Fault(("dataset",) if spec.trial is None else ("trial", "file"), str(error)))
+        place = ("dataset",) if spec.trial is None else ("trial", "file")
+        faults.append(Fault(("subsets", "groups") if str(error).startswith("subsets.groups") else place, str(error)))
     try:  # without images there is nothing to try a model on, and torch is not imported to say so
         tried = _Tried() if data is None or spec.trial is not None else _try_model(spec, data)
     except InputError as error:
@@ -104,7 +110,7 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     faults += _recipe_faults(spec)
     if data is not None:
         spec = _with_kind_of_answers(spec, data)
-        faults += _foreign_lists(spec, data) or _fit(spec, len(data.y_train))
+        faults += _foreign_lists(spec, data) or fit(spec, len(data.y_train), data.groups)
         faults += _crop_faults(spec, min(data.x_train.shape[1:3]))
         faults += _no_test_faults(spec, data)
     faults += _group_faults(spec) + _answer_faults(spec, data)
@@ -112,8 +118,13 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     assert data is not None
     sizes = len(data.y_train), len(data.y_test), default_block_size(data)
     layout = planned_layout(spec, *sizes, len(data.classes))
-    subset, steps = subset_size(spec.subsets, layout.n_train), _steps(spec, layout.n_train)
-    notes = [*_notes(spec), *_model_notes(tried.unseen), *(_data_notes(data) if spec.trial is None else [])]
+    subset, steps = subset_size(spec.subsets, layout.n_train), count(spec, layout.n_train)
+    notes = [
+        *_notes(spec),
+        *group_notes(data.groups),
+        *_model_notes(tried.unseen),
+        *(_data_notes(data) if spec.trial is None else []),
+    ]
     return Plan(spec, data, layout, subset, steps, tried.parameters, notes)
 
 
@@ -136,12 +147,6 @@ def _answer_faults(spec: Spec, data: Data | None) -> list[Fault]:
         text = "holds for right and wrong answers, and numbers may spread as they like; write trials instead"
         faults.append(Fault(("subsets", "target_se"), text))
     return faults
-
-
-def _steps(spec: Spec, n_train: int) -> int | None:
-    from memexp.training.block import count_steps
-
-    return count_steps(spec, n_train) if isinstance(spec.training, Training) else None
 
 
 def _recipe_faults(spec: Spec) -> list[Fault]:
@@ -224,49 +229,6 @@ def _no_test_faults(spec: Spec, data: Data) -> list[Fault]:
         return []
     text = "remove tells what leaving examples out costs on the test set, and there is none; add test: {fraction: 0.2}"
     return [Fault(("dataset",), text)]
-
-
-def _fit(spec: Spec, n_train: int) -> list[Fault]:
-    """What is wrong with this spec on a training set of this size."""
-    subsets, faults = spec.subsets, []
-    outside = {name: found[-1] for name in subsets.index_sets if len(found := unpack(subsets.index_sets[name]))}
-    faults += [
-        Fault(("subsets", "removed"), f"index {index} is outside the {n_train} training examples")
-        for index in outside.values()
-        if index >= n_train
-    ]
-    if faults:
-        return faults
-    size, most = subset_sizes(subsets, n_train)
-    if size < 1 or (subsets.design != "remove" and subset_size(subsets, n_train) >= n_train):
-        empty = "no example out" if size else "no example in"
-        faults.append(
-            Fault(("subsets", "ratio"), f"{subsets.ratio} of {n_train} training examples leaves {empty}; move it to .5")
-        )
-    elif isinstance(spec.training, Training):
-        faults += _length_faults(spec.training, size, most, _steps(spec, n_train) or 0)
-    return faults
-
-
-def _length_faults(recipe: Training, size: int, most: int, steps: int) -> list[Fault]:
-    """What is wrong with the steps of trials that train on ``size`` to ``most`` examples."""
-    from memexp.training.sgd import warmup_steps
-
-    if recipe.batch_size > size:
-        trial = "a trial" if size == most else "the smallest trial"
-        text = f"{recipe.batch_size} exceeds the {size} examples that {trial} trains on; make it at most that"
-        return [Fault(("training", "batch_size"), text)]
-    if recipe.epochs < 1 or steps * recipe.batch_size < most:
-        text = f"{recipe.epochs:g} passes leave examples of a trial's subset unseen; use 1 or more"
-        if recipe.epochs >= 1:
-            text = (
-                f"{steps} steps of {recipe.batch_size} leave some of a trial's up to {most} examples unseen; use more"
-            )
-        return [Fault(("training", "epochs"), text)]
-    if recipe.warmup_epochs and warmup_steps(recipe, steps) >= steps:
-        text = f"{recipe.warmup_epochs:g} of {recipe.epochs:g} epochs are all {steps} steps of a trial; use less"
-        return [Fault(("training", "warmup_epochs"), text)]
-    return []
 
 
 def _group_faults(spec: Spec) -> list[Fault]:

@@ -247,7 +247,7 @@ def grow(run: Run) -> TrialStore:
 
 def describe(spec: Spec, data: Data, block_size: int) -> Manifest:
     """The manifest that a run of this spec on these data has."""
-    first = draw_masks(spec.subsets, len(data.y_train), range(2))
+    first = draw_masks(spec.subsets, len(data.y_train), range(2), data.groups)
     return Manifest(
         science=spec.science(),
         data=data.fingerprint(),
@@ -323,6 +323,8 @@ def example_arrays(data: Data) -> dict[str, NDArray[Any]]:
     }
     ids = {"train_id": data.id_train, "test_id": data.id_test}
     arrays |= {name: values for name, values in ids.items() if values is not None}
+    if data.groups is not None and data.group_names is not None:
+        arrays |= {"train_group": data.groups, "train_group_name": data.group_names}
     if data.y_original is not None and data.flipped is not None:
         arrays |= {"train_label_flipped": data.flipped, "train_label_original": data.y_original}
     if data.subpopulations is not None:

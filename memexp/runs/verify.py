@@ -226,7 +226,7 @@ def _checked_receipts(run: Run, store: TrialStore, number: int, examples: Arrays
     content, receipt = read_committed(run.paths, store, number)
     trials = list(range(receipt.first, receipt.last + 1))
     if not run.is_imported:
-        masks = draw_masks(run.spec.subsets, store.layout.n_train, trials)
+        masks = draw_masks(run.spec.subsets, store.layout.n_train, trials, examples.get("train_group"))
         for row, trial in enumerate(trials):
             if content["status"][row] == DONE and not np.array_equal(content["mask"][row], masks[row]):
                 raise StoreError(f"trial {trial}: the stored mask is not the one that the spec's seed gives")

@@ -63,7 +63,9 @@ class Trainer:
         self.run = run
         self.store = run.store(writable=True)
         run.require_same_files()
-        self.work = prepare_block(run.spec, run.load_data(), device)
+        data = run.load_data()
+        self.groups = data.groups
+        self.work = prepare_block(run.spec, data, device)
         self.made_by = here() | {"device": name, "threads": threads} | provenance()
 
     def train(self, block: int, tell: Callable[[float], None] = lambda _: None) -> dict[str, Any]:
@@ -107,7 +109,7 @@ class Trainer:
         InputError
             If the user's model or recipe fails.
         """
-        masks = draw_masks(self.run.spec.subsets, self.store.layout.n_train, trials)
+        masks = draw_masks(self.run.spec.subsets, self.store.layout.n_train, trials, self.groups)
         with blamed():
             outcomes = train_block(self.work, masks, trials, tell)
         for trial, mask, outcome in zip(trials, masks, outcomes, strict=True):

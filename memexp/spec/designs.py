@@ -20,9 +20,12 @@ from memexp.spec.sampling_error import balanced_group
 from memexp.spec.spec import Subsets
 
 Mask = NDArray[np.bool_]
+Groups = NDArray[np.int64]
+
+_RARE = math.log(2e8)  # with the number of groups: fewer than one trial in 10^8 is beyond a bound of subset_sizes
 
 
-def draw_masks(subsets: Subsets, n_train: int, trials: Sequence[int]) -> Mask:
+def draw_masks(subsets: Subsets, n_train: int, trials: Sequence[int], groups: Groups | None = None) -> Mask:
     """Masks of the given trials.
 
     Parameters
@@ -33,29 +36,44 @@ def draw_masks(subsets: Subsets, n_train: int, trials: Sequence[int]) -> Mask:
         Number of training examples.
     trials
         Trial numbers, from 0, in any order.
+    groups : int64, shape (n_train,), or None
+        Group of each example, 0, 1, ... without gaps, where the spec names groups: the design draws groups then, in
+        the place of examples, and all examples of a group are in or out with it.
 
     Returns
     -------
     masks : bool, shape (len(trials), n_train)
     """
+    assert (groups is None) == (subsets.groups is None), "masks of a spec with groups are drawn over its groups"
+    if groups is not None:
+        of_groups = draw_masks(subsets.model_copy(update={"groups": None}), count_groups(groups), trials)
+        return np.asarray(of_groups[:, groups])
     row = {"uniform": _uniform, "balanced": _balanced, "bernoulli": _bernoulli, "remove": _remove}
     rows = [row[subsets.design](subsets, n_train, trial) for trial in trials]
     return np.stack(rows) if rows else np.zeros((0, n_train), dtype=np.bool_)
 
 
+def count_groups(groups: Groups) -> int:
+    """How many groups there are."""
+    return int(groups.max(initial=-1)) + 1
+
+
 def subset_size(subsets: Subsets, n_train: int, trial: int = 0) -> int:
-    """Examples that a trial trains on: m of n (exact for ``uniform`` and ``remove``)."""
+    """Examples that a trial trains on: m of n (exact for ``uniform`` and ``remove``; of groups it is the mean)."""
     if subsets.design == "remove":
         return n_train - len(removed_by(subsets, trial)[0])
     assert subsets.ratio is not None
     return round(subsets.ratio * n_train)
 
 
-def subset_sizes(subsets: Subsets, n_train: int) -> tuple[int, int]:
+def subset_sizes(subsets: Subsets, n_train: int, groups: Groups | None = None) -> tuple[int, int]:
     """Fewest and most examples that any trial trains on.
 
-    For ``bernoulli`` six standard deviations from the mean: beyond are fewer than one trial in 10^8.
+    For ``bernoulli`` six standard deviations from the mean: beyond are fewer than one trial in 10^8. So it is with
+    groups, by Bernstein's inequality, where the smallest and the largest groups alone do not bound it more closely.
     """
+    if groups is not None:
+        return _sizes_of_groups(subsets, np.sort(np.bincount(groups)))
     if subsets.design == "bernoulli":
         assert subsets.ratio is not None
         mean, far = subsets.ratio * n_train, 6 * math.sqrt(subsets.ratio * (1 - subsets.ratio) * n_train)
@@ -65,6 +83,19 @@ def subset_sizes(subsets: Subsets, n_train: int) -> tuple[int, int]:
         return n_train + -n_train * out // size, n_train - n_train * out // size
     sizes = [subset_size(subsets, n_train, trial) for trial in range(max(1, len(subsets.conditions)))]
     return min(sizes), max(sizes)
+
+
+def _sizes_of_groups(subsets: Subsets, sizes: NDArray[np.int64]) -> tuple[int, int]:
+    """The same, of groups of these sizes, the smallest first."""
+    assert subsets.ratio is not None
+    fewest, most = subset_sizes(subsets.model_copy(update={"groups": None}), len(sizes))
+    mean = subsets.ratio * sizes.sum()
+    variance = subsets.ratio * (1 - subsets.ratio) * float(sizes @ sizes)
+    far = math.sqrt(2 * variance * _RARE) + _RARE * float(sizes[-1]) / 3
+    if subsets.design != "bernoulli":
+        far += float(sizes[-1])  # the number of groups is rounded
+    by_size = int(sizes[:fewest].sum()), int(sizes[len(sizes) - most :].sum())
+    return max(by_size[0], math.floor(mean - far)), min(by_size[1], math.ceil(mean + far))
 
 
 def removed_by(subsets: Subsets, trial: int) -> tuple[NDArray[np.int64], bool]:

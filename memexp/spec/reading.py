@@ -16,6 +16,7 @@ from memexp.spec.index_sets import read_sets
 from memexp.spec.python_files import read_python_file
 from memexp.spec.sections import Model, UserTraining, UserTrial
 from memexp.spec.spec import Spec
+from memexp.spec.subsets import names_file
 from memexp.spec.user_paths import absolute, user_path
 from memexp.spec.yaml_file import accept, describe_faults, parse_file, validate
 from memexp.spec.yaml_text import Fault, Location, Parsed, Unquoted, first_lost, parse
@@ -80,6 +81,8 @@ def resolve(file: SpecFile, folder: Path) -> SpecFile:
         ("dataset", "path", lambda path: {"path": str(absolute(path))}),
         ("dataset", "test_path", lambda path: {"test_path": str(absolute(path))}),
     ]
+    if names_file(spec.subsets.groups):
+        readers.append(("subsets", "groups", lambda path: {"groups": str(absolute(path))}))
     for block, key, read in readers:
         given = getattr(getattr(spec, block), key, None)
         if isinstance(given, str):

@@ -223,6 +223,8 @@ class Spec(_Block):
         subsets["removed"] = [[name, read_digest(packed)] for name, packed in self.subsets.index_sets.items()]
         if not subsets["control"]:
             del subsets["control"]
+        if subsets.pop("groups") is not None:
+            subsets["groups"] = True  # which they are, the data's digests say
         for name in ("model", "training", "trial"):
             section = getattr(self, name)
             if section is None:

@@ -30,6 +30,14 @@ ListName = Annotated[str, AfterValidator(require_name)]
 IndexSet = Annotated[str, BeforeValidator(pack, json_schema_input_type=list[Seed] | str)]
 
 
+GROUP_FILES = (".csv", ".txt", ".npy")
+
+
+def names_file(groups: str | None) -> bool:
+    """Whether ``subsets.groups`` names a file, rather than a column."""
+    return groups is not None and groups.endswith(GROUP_FILES)
+
+
 class Subsets(Block):
     """Which examples each trial trains on, and how many trials."""
 
@@ -63,6 +71,11 @@ class Subsets(Block):
     )
     removed_thresholds: dict[str, Annotated[float, Field(ge=-1, le=1), NUMBER]] = Field(
         default={}, description="least memorization of the lists of removed; filled in from the JSON file"
+    )
+    groups: str | None = Field(
+        None,
+        description="examples in or out as one, such as those of a patient, or near-duplicates: a column of the "
+        "table, or a file (.csv, .txt, .npy) that names each example's group",
     )
     control: Flag = Field(
         False, description="for remove: each list is followed by as many examples drawn at random, anew each time"
@@ -102,6 +115,11 @@ class Subsets(Block):
 
     @model_validator(mode="after")
     def _coherent(self) -> Subsets:
+        if self.groups is not None and self.design in ("remove", "imported"):
+            raise ValueError(
+                f"groups are drawn, and 'design: {self.design}' draws nothing; delete groups (removed may list all "
+                "examples of a group)"
+            )
         if self.design == "remove":
             if self.ratio is not None:
                 raise ValueError("ratio does not go with 'design: remove'; delete it")

@@ -190,6 +190,7 @@
       ["accuracy when in", `${fixed(train.in_accuracy[i])} (${train.in_count[i]} trials)`],
       ["accuracy when out", `${fixed(train.out_accuracy[i])} (${train.out_count[i]} trials)`],
       ...(idOf("train", i) ? [["name", nameOf("train", i)]] : []),
+      ...(run.texts.train.group ? [["group", run.texts.train.group[i]]] : []),
       ...(wordsOf("train", i) ? [["furthest from the mean", wordsOf("train", i)]] : []),
     ]));
     $("subject").replaceChildren(tile("train", i, `training image: ${titleOf(i)}`, 192), words);
