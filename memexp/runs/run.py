@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memexp.data import Data, load_examples
 from memexp.data.class_names import composed
 from memexp.errors import DataError, Incomplete, InputError, OutOfSpace, RunMismatch, StoreError, command
 from memexp.files import digest, explain_unwritable, versions
+from memexp.runs.examples import example_arrays
 from memexp.spec.argument_files import MARK
 from memexp.spec.designs import draw_masks
 from memexp.spec.reading import read_written, write_spec
@@ -311,22 +310,3 @@ def require_room(folder: Path, layout: Layout) -> None:
             f"{folder} has {free / 1e6:,.0f} MB free, but {layout.n_trials} trials need up to {needed / 1e6:,.0f} MB. "
             "Free some space, or choose another place with --runs"
         )
-
-
-def example_arrays(data: Data) -> dict[str, NDArray[Any]]:
-    """What the store holds of the examples."""
-    arrays: dict[str, NDArray[Any]] = {
-        "train_label": data.y_train,
-        "test_label": data.y_test,
-        "train_index": data.train_index,
-        "test_index": data.test_index,
-    }
-    ids = {"train_id": data.id_train, "test_id": data.id_test}
-    arrays |= {name: values for name, values in ids.items() if values is not None}
-    if data.groups is not None and data.group_names is not None:
-        arrays |= {"train_group": data.groups, "train_group_name": data.group_names}
-    if data.y_original is not None and data.flipped is not None:
-        arrays |= {"train_label_flipped": data.flipped, "train_label_original": data.y_original}
-    if data.subpopulations is not None:
-        arrays |= dict(zip(("train_subpopulation", "test_subpopulation"), data.subpopulations, strict=True))
-    return arrays

@@ -13,7 +13,8 @@ import numpy as np
 from memexp.data import Data
 from memexp.errors import StoreError, command
 from memexp.files import KEPT, explain_unwritable, versions, write_atomic
-from memexp.runs.run import Run, example_arrays, layout_of
+from memexp.runs.examples import example_arrays
+from memexp.runs.run import Run, layout_of
 from memexp.seeds import generator
 from memexp.spec.designs import draw_masks
 from memexp.store.commit import restore_states, set_aside

@@ -149,7 +149,7 @@ def test_classes_and_superclasses_exclude_each_other() -> None:
 
 
 def test_the_store_records_the_subpopulation_of_each_example(tmp_path: Path) -> None:
-    from memexp.runs.run import example_arrays
+    from memexp.runs.examples import example_arrays
 
     data = load(source="subpopulations", classes=2, kinds=3, train=30, test=20)
     arrays = example_arrays(data)
