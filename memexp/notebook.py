@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas
     import xarray
     from matplotlib.axes import Axes
+    from torch import nn
 
     from memexp.analysis.estimates import Estimates
     from memexp.analysis.merged import Merged
@@ -213,6 +214,24 @@ class RunView:
         from memexp.analysis.values import values_frame
 
         return values_frame(self.merged, self.spec.subsets, self.run.manifest.classes)
+
+    def model(self, trial: int) -> nn.Module:
+        """The network of a trial whose weights were kept, (B, C, H, W) -> (B, K); images float32, pixels over 255.
+
+        Raises
+        ------
+        InputError
+            If none were kept of it.
+        """
+        from memexp.runs.kept import load_model
+
+        return load_model(self.run, trial, self.data)
+
+    def evaluate(self, trial: int) -> dict[str, NDArray[Any]]:
+        """What the kept weights of a trial say of every example: the recorded outcomes, by the names of the store."""
+        from memexp.runs.kept import evaluate_kept
+
+        return evaluate_kept(self.run, trial, self.data)
 
     def to_xarray(
         self, what: Literal["estimates", "pairs", "trials"] = "estimates", fdr: float = SHOWN_FDR

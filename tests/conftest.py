@@ -51,7 +51,7 @@ def changed(**blocks: Any) -> dict[str, Any]:
     value = copy.deepcopy(TINY)
     for block, keys in blocks.items():
         whole = not isinstance(keys, dict) or block == "dataset" or "arch" in keys
-        value[block] = keys if whole else value[block] | keys
+        value[block] = keys if whole else value.get(block, {}) | keys
     return value
 
 

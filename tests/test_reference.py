@@ -9,24 +9,26 @@ import difflib
 import json
 import re
 import runpy
+import shutil
 import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 import zarr
 from pydantic import BaseModel
 
 from memexp.analysis.estimates import ESTIMATES_SCHEMA, estimate
 from memexp.analysis.merged import MERGED_SCHEMA, open_merged
 from memexp.analysis.pairs import Selection
-from memexp.runs.run import Run
+from memexp.runs.run import Run, open_run
 from memexp.slurm.profile import Profile
 from memexp.spec.spec import Spec
 from memexp.store.derived import MATRICES
 from memexp.store.manifest import SCHEMA_VERSION
-from tests.conftest import ROOT, make_spec
+from tests.conftest import ROOT, changed, in_process, made_once, make_spec
 from tests.documents import table_below
 
 STORE = ROOT / "docs/store.md"
@@ -75,11 +77,35 @@ def test_the_guides_table_names_every_key_of_a_profile() -> None:
 # --------------------------------------------------------------------------------------------- store
 
 
+@pytest.fixture(scope="session")
+def recording_run(shared_folder: Path) -> Path:
+    """A finished run that records and keeps all that can be."""
+    spec = changed(
+        dataset={
+            "source": "digits",
+            "limit": {"train": 300, "test": 100},
+            "label_noise": {"fraction": 0.05, "seed": 1},
+        },
+        record=["correct", "margin", "predicted", "probabilities", "learning"],
+        keep={"weights": 1},
+        subsets={"trials": 24, "ratio": 0.5},
+    )
+
+    def train(folder: Path) -> None:
+        (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+        done = in_process("launch", "spec.yaml", "--workers", 0, "--block", 8, folder=folder)
+        assert done.returncode == 0, done.stderr
+
+    return made_once(shared_folder / "recording", train) / "runs" / "tiny"
+
+
 @pytest.fixture
-def whole_run(run_copy: Run) -> Run:
-    """A run with everything that a store can have: margins, flipped labels, the dense matrix."""
-    estimate(open_merged(run_copy.paths), Selection(strongest=1), dense=True)
-    return run_copy
+def whole_run(recording_run: Path, tmp_path: Path) -> Run:
+    """A run with everything that a store can have: all that is recorded, flipped labels, the dense matrix."""
+    shutil.copytree(recording_run, tmp_path / "copy")
+    run = open_run(tmp_path / "copy")
+    estimate(open_merged(run.paths), Selection(strongest=1), dense=True)
+    return run
 
 
 def arrays_of(group: zarr.Group, sizes: dict[int, str], place: str = "") -> dict[str, tuple[str, str, str]]:
@@ -98,8 +124,8 @@ def arrays_of(group: zarr.Group, sizes: dict[int, str], place: str = "") -> dict
 def test_the_tables_of_arrays_are_those_of_a_run(store: str, whole_run: Run) -> None:
     layout = whole_run.store().layout
     pairs = zarr.open_group(whole_run.paths.estimates, mode="r")["pairs/train"].shape[0]  # type: ignore[union-attr]
-    sizes = {layout.block_size: "block", layout.n_train: "train", layout.n_test: "test", pairs: "pair"}
-    assert len(sizes) == 4, "two lengths are the same; the comparison would not tell them apart"
+    sizes = {layout.block_size: "block", layout.n_train: "train", layout.n_test: "test", pairs: "pair", 10: "class"}
+    assert len(sizes) == 5, "two lengths are the same; the comparison would not tell them apart"
     group = zarr.open_group(whole_run.paths.root / store, mode="r")
     there = arrays_of(group, sizes)
     if store == "estimates.zarr":

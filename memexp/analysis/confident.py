@@ -25,7 +25,8 @@ _NAMES = {
 def write_cleanlab(votes: Votes, folder: Path, tell: Callable[[float], None] = lambda _: None) -> list[Path]:
     """Write pred_probs.npy (N, K) float32 and labels.npy (N,), and the same of the test examples with ``test_`` before.
 
-    Rows are shares of the votes out of sample: what cleanlab asks for and cross-validation gives once.
+    Rows are mean probabilities out of sample, where these are not recorded shares of the votes: what cleanlab asks for
+    and cross-validation gives once.
 
     Raises
     ------
@@ -43,7 +44,7 @@ def write_cleanlab(votes: Votes, folder: Path, tell: Callable[[float], None] = l
                 table: Any = open_memmap(building, "w+", np.float32, (len(labels), votes.n_classes))
                 for band in votes.bands(axis):
                     _require_votes(votes, band.rows.start, band.n)
-                    table[band.rows] = band.shares
+                    table[band.rows] = band.said
                     tell((number + band.rows.stop / len(labels)) / len(votes.axes))
                 table.flush()
                 building.replace(path)
@@ -74,6 +75,6 @@ def count_by_cleanlab(votes: Votes, axis: str) -> tuple[int, str] | None:
     labels = votes.labels(axis)
     if 8 * len(labels) * votes.n_classes > _LARGEST or len(np.unique(labels)) < votes.n_classes:
         return None
-    shares: Floats = np.concatenate([band.shares for band in votes.bands(axis)])
+    shares: Floats = np.concatenate([band.said for band in votes.bands(axis)])
     known = ~np.isnan(shares[:, 0])
     return int(num_label_issues(labels[known], shares[known])), str(cleanlab.__version__)

@@ -2,7 +2,8 @@
 
 Every example is out of sample in many trials (a test example in all), which is what confident learning
 (Northcutt, Jiang and Chuang, JAIR 2021) asks for and cross-validation gives once. Examples are ranked by
-the mean probability of their given label (its self-confidence); without margins by its share of the votes.
+the mean probability of their given label (its self-confidence); where neither probabilities nor margins are recorded
+by its share of the votes.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Judged:
     share_suggested, share_suggested_low, share_suggested_high : float64
         The same for the suggested one. It was picked as the largest, so with few trials its share is a little high.
     confidence : float64
-        Mean probability of the given label in these trials; NaN where margins are not recorded.
+        Mean probability of the given label in these trials; NaN where neither probabilities nor margins are recorded.
     memorization : float64
         Of a training example; NaN of a test example.
     rank : int64
@@ -127,8 +128,8 @@ def judge_labels(votes: Votes, tell: Tell = lambda _: None) -> Labels:
         def told(done: int, start: int = before) -> None:
             tell((start + done) / whole)
 
-        found, confusion[axis] = _judged(votes, axis, counts if axis == "train" else None, told)
-        issue = _issues(votes, axis, found, partial(told, start=before + sizes[axis]))
+        found, confusion[axis], threshold = _judged(votes, axis, counts if axis == "train" else None, told)
+        issue = _issues(votes, axis, found, threshold, partial(told, start=before + sizes[axis]))
         judged[axis], expected[axis] = replace(found, issue=issue), int(issue.sum())
         before += 2 * sizes[axis]
     by_cleanlab = {axis: count_by_cleanlab(votes, axis) for axis in votes.axes}
@@ -171,16 +172,21 @@ def labels_frame(votes: Votes, classes: list[str]) -> pandas.DataFrame:
     return frame
 
 
-def _judged(votes: Votes, axis: str, counts: Counts | None, tell: Callable[[int], None]) -> tuple[Judged, Floats]:
+def _judged(
+    votes: Votes, axis: str, counts: Counts | None, tell: Callable[[int], None]
+) -> tuple[Judged, Floats, Floats]:
+    """What trials say of each label, the confusion, and for each class the mean of what it gets of its own, (K,)."""
     given = votes.labels(axis)
     parts: list[tuple[Ints, Ints, Ints, Ints, Floats]] = []
-    confusion, classes = np.zeros((votes.n_classes, votes.n_classes)), np.zeros(votes.n_classes)
+    confusion = np.zeros((votes.n_classes, votes.n_classes))
+    classes, own = np.zeros(votes.n_classes), np.zeros(votes.n_classes)
     for band in votes.bands(axis):
         label = given[band.rows]
         parts.append((*_suggested(band, label), band.confidence))
         known = band.n > 0
         np.add.at(confusion, label[known], band.shares[known])
         np.add.at(classes, label[known], 1)
+        np.add.at(own, label[known], band.said[known, label[known]])
         tell(band.rows.stop)
     suggested, k_given, k_suggested, n, confidence = (np.concatenate(each) for each in zip(*parts, strict=True))
     columns: dict[str, Floats] = {}
@@ -198,7 +204,7 @@ def _judged(votes: Votes, axis: str, counts: Counts | None, tell: Callable[[int]
     found = Judged(
         given, suggested, n, **columns, confidence=confidence, memorization=memorization, rank=rank, issue=none
     )
-    return found, confusion
+    return found, confusion, np.divide(own, classes, out=np.full(len(own), np.inf), where=classes > 0)
 
 
 def _suggested(band: Band, label: Ints) -> tuple[Ints, Ints, Ints, Ints]:
@@ -210,19 +216,15 @@ def _suggested(band: Band, label: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     return np.where(band.n > 0, suggested, -1), mine, most, band.n
 
 
-def _issues(votes: Votes, axis: str, judged: Judged, tell: Callable[[int], None]) -> Bools:
+def _issues(votes: Votes, axis: str, judged: Judged, threshold: Floats, tell: Callable[[int], None]) -> Bools:
     """Labels whose examples are confidently of another class: the off-diagonal of the confident joint; (examples,).
 
-    An example is confidently of the class with the largest share among those whose share is at least the
-    mean share that this class has of the examples labelled so.
+    An example is confidently of the class with the largest mean probability (without probabilities: share of the
+    votes) among those where it is at least ``threshold``, the mean that this class has of the examples labelled so.
     """
-    known = judged.trials > 0
-    total = np.bincount(judged.given[known], judged.share_given[known], minlength=votes.n_classes)
-    size = np.bincount(judged.given[known], minlength=votes.n_classes)
-    threshold = np.divide(total, size, out=np.full(votes.n_classes, np.inf), where=size > 0)
     parts = []
     for band in votes.bands(axis):
-        share = np.where(band.shares >= threshold - _SLACK, band.shares, -1)
+        share = np.where(band.said >= threshold - _SLACK, band.said, -1)
         confident = share.argmax(axis=1)
         label = judged.given[band.rows]
         parts.append((share.max(axis=1) >= 0) & (confident != label) & judged.differs[band.rows])

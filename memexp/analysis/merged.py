@@ -29,10 +29,11 @@ from memexp.analysis.arrivals import (
     require_same_experiment,
 )
 from memexp.analysis.slabs import append, create_merged
+from memexp.analysis.sums import SUMS, write_sums
 from memexp.errors import Incomplete, InputError, MemexpError, StoreError, command
 from memexp.files import explain_unwritable, link
 from memexp.store.derived import derived_lock, replacing
-from memexp.store.layout import PER_TRIAL
+from memexp.store.layout import PER_TRIAL, PROBABILITY_STEPS
 from memexp.store.paths import RunPaths
 from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, read_attributes, read_metadata, seal
 from memexp.store.trials import DONE, FAILED, MISSING
@@ -98,6 +99,7 @@ def _merge(sources: list[Source], tell: Tell, trusting: bool) -> Merged:
         group = zarr.open_group(building, mode="r+", use_consolidated=False)
         append(group, Arrivals(sources, set() if old is None else old.names), tell)
         group.attrs.update(_attributes(sources))
+        write_sums(group, sources)
         group["trial"].attrs[_MERGED_FROM] = [*_receipts(sources)]
         finish_store(building)
     return Merged(paths)
@@ -161,6 +163,8 @@ class Merged:
         Of each run that it was merged from, by its folder as seen from here: sha256 of each receipt.
     matrices
         Names of mask, train_correct, test_correct and whatever else all trials record of every example.
+    has_probabilities
+        Whether all of its runs recorded them.
     examples
         Arrays of the examples: train_label, test_label, train_index, ...
     """
@@ -178,7 +182,8 @@ class Merged:
         self.names = set(zip(self._read("seed").tolist(), self._read("trial").tolist(), strict=True))
         self.n_trials: int = len(self.names)
         self.matrices: list[str] = attributes["matrices"]
-        skipped = {"trial", "seed", *self.matrices, *PER_TRIAL}
+        skipped = {"trial", "seed", *self.matrices, *PER_TRIAL, *SUMS}
+        self.has_probabilities = SUMS[0] in self._store.names
         names = sorted(set(self._store.names) - skipped)
         self.examples: dict[str, NDArray[Any]] = {name: self._read(name) for name in names}
 
@@ -193,7 +198,7 @@ class Merged:
         for name in self.matrices:
             for _ in self.bands(name):
                 pass
-        for name in PER_TRIAL:
+        for name in (*PER_TRIAL, *(SUMS if self.has_probabilities else ())):
             self._read(name)
 
     @property
@@ -219,6 +224,12 @@ class Merged:
         """Rows of a matrix, shape (rows, T)."""
         require_known(self.paths, self.examples, name)
         return self._read(name, rows)
+
+    def probabilities(self, axis: str, rows: slice) -> NDArray[np.float64]:
+        """Mean probability of each class in the trials that did not see the example, shape (rows, K); NaN without."""
+        sums, count = self._read(f"{axis}_probabilities", rows), self._read(f"{axis}_probabilities_trials", rows)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(sums / (PROBABILITY_STEPS * count[:, None].astype(np.float64)))
 
     def packed(self, name: str) -> NDArray[np.uint8]:
         """A whole matrix, eight trials to a byte: mask (N, ceil(T / 8)), test_correct (M, ceil(T / 8))."""

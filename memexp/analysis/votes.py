@@ -34,12 +34,16 @@ class Band:
     votes : int64, shape (B, K)
         Trials without the example that give each class the largest logit.
     confidence : float64, shape (B,)
-        Mean probability of the given label in these trials; NaN without margins, or without such trials.
+        Mean probability of the given label in these trials; NaN without probabilities and margins, or without such
+        trials.
+    probabilities : float64, shape (B, K)
+        Mean probability of each class in these trials; NaN where it is not known.
     """
 
     rows: slice
     votes: Ints
     confidence: Floats
+    probabilities: Floats
 
     @property
     def n(self) -> Ints:
@@ -50,6 +54,11 @@ class Band:
     def shares(self) -> Floats:
         """Share of the votes, shape (B, K); NaN without trials."""
         return shares_of(self.votes)
+
+    @property
+    def said(self) -> Floats:
+        """Mean probabilities, where they are not known shares of the votes, shape (B, K); NaN without trials."""
+        return np.where(np.isnan(self.probabilities), self.shares, self.probabilities)
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,12 @@ class Votes:
             n = out.sum(axis=1)
             np.divide(np.where(out, probability, 0).sum(axis=1, dtype=np.float64), n, out=confidence, where=n > 0)
         rows = slice(first, first + len(predicted))
-        return Band(rows, counted.reshape(len(predicted), self.n_classes).astype(np.int64), confidence)
+        said = np.full((len(predicted), self.n_classes), np.nan)
+        if self.merged.has_probabilities:
+            said = self.merged.probabilities(axis, rows)
+            given = said[np.arange(len(said)), self.labels(axis)[rows]]
+            confidence = np.where(np.isnan(given), confidence, given)
+        return Band(rows, counted.reshape(len(predicted), self.n_classes).astype(np.int64), confidence, said)
 
 
 def shares_of(votes: Ints) -> Floats:

@@ -119,6 +119,8 @@ def _describe_plan(made: Plan, goal: Goal | None = None) -> list[tuple[str, str]
         ),
         ("disk", f"{size(made.megabytes)} at most"),
     ]
+    if kept := min(made.spec.keep.weights, layout.n_trials):
+        rows.append(("weights", f"of the first {kept:,} trials are kept: {size(made.weights_bytes / 1e6)} of these"))
     if subsets.ratio is not None and "score" not in made.spec.record:  # numbers may spread as they like
         worst, bound = (rule(subsets.ratio, layout.n_trials) for rule in (worst_case_se, lemma_bound))
         rows.append(("standard error", f"{worst:.3f} at worst (bound of Lemma 2.1: {bound:.3f})"))

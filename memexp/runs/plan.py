@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from memexp.data import Data, load_examples
-from memexp.data.own_trial import UNLABELLED
 from memexp.errors import DataError, InputError
 from memexp.runs.fitting import count, fit, group_notes
+from memexp.runs.recorded import record_faults, with_kind_of_answers
 from memexp.runs.run import default_block_size, planned_layout
 from memexp.spec.designs import subset_size
 from memexp.spec.reading import SpecFile
@@ -39,6 +39,8 @@ class Plan:
         Optimizer steps of a trial; None where a user's file trains it.
     parameters
         Weights of the model.
+    weights_bytes
+        What those that are kept take on the disk.
     notes
         Things that are allowed but worth knowing.
     """
@@ -49,12 +51,13 @@ class Plan:
     subset: int
     steps: int | None
     parameters: int
+    weights_bytes: int
     notes: list[str]
 
     @property
     def megabytes(self) -> float:
-        """Disk space for the outcomes, at most."""
-        return self.layout.bytes_at_most() / 1e6
+        """Disk space for the outcomes and kept weights, at most."""
+        return (self.layout.bytes_at_most() + self.weights_bytes) / 1e6
 
     @property
     def class_counts(self) -> list[tuple[str, int]]:
@@ -109,11 +112,11 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
         faults.append(Fault(("model", "arch"), str(error)))
     faults += _recipe_faults(spec)
     if data is not None:
-        spec = _with_kind_of_answers(spec, data)
+        spec = with_kind_of_answers(spec, data)
         faults += _foreign_lists(spec, data) or fit(spec, len(data.y_train), data.groups)
         faults += _crop_faults(spec, min(data.x_train.shape[1:3]))
         faults += _no_test_faults(spec, data)
-    faults += _group_faults(spec) + _answer_faults(spec, data)
+    faults += _group_faults(spec) + record_faults(spec, data)
     file.refuse(faults)
     assert data is not None
     sizes = len(data.y_train), len(data.y_test), default_block_size(data)
@@ -125,28 +128,8 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
         *_model_notes(tried.unseen),
         *(_data_notes(data) if spec.trial is None else []),
     ]
-    return Plan(spec, data, layout, subset, steps, tried.parameters, notes)
-
-
-def _with_kind_of_answers(spec: Spec, data: Data) -> Spec:
-    """What a trial of the user's own records, where the spec does not say: classes where sizes() gives labels."""
-    if spec.trial is None or spec.record:
-        return spec
-    return spec.model_copy(update={"record": ["score"] if data.classes == UNLABELLED else ["correct", "predicted"]})
-
-
-def _answer_faults(spec: Spec, data: Data | None) -> list[Fault]:
-    """What does not go with the kind of answers of a trial of the user's own."""
-    if spec.trial is None or data is None:
-        return []
-    faults = []
-    if "correct" in spec.record and data.classes == UNLABELLED:
-        text = "correct needs labels, and sizes() gives none; let it return those of both sides, or write [score]"
-        faults.append(Fault(("record",), text))
-    if "score" in spec.record and spec.subsets.target_se is not None:
-        text = "holds for right and wrong answers, and numbers may spread as they like; write trials instead"
-        faults.append(Fault(("subsets", "target_se"), text))
-    return faults
+    kept = min(spec.keep.weights, layout.n_trials) * tried.file_bytes
+    return Plan(spec, data, layout, subset, steps, tried.parameters, kept, notes)
 
 
 def _recipe_faults(spec: Spec) -> list[Fault]:
@@ -170,10 +153,11 @@ def _recipe_faults(spec: Spec) -> list[Fault]:
 
 
 class _Tried(NamedTuple):
-    """What trying a model told: its weights, and the share of an image that it never sees."""
+    """What trying a model told: its weights, the share of an image that it never sees, and a file of it."""
 
     parameters: int = 0
     unseen: float = 0.0
+    file_bytes: int = 0
 
 
 def _try_model(spec: Spec, data: Data) -> _Tried:
@@ -187,7 +171,9 @@ def _try_model(spec: Spec, data: Data) -> _Tried:
     unseen = tryout.try_out(model, image, n_classes)
     if isinstance(spec.training, Training):  # a user's own may train another part of it, or with other outputs
         tryout.try_training(model, image, n_classes, spec.training.batch_size)
-    return _Tried(sum(parameter.numel() for parameter in model.parameters()), unseen)
+    state = model.state_dict().values()  # and the header of the file, which names each
+    file_bytes = sum(value.nbytes for value in state) + 200 * len(state)
+    return _Tried(sum(parameter.numel() for parameter in model.parameters()), unseen, file_bytes)
 
 
 def _require_weights(model: Model) -> None:

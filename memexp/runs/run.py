@@ -213,8 +213,9 @@ def prepare_run(spec: Spec, data: Data, runs: Path, block_size: int | None = Non
     """
     root = runs / spec.name
     run = open_run(root) if root.exists() else None
-    if run is not None and "record" not in spec.model_fields_set:  # it goes on recording what it began with
-        spec = spec.model_copy(update={"record": run.spec.record})
+    if run is not None:  # it goes on with what it began with, where the spec does not say otherwise
+        kept = {name: getattr(run.spec, name) for name in ("record", "keep") if name not in spec.model_fields_set}
+        spec = spec.model_copy(update=kept)
     wanted = describe(spec, data, block_size or default_block_size(data))
     if run is None:
         _create(root, spec, data, wanted)
@@ -230,17 +231,19 @@ def prepare_run(spec: Spec, data: Data, runs: Path, block_size: int | None = Non
     if spec.subsets.trials > run.store().layout.n_trials:
         require_room(root, layout_of(spec, run.manifest))
         return Run(run.paths, spec, run.manifest)
-    return run
+    return replace(run, spec=run.spec.model_copy(update={"keep": spec.keep}))
 
 
 def grow(run: Run) -> TrialStore:
-    """Make room for the trials that the run's spec has more than its store; only under the launch lock.
+    """Make room for the trials that the run's spec has more than its store, and keep what it says; under the lock.
 
     The store first: killed in between, the next launch finds the trials and asks for no fewer.
     """
     if run.spec.subsets.trials > run.store().layout.n_trials:
         extend_store(run.paths.trials, run.spec.subsets.trials)
         write_spec_text(run.paths, write_spec(run.spec))
+    elif run.spec.keep != (there := open_run(run.paths.root).spec).keep:
+        write_spec_text(run.paths, write_spec(there.model_copy(update={"keep": run.spec.keep})))
     return run.store()
 
 
@@ -272,8 +275,8 @@ def layout_of(spec: Spec, manifest: Manifest) -> Layout:
 
 def planned_layout(spec: Spec, n_train: int, n_test: int, block_size: int, n_classes: int) -> Layout:
     """Shape of the store of a run of this spec."""
-    recorded = recorded_kinds(spec.record, n_classes)
-    return Layout(spec.subsets.trials, n_train, n_test, block_size, recorded, spec.scalars)
+    recorded, sums = recorded_kinds(spec.record, n_classes), n_classes if "probabilities" in spec.record else 0
+    return Layout(spec.subsets.trials, n_train, n_test, block_size, recorded, spec.scalars, sums)
 
 
 def _create(root: Path, spec: Spec, data: Data, manifest: Manifest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,13 @@ from memexp.seeds import generator
 from memexp.spec.designs import draw_masks
 from memexp.store.commit import restore_states, set_aside
 from memexp.store.launches import read_launch
-from memexp.store.layout import Layout
+from memexp.store.layout import PROBABILITY_STEPS, Layout
 from memexp.store.lock import launch_lock
 from memexp.store.paths import RunPaths, by_repair
 from memexp.store.receipts import Receipt, read_committed, read_receipt, receipt_files, require_fitting
 from memexp.store.sealed import NotWhole, read_everything
 from memexp.store.trials import DONE, MISSING, Arrays, TrialStore, create_store
+from memexp.store.weights import require_weights
 
 if TYPE_CHECKING:
     from memexp.runs.worker import Trainer
@@ -232,7 +234,11 @@ def _checked_receipts(run: Run, store: TrialStore, number: int, examples: Arrays
             if content["status"][row] == DONE and not np.array_equal(content["mask"][row], masks[row]):
                 raise StoreError(f"trial {trial}: the stored mask is not the one that the spec's seed gives")
     _require_agreement(store, content, trials, examples)
-    return [read_receipt(path) for path in receipt_files(run.paths, receipt.first)]
+    _require_sums(store, content, trials)
+    receipts = [read_receipt(path) for path in receipt_files(run.paths, receipt.first)]
+    for each in receipts:
+        require_weights(run.paths, each)
+    return receipts
 
 
 def _require_agreement(store: TrialStore, content: Arrays, trials: list[int], examples: Arrays) -> None:
@@ -246,6 +252,21 @@ def _require_agreement(store: TrialStore, content: Arrays, trials: list[int], ex
             raise StoreError(
                 f"trial {trials[row]}: {axis}_correct and {axis}_predicted disagree on {differ[row].sum():,} examples; "
                 f"{by_repair(store.path.parent)}"
+            )
+
+
+def _require_sums(store: TrialStore, content: Arrays, trials: list[int]) -> None:
+    """Raise :class:`StoreError` unless an example's probabilities sum to the number of trials that they are of."""
+    done = content["status"] == DONE
+    for name in store.layout.block_sums():
+        seen = content["mask"][done] if name.startswith("train") else np.zeros((1, store.layout.n_test), np.bool_)
+        n_trials = done.sum() - (seen.sum(axis=0) if name.startswith("train") else 0)
+        total = content[name][0].sum(axis=1, dtype=np.int64)
+        wrong = abs(total - PROBABILITY_STEPS * n_trials) > n_trials * (store.layout.n_classes / 2 + 1)
+        if wrong.any():
+            raise StoreError(
+                f"trials {trials[0]} to {trials[-1]}: {name} of {wrong.sum():,} examples does not sum to the number of "
+                f"trials that it is of; {by_repair(store.path.parent)}"
             )
 
 
@@ -268,9 +289,17 @@ def _retrain(run: Run, store: TrialStore, receipts: list[Receipt], at_least: int
 
 def _compare(store: TrialStore, receipt: Receipt, trainer: Trainer, verdict: Verdict) -> None:
     content = store.read_block(receipt.block)
-    for trial, outcome in zip(receipt.trained, trainer.retrain(receipt.trained), strict=True):
+    outcomes = trainer.retrain(receipt.trained)
+    for name in store.layout.block_sums() if len(outcomes) == len(content["status"]) else ():  # all trials of the sums
+        again = sum((each.arrays[name].astype(np.int64) for each in outcomes if each.failure is None), np.int64(0))
+        if not np.array_equal(content[name][0], again):
+            verdict.differing[receipt.first] = f"{name} of the block that begins with it differs"
+    for trial, outcome in zip(receipt.trained, outcomes, strict=True):
         verdict.retrained.append(trial)
         difference = _difference(content, trial - receipt.first, outcome, store.layout)
+        kept, again = receipt.weights.get(str(trial)), outcome.weights
+        if difference is None and kept and again is not None and sha256(again).hexdigest() != kept:
+            difference = "its weights differ"
         if difference is not None:
             verdict.differing[trial] = difference
 
@@ -281,7 +310,7 @@ def _difference(content: Arrays, row: int, outcome: Outcome, layout: Layout) -> 
         return f"its stored status is {content['status'][row]}, now it is {outcome.failure or 'done'}"
     left = layout.recorded_arrays() if outcome.failure else {}
     for name, values in content.items():
-        if name in ("seconds", "status") or name in left:
+        if name in ("seconds", "status") or name in left or name in layout.block_sums():
             continue
         again = np.asarray(outcome.arrays[name]).astype(values.dtype)
         if not np.array_equal(values[row], again, equal_nan=values.dtype.kind == "f"):

@@ -84,18 +84,23 @@ class Trainer:
         outcomes = self.retrain(missing, tell)
         content = self._empty_block(len(trials)) if len(missing) == len(trials) else self.store.read_block(block)
         failures: dict[int, str] = {}
+        sums = self.store.layout.block_sums()
         for trial, outcome in zip(missing, outcomes, strict=True):
             row = trial - trials.start
             if outcome.failure is not None:
                 failures[trial] = outcome.failure
             for name, array in content.items():
-                if name != "status":
+                if name in sums:
+                    array[0] += _recorded(name, outcome, self.store.layout)
+                elif name != "status":
                     array[row] = _recorded(name, outcome, self.store.layout)
             content["status"][row] = DONE if outcome.failure is None else FAILED
+        found = zip(missing, outcomes, strict=True)
+        weights = {trial: outcome.weights for trial, outcome in found if outcome.weights is not None}
         seconds = time.time() - start
         counts = commit(
             self.run.paths, self.store, block, content,
-            trained=missing, failures=failures, seconds=seconds, made_by=self.made_by,
+            trained=missing, failures=failures, seconds=seconds, made_by=self.made_by, weights=weights,
         )  # fmt: skip
         return {"trained": len(missing), "failed": failures, "seconds": seconds, "counts": counts}
 
@@ -119,13 +124,13 @@ class Trainer:
 
     def _empty_block(self, rows: int) -> dict[str, np.ndarray[Any, Any]]:
         layout = self.store.layout
-        width = {"train": (layout.n_train,), "test": (layout.n_test,), "": ()}
-        return {name: np.zeros((rows, *width[axis]), dtype) for name, (axis, dtype) in layout.outcome_arrays().items()}
+        kinds = layout.outcome_arrays()
+        return {name: np.zeros(layout.shape(name, rows), dtype) for name, (_, dtype) in kinds.items()}
 
 
 def _recorded(name: str, outcome: Outcome, layout: Layout) -> Any:
     """A failed trial keeps its mask and its numbers (to find out why), but leaves no outcome."""
-    if outcome.failure is not None and name in layout.recorded_arrays():
+    if outcome.failure is not None and name in layout.recorded_arrays() | layout.block_sums():
         return 0
     return outcome.arrays[name]
 

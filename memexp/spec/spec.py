@@ -32,7 +32,7 @@ from memexp.spec.identity import typed_json
 from memexp.spec.index_sets import read_digest
 from memexp.spec.sections import NUMBER, Flag, MinInAccuracy, Model, PythonFile, Standardize, UserTraining, UserTrial
 from memexp.spec.sections import Block as _Block
-from memexp.spec.subsets import PositiveInt
+from memexp.spec.subsets import Count, PositiveInt
 from memexp.spec.subsets import Subsets as Subsets
 from memexp.spec.user_paths import NAME
 from memexp.spec.yaml_text import as_yaml
@@ -91,6 +91,16 @@ class Training(_Block):
         return self
 
 
+class Keep(_Block):
+    """What stays of a trial beside its outcomes. No part of the experiment: it may be changed while a run goes on."""
+
+    weights: Count = Field(
+        0,
+        description="of the first so many trials, as weights/TRIAL.safetensors below the run; of trials that were "
+        "trained before this was asked for, none are there",
+    )
+
+
 def _which_training(value: Any) -> str:
     named = "file" in value if isinstance(value, dict) else isinstance(value, UserTraining)
     return (UserTraining if named else Training).__name__
@@ -130,13 +140,17 @@ class Spec(_Block):
         None, validate_default=True, description="how a trial is trained", json_schema_extra=_without_default
     )
     subsets: Subsets = Field(description="which examples each trial sees, and how many trials")
-    record: list[Literal["correct", "margin", "predicted", "score"]] = Field(
+    record: list[Literal["correct", "margin", "predicted", "probabilities", "learning", "score"]] = Field(
         default=["correct", "margin", "predicted"],
         validate_default=True,
         description="of every example; correct always; margin adds log p_y - log sum of the others, predicted the "
-        "class of the largest logit. Without this key, a run goes on recording what it began with. A trial of your own "
-        "records score, or correct and predicted where it gives classes",
+        "class of the largest logit, probabilities those of all classes, summed over the trials of a block that did "
+        "not see the example, learning how the examples that a trial sees are learned (memexp's own recipe only). "
+        "Without this key, a run goes on recording what it began with. A trial of your own records score, or correct "
+        "and predicted where it gives classes",
     )
+
+    keep: Keep = Field(default_factory=Keep, description="what stays of trials beside their outcomes")
 
     @field_validator(*_NETWORK, mode="wrap")
     @classmethod
@@ -213,11 +227,11 @@ class Spec(_Block):
         """What the outcomes depend on, apart from the data's content: the spec's part of the identity.
 
         Without the name, the number of trials (or the error to reach, from which it follows), the dataset
-        block (the data count by content) and what only guards it.
+        block (the data count by content), what only guards it, and what is kept.
 
         ``contents``: whether files that arguments name are read for their digests; else their paths stay.
         """
-        science: dict[str, Any] = typed_json(self.model_dump(exclude={"name", "dataset"}))
+        science: dict[str, Any] = typed_json(self.model_dump(exclude={"name", "dataset", "keep"}))
         subsets = science["subsets"]
         del subsets["trials"], subsets["target_se"], subsets["removed_labels"], subsets["removed_thresholds"]
         subsets["removed"] = [[name, read_digest(packed)] for name, packed in self.subsets.index_sets.items()]

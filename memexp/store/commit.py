@@ -17,8 +17,10 @@ from __future__ import annotations
 import io
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,7 @@ from memexp.store.receipts import (
     require_fitting,
 )
 from memexp.store.trials import DONE, FAILED, MISSING, Arrays, TrialStore
+from memexp.store.weights import publish_weights, stage_weights
 
 _ORPHAN_AFTER_SECONDS = 3600.0
 
@@ -50,6 +53,7 @@ def commit(
     failures: dict[int, str],
     seconds: float,
     made_by: dict[str, Any],
+    weights: Mapping[int, bytes] = MappingProxyType({}),
 ) -> bool:
     """Commit the outcomes of a block; True if this attempt's outcomes are the ones that count.
 
@@ -61,19 +65,21 @@ def commit(
     trials = store.layout.block(number)
     path = receipt_path(paths, trials.start, trials.stop - 1)
     staged = path.with_name(f"{path.stem}.{uuid.uuid4().hex[:12]}.npz")
-    receipt = Receipt(
-        block=number,
-        first=trials.start,
-        last=trials.stop - 1,
-        trained=trained,
-        staged=staged.name,
-        digests=block_digest(content),
-        failures={str(trial): reason for trial, reason in failures.items()},
-        seconds=seconds,
-        finished=time.time(),
-        made_by=made_by,
-    )
     with explain_unwritable(paths.root, KEPT):
+        kept = stage_weights(paths, weights)
+        receipt = Receipt(
+            block=number,
+            first=trials.start,
+            last=trials.stop - 1,
+            trained=trained,
+            staged=staged.name,
+            digests=block_digest(content),
+            failures={str(trial): reason for trial, reason in failures.items()},
+            seconds=seconds,
+            finished=time.time(),
+            made_by=made_by,
+            weights=kept,
+        )
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **content)  # type: ignore[arg-type]
         try:
@@ -105,7 +111,7 @@ def recover(paths: RunPaths, store: TrialStore) -> None:
             # The machine died so hard that a flushed file is gone: the claim is worth nothing.
             set_aside(receipt_path(paths, receipt.first, receipt.last), "lost")
     claimed = {receipt.staged for receipt in receipts}
-    for leftover in paths.blocks.glob("*.npz"):
+    for leftover in [*paths.blocks.glob("*.npz"), *paths.weights.glob("*.part")]:
         if leftover.name not in claimed and time.time() - leftover.stat().st_mtime > _ORPHAN_AFTER_SECONDS:
             leftover.unlink(missing_ok=True)
 
@@ -143,5 +149,6 @@ def _publish(paths: RunPaths, store: TrialStore, receipt: Receipt) -> None:
         return  # another process has published it
     if block_digest(content) != receipt.digests:
         raise StoreError(f"{staged} does not match its receipt; delete it and run `{command('resume', paths.root)}`")
+    publish_weights(paths, receipt)
     store.write_block(receipt.block, content)
     staged.unlink(missing_ok=True)

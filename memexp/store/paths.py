@@ -55,6 +55,11 @@ class RunPaths:
         return self.root / "blocks"
 
     @property
+    def weights(self) -> Path:
+        """Weights of the trials that the spec keeps."""
+        return self.root / "weights"
+
+    @property
     def launches(self) -> Path:
         """One file for each submission."""
         return self.root / "launches"

@@ -44,6 +44,8 @@ class Receipt:
         Wall time of the attempt.
     made_by
         Host, process, device, threads, versions.
+    weights
+        sha256 of the kept weights of each trial, by trial number.
     """
 
     block: int
@@ -56,6 +58,7 @@ class Receipt:
     seconds: float
     finished: float
     made_by: dict[str, Any] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
 
     def wrong_arrays(self, content: Arrays) -> list[str]:
         """Names of the arrays of the block that are not what was committed."""

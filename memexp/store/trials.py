@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.errors import NewerSchema, StoreError
-from memexp.store.layout import RECORDABLE, SCALAR, Layout
+from memexp.store.layout import LEARNING, RECORDABLE, SCALAR, Layout
 from memexp.store.manifest import SCHEMA_VERSION
 from memexp.store.paths import by_repair
 from memexp.store.plausible import require_plausible
@@ -54,15 +54,15 @@ def create_store(path: Path, layout: Layout, examples: Mapping[str, NDArray[Any]
         ``train_`` or ``test_``.
     """
     group = zarr.create_group(path, attributes={"memexp_schema": SCHEMA_VERSION})
-    codecs = [ZstdCodec(level=3), Crc32cCodec()]
+    codecs, sums = [ZstdCodec(level=3), Crc32cCodec()], layout.block_sums()
     for name, (axis, dtype) in layout.outcome_arrays().items():
         group.create_array(
             name,
-            shape=(layout.n_trials, layout.size(axis)) if axis else (layout.n_trials,),
-            chunks=(layout.block_size, max(1, layout.size(axis))) if axis else (layout.block_size,),
+            shape=layout.shape(name, layout.n_trials),
+            chunks=layout.chunk(name),
             dtype=dtype,
             compressors=codecs,
-            dimension_names=("trial", axis) if axis else ("trial",),
+            dimension_names=("block", axis, "class") if name in sums else ("trial", axis) if axis else ("trial",),
             fill_value=np.nan if dtype == np.float32 else 0,
         )
     with zarr.config.set(EVERY_CHUNK):
@@ -78,8 +78,7 @@ def extend_store(path: Path, n_trials: int) -> None:
     """
     store = TrialStore(path, writable=True)
     for name in store.layout.outcome_arrays():
-        array = store._array(name)
-        array.resize((n_trials, *array.shape[1:]))
+        store._array(name).resize(store.layout.shape(name, n_trials))
 
 
 class TrialStore:
@@ -131,18 +130,19 @@ class TrialStore:
         )
         recorded = {
             name: self._kind(name, kinds)
-            for name, kinds in RECORDABLE.items()
+            for name, kinds in {**RECORDABLE, **LEARNING}.items()
             if (self.path / f"train_{name}").is_dir()
         }
         scalars = tuple(sorted(path.name.removeprefix(SCALAR) for path in self.path.glob(f"{SCALAR}*")))
-        layout = Layout(status[0][0], mask[0][1], test[0][1], mask[1][0], recorded, scalars)
-        for name, (axis, dtype) in layout.outcome_arrays().items():
+        sums = self.path / "train_probabilities"
+        n_classes = _shape_and_chunk(sums, 3)[0][2] if sums.is_dir() else 0
+        layout = Layout(status[0][0], mask[0][1], test[0][1], mask[1][0], recorded, scalars, n_classes)
+        for name, (_, dtype) in layout.outcome_arrays().items():
             folder = self.path / name
-            rest = [layout.size(axis)] if axis else []
+            length, *rest = layout.shape(name, layout.n_trials)
             shape, chunk = _shape_and_chunk(folder, 1 + len(rest))
             kind = read_metadata(folder).get("data_type")
-            wide = [max(1, length) for length in rest]
-            if shape[0] < layout.n_trials or [*shape[1:]] != rest or [*chunk] != [layout.block_size, *wide]:
+            if shape[0] < length or [*shape[1:]] != rest or (*chunk,) != layout.chunk(name):
                 raise NotWhole(f"{folder}/zarr.json is damaged (shape {shape}, chunks {chunk})")
             if kind != dtype.name:
                 raise NotWhole(f"{folder}/zarr.json is damaged (its type is {kind})")
@@ -208,11 +208,14 @@ class TrialStore:
         StoreError
             If a chunk is missing, cut or altered.
         """
-        trials = self.layout.block(number)
-        rows = slice(trials.start, trials.stop)
         names = [name for name in self.layout.outcome_arrays() if name not in without]
         self._require_chunks(number, names)
-        return {name: self._read(name, rows, number) for name in names}
+        return {name: self._read(name, self._rows(name, number), number) for name in names}
+
+    def _rows(self, name: str, number: int) -> slice:
+        """Where an array has a block: its trials, or its one row of sums."""
+        trials = self.layout.block(number)
+        return slice(number, number + 1) if name in self.layout.block_sums() else slice(trials.start, trials.stop)
 
     def _require_chunks(self, number: int, names: Iterable[str]) -> None:
         for name in set(names) & set(self._written()):
@@ -221,14 +224,12 @@ class TrialStore:
 
     def write_block(self, number: int, content: Arrays) -> None:
         """Write all arrays of a block, ``status`` last, and see them safely on the disk."""
-        trials = self.layout.block(number)
-        rows = slice(trials.start, trials.stop)
         names = self._written()
         with zarr.config.set(EVERY_CHUNK):
             for name in names[:-1]:
-                self._array(name)[rows] = content[name]
+                self._array(name)[self._rows(name, number)] = content[name]
             self._flush(names[:-1], number)
-            self._array("status")[rows] = content["status"]
+            self._array("status")[self._rows("status", number)] = content["status"]
             self._flush(["status"], number)
 
     def _written(self) -> list[str]:
@@ -249,7 +250,7 @@ class TrialStore:
             self._flush(["status"], number)
 
     def _chunk(self, name: str, block: int) -> Path:
-        return self.path / name / "c" / ("/".join([str(block), "0"]) if self._array(name).ndim == 2 else str(block))
+        return self.path.joinpath(name, "c", str(block), *["0"] * (self._array(name).ndim - 1))
 
     def _flush(self, names: list[str], block: int) -> None:
         for name in names:

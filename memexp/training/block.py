@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,9 +28,12 @@ from memexp.seeds import generator, torch_seed
 from memexp.spec.designs import Mask, subset_size
 from memexp.spec.sections import UserTraining
 from memexp.spec.spec import Spec
+from memexp.store.layout import PROBABILITY_STEPS
 from memexp.training import models
 from memexp.training.architectures import MLP
 from memexp.training.batches import Work, batches, epochs, normalized, on_device, prepare
+from memexp.training.kept import weights_file
+from memexp.training.learning import Learning
 from memexp.training.outcome import Outcome as Outcome
 from memexp.training.outcome import Progress
 from memexp.training.own_trial import OwnTrials, run_trials
@@ -47,6 +51,7 @@ class Evaluation(NamedTuple):
     predicted: NDArray[np.int64]  # the class of the largest logit; of equal ones the first, as for correct
     loss: NDArray[np.float32]
     margin: NDArray[np.float32] | None  # None where the spec does not record it
+    probabilities: NDArray[np.uint16] | None  # (S, examples, K) in steps; None the same
 
 
 # ------------------------------------------------------------------------------------------ training
@@ -95,13 +100,13 @@ def _has_bf16_units() -> bool:
 
 def _trained(
     work: Work, masks: Mask, trials: Sequence[int], forward: Callable[[], AbstractContextManager[None]], tell: Progress
-) -> tuple[nn.Module, Mask]:
-    """Train S trials together from fresh weights; the stack and the examples it was fed, (S, N)."""
+) -> tuple[nn.Module, Mask, Learning | None]:
+    """Train S trials together from fresh weights; the stack, the examples it was fed, (S, N), and how it learned."""
     if isinstance(work.spec.training, UserTraining):  # which is handed the subset and nothing else
         (trial,) = trials
         stack = train_one(work, work.spec.training, _fresh(work, trial), masks[0], trial)
         tell(1.0)
-        return stack, masks
+        return stack, masks, None
     recipe, seed = work.spec.sgd, work.spec.subsets.seed
     stack = models.stack([_fresh(work, trial) for trial in trials]).to(work.device).train()
     optimizer = SGD(stack, recipe)
@@ -109,6 +114,7 @@ def _trained(
     draws = [generator(seed, "augment", trial) for trial in trials]
     torch.manual_seed(torch_seed(seed, "layers", trials[0]))  # for dropout and the like
     fed, step = np.zeros_like(masks), 0
+    learning = Learning(masks) if "learning" in work.spec.record else None
     for epoch, fed in epochs(work, masks, trials, steps):  # noqa: B007 (fed is what the last epoch leaves)
         for x, y in batches(work, epoch, draws):
             optimizer.before_backward()
@@ -118,12 +124,16 @@ def _trained(
             loss = F.cross_entropy(logits.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
             (loss / recipe.batch_size).backward()
             optimizer.step(learning_rate(recipe, steps, step))
+            if learning is not None:
+                learning.step(logits, y)
             step += 1
+        if learning is not None:
+            learning.end_epoch(epoch)
         tell(step / steps)
         # Nothing brings a trial back from NaN; the evaluation records why it failed. In a stack the others go on.
         if len(trials) == 1 and not loss.isfinite():  # which waits for the device
             break
-    return stack, fed
+    return stack, fed, learning
 
 
 def _fresh(work: Work, trial: int) -> nn.Module:
@@ -148,7 +158,7 @@ def _evaluated(
     """Every example as the S trials see it after training, without augmentation."""
     stack.eval()
     size = min(max(64, _EVALUATED // n_trials), max(16, _EVALUATED_PIXELS // math.prod(x.shape[2:])))
-    correct, predicted, margin, loss = [], [], [], []
+    correct, predicted, margin, loss, probabilities = [], [], [], [], []
     for images, labels in zip(x.split(size), y.split(size), strict=True):
         with forward():
             logits = stack(
@@ -161,11 +171,20 @@ def _evaluated(
         loss.append(logits.logsumexp(2) - true)
         if "margin" in work.spec.record:
             margin.append(true - logits.scatter(2, index, -math.inf).logsumexp(2))
+        if "probabilities" in work.spec.record:
+            whole = logits.softmax(2).mul_(PROBABILITY_STEPS).round_().int()
+            probabilities.append(whole.cpu().numpy().astype(np.uint16))
 
     def rows(parts: list[Tensor]) -> NDArray[Any]:
         return torch.cat(parts, 1).cpu().numpy()
 
-    return Evaluation(rows(correct), rows(predicted), rows(loss), rows(margin) if margin else None)
+    return Evaluation(
+        rows(correct),
+        rows(predicted),
+        rows(loss),
+        rows(margin) if margin else None,
+        np.concatenate(probabilities, axis=1) if probabilities else None,
+    )
 
 
 def _outcome(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int, seconds: float) -> Outcome:
@@ -184,6 +203,9 @@ def _outcome(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int
     if "predicted" in work.spec.record:
         kind = np.min_scalar_type(work.n_classes - 1)
         arrays |= {"train_predicted": train.predicted[s].astype(kind), "test_predicted": test.predicted[s].astype(kind)}
+    if train.probabilities is not None and test.probabilities is not None:
+        arrays["train_probabilities"] = train.probabilities[s] * ~mask[:, None]  # out of sample
+        arrays["test_probabilities"] = test.probabilities[s]
     arrays["in_accuracy"] = correct[mask].mean()
     arrays["out_accuracy"] = correct[~mask].mean() if not mask.all() else math.nan
     arrays["test_accuracy"] = test.correct[s].mean() if test.correct.shape[1] else math.nan
@@ -202,7 +224,7 @@ def train(work: Work, masks: Mask, trials: Sequence[int], tell: Progress = lambd
     torch.set_flush_denormal(True)
     dense = isinstance(_fresh(work, trials[0]), MLP)
     with _precision(_units(work.spec), work.device, dense) as forward:
-        stack, _ = _trained(work, masks, trials, forward, tell)
+        stack, _, _ = _trained(work, masks, trials, forward, tell)
     return stack.eval()
 
 
@@ -212,6 +234,26 @@ def evaluate(work: Work, stack: nn.Module) -> tuple[float, bool]:
         found = _evaluated(work, stack, work.x_test, work.y_test, 1, forward)
     accuracy = float(found.correct.mean()) if found.correct.size else math.nan
     return accuracy, bool(np.isfinite(found.loss).all())
+
+
+def evaluate_again(work: Work, model: nn.Module, mask: Mask, stacked: int) -> Outcome:
+    """What a trained model says of every example, as if it had just been trained as one of ``stacked`` trials.
+
+    So many copies of it are evaluated, because a product of more or fewer may be summed in another order.
+    """
+    torch.set_flush_denormal(True)
+    with _precision(_units(work.spec), work.device, isinstance(model, MLP)) as forward:
+        stack = models.stack([model] * stacked).to(work.device)
+        train = _evaluated(work, stack, work.x_train, work.y_train, stacked, forward)
+        test = _evaluated(work, stack, work.x_test, work.y_test, stacked, forward)
+    return _outcome(work, mask, train, test, 0, math.nan)
+
+
+def count_stacked(work: Work, trained: Sequence[int], trial: int) -> int:
+    """How many of the trials that were trained together were one stack with ``trial``."""
+    size = models.stack_size(_fresh(work, trial), work.device.type)
+    place = list(trained).index(trial)
+    return next(len(part) for part in _stacks(work, trained, size) if place in part)
 
 
 # --------------------------------------------------------------------------------------------- block
@@ -258,11 +300,16 @@ def train_block(
             def tell_part(share: float, done: int = done, count: int = len(mine)) -> None:
                 tell((done + share * count) / len(trials))
 
-            stack, fed = _trained(work, masks[part], mine, forward, tell_part)
+            stack, fed, learning = _trained(work, masks[part], mine, forward, tell_part)
             train = _evaluated(work, stack, work.x_train, work.y_train, len(mine), forward)
             test = _evaluated(work, stack, work.x_test, work.y_test, len(mine), forward)
             seconds = (time.perf_counter() - start) / len(mine)
-            outcomes |= {int(k): _outcome(work, fed[s], train, test, s, seconds) for s, k in enumerate(part)}
+            for s, k in enumerate(part):
+                outcomes[int(k)] = _outcome(work, fed[s], train, test, s, seconds)
+                if learning is not None:
+                    outcomes[int(k)].arrays.update(learning.arrays(s))
+                if trials[k] < work.spec.keep.weights and outcomes[int(k)].failure is None:
+                    outcomes[int(k)] = replace(outcomes[int(k)], weights=weights_file(stack, s))
     return [outcomes[k] for k in range(len(trials))]
 
 

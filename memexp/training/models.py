@@ -207,6 +207,17 @@ def _linear(model: nn.Module, name: str) -> nn.Linear:
     return layer
 
 
+def unstack(stacked: nn.Module, s: int) -> dict[str, Tensor]:
+    """State of the model that :func:`stack` took as its number ``s``, as its own ``state_dict`` has it."""
+    if isinstance(stacked, OneTrial):
+        return dict(stacked.model.state_dict())
+    state: dict[str, Tensor] = {}
+    for name, layer in stacked.named_modules():
+        if isinstance(layer, StackedLinear):
+            state |= {f"{name}.weight": layer.weight.detach()[s].t(), f"{name}.bias": layer.bias.detach()[s, 0]}
+    return state
+
+
 def stack_size(model: nn.Module, device: str) -> int:
     """How many trials of this model train together: a function of the model alone, never of a clock.
 
