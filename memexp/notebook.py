@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis import SHOWN_FDR
+from memexp.answers import Answers
 from memexp.errors import InputError, MemexpError
 from memexp.launch import facts
 from memexp.launch.status import Status, read_status
@@ -23,12 +24,9 @@ if TYPE_CHECKING:
     import pandas
     import xarray
     from matplotlib.axes import Axes
-    from torch import nn
 
     from memexp.analysis.estimates import Estimates
-    from memexp.analysis.merged import Merged
     from memexp.analysis.pairs import Pairs
-    from memexp.data import Data
 
 AxesArray = NDArray[Any]
 
@@ -96,7 +94,7 @@ def launch(
     return view
 
 
-class RunView:
+class RunView(Answers):
     """What a run has found, for reading and drawing.
 
     ``status`` and ``repr`` are always of now. Estimates are made when they are first asked for (or read,
@@ -105,7 +103,7 @@ class RunView:
     """
 
     def __init__(self, run: runs.Run) -> None:
-        self.run = run
+        super().__init__(run)
         self._process: subprocess.Popen[bytes] | None = None
 
     def wait(self, every_seconds: float = 1.0) -> RunView:
@@ -152,19 +150,6 @@ class RunView:
         return read_status(self.run.paths.root)
 
     @cached_property
-    def merged(self) -> Merged:
-        """The finished trials, transposed.
-
-        Raises
-        ------
-        Incomplete
-            If there is none yet.
-        """
-        from memexp.analysis.merged import open_merged
-
-        return open_merged(self.run.paths)
-
-    @cached_property
     def estimates(self) -> Estimates:
         """Memorization (``.scores``) and high-influence pairs (``.pairs``)."""
         from memexp.analysis.estimates import current_estimates
@@ -175,11 +160,6 @@ class RunView:
     def memorization(self) -> NDArray[np.float32]:
         """Memorization of each training example, shape (N,); NaN where it is not defined."""
         return self.estimates.scores.memorization
-
-    @cached_property
-    def data(self) -> Data:
-        """Images and labels, checked against the run's fingerprint."""
-        return self.run.load_data()
 
     # ---------------------------------------------------------------------------------------- tables
 
@@ -200,38 +180,6 @@ class RunView:
 
     def _pairs(self, fdr: float) -> Pairs:
         return self.estimates.pairs.passing().discoveries(fdr)
-
-    def labels(self) -> pandas.DataFrame:
-        """One row for each training and test example, those first whose label is most probably wrong."""
-        from memexp.analysis.labels import labels_frame
-        from memexp.analysis.votes import Votes
-
-        classes = self.run.manifest.classes
-        return labels_frame(Votes(self.merged, len(classes)), classes)
-
-    def values(self) -> pandas.DataFrame:
-        """One row for each training example: what it is worth to the test accuracy, and its C-score."""
-        from memexp.analysis.values import values_frame
-
-        return values_frame(self.merged, self.spec.subsets, self.run.manifest.classes)
-
-    def model(self, trial: int) -> nn.Module:
-        """The network of a trial whose weights were kept, (B, C, H, W) -> (B, K); images float32, pixels over 255.
-
-        Raises
-        ------
-        InputError
-            If none were kept of it.
-        """
-        from memexp.runs.kept import load_model
-
-        return load_model(self.run, trial, self.data)
-
-    def evaluate(self, trial: int) -> dict[str, NDArray[Any]]:
-        """What the kept weights of a trial say of every example: the recorded outcomes, by the names of the store."""
-        from memexp.runs.kept import evaluate_kept
-
-        return evaluate_kept(self.run, trial, self.data)
 
     def to_xarray(
         self, what: Literal["estimates", "pairs", "trials"] = "estimates", fdr: float = SHOWN_FDR

@@ -207,6 +207,28 @@ def trained_run(shared_folder: Path) -> Path:
     return made_once(shared_folder / "trained", train) / "runs" / "tiny"
 
 
+@pytest.fixture(scope="session")
+def recording_run(shared_folder: Path) -> Path:
+    """A finished run that records and keeps all that can be."""
+    spec = changed(
+        dataset={
+            "source": "digits",
+            "limit": {"train": 300, "test": 100},
+            "label_noise": {"fraction": 0.05, "seed": 1},
+        },
+        record=["correct", "margin", "predicted", "probabilities", "learning"],
+        keep={"weights": 1},
+        subsets={"trials": 24, "ratio": 0.5},
+    )
+
+    def train(folder: Path) -> None:
+        (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+        done = in_process("launch", "spec.yaml", "--workers", 0, "--block", 8, folder=folder)
+        assert done.returncode == 0, done.stderr
+
+    return made_once(shared_folder / "recording", train) / "runs" / "tiny"
+
+
 @pytest.fixture
 def run_copy(trained_run: Path, tmp_path: Path) -> Run:
     """A finished run that a test may damage."""

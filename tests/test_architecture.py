@@ -19,10 +19,12 @@ LAYERS = {
         "analysis.ground_truth",
         "analysis.levels",
         "analysis.products",
+        "answers",
         "cli.data",
         "cli.doctor",
         "launch.where",
         "launch.doctor",
+        "runs.kept",
         "runs.pilot",
         "runs.worker",
         "slurm.probe",
@@ -31,6 +33,8 @@ LAYERS = {
         "training.block",
         "training.devices",
         "training.features",
+        "training.kept",
+        "training.learning",
         "training.models",
         "training.own_trial",
         "training.tryout",
@@ -44,6 +48,7 @@ LAYERS = {
         "analysis.estimates",
         "analysis.merged",
         "analysis.slabs",
+        "analysis.sums",
         "store.sealed",
         "store.trials",
     },
@@ -71,7 +76,7 @@ def test_heavy_libraries_stay_at_the_edge(library: str) -> None:
 
 
 def test_the_root_has_rooms_and_the_ground_only() -> None:
-    ground = {"__init__", "__main__", "errors", "files", "notebook", "seeds", "version"}
+    ground = {"__init__", "__main__", "answers", "errors", "files", "notebook", "seeds", "version"}
     assert {path.stem for path in (ROOT / "memexp").glob("*.py")} == ground
 
 

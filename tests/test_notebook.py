@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import memexp
+from memexp.answers import Answers
 from memexp.errors import Incomplete, InputError
 from memexp.report.pictures import pair_rows
 from memexp.runs.run import Run
@@ -59,7 +60,7 @@ def test_the_document_runs(trained_run: Path, tmp_path: Path, monkeypatch: pytes
 
 def test_every_public_name_is_in_the_document() -> None:
     text = PAGE.read_text()
-    for name in vars(memexp.RunView):
+    for name in vars(memexp.RunView) | vars(Answers):
         if not name.startswith("_") and name not in ("merged", "run", "data"):
             assert name in text
 

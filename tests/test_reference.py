@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 import zarr
 from pydantic import BaseModel
 
@@ -28,7 +27,7 @@ from memexp.slurm.profile import Profile
 from memexp.spec.spec import Spec
 from memexp.store.derived import MATRICES
 from memexp.store.manifest import SCHEMA_VERSION
-from tests.conftest import ROOT, changed, in_process, made_once, make_spec
+from tests.conftest import ROOT, make_spec
 from tests.documents import table_below
 
 STORE = ROOT / "docs/store.md"
@@ -75,28 +74,6 @@ def test_the_guides_table_names_every_key_of_a_profile() -> None:
 
 
 # --------------------------------------------------------------------------------------------- store
-
-
-@pytest.fixture(scope="session")
-def recording_run(shared_folder: Path) -> Path:
-    """A finished run that records and keeps all that can be."""
-    spec = changed(
-        dataset={
-            "source": "digits",
-            "limit": {"train": 300, "test": 100},
-            "label_noise": {"fraction": 0.05, "seed": 1},
-        },
-        record=["correct", "margin", "predicted", "probabilities", "learning"],
-        keep={"weights": 1},
-        subsets={"trials": 24, "ratio": 0.5},
-    )
-
-    def train(folder: Path) -> None:
-        (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
-        done = in_process("launch", "spec.yaml", "--workers", 0, "--block", 8, folder=folder)
-        assert done.returncode == 0, done.stderr
-
-    return made_once(shared_folder / "recording", train) / "runs" / "tiny"
 
 
 @pytest.fixture

@@ -142,6 +142,16 @@ def attack(
     )
 
 
+def attackable(table: TrialTable) -> bool:
+    """Whether the trials recorded margins and are enough to attack one by the others."""
+    try:
+        table.require("train_margin")
+        _Partners(table, _even(table))
+    except InputError:
+        return False
+    return True
+
+
 def _audited(bounds: list[list[float]]) -> Audit | None:
     return Audit(np.array(bounds)) if bounds else None
 

@@ -48,10 +48,8 @@ def save_confusion(labels: Labels, classes: list[str], path: Path) -> Path:
     return path
 
 
-def save_values(values: Values, flipped: NDArray[np.bool_] | None, path: Path) -> Path:
-    """Write a histogram of the values as a picture; labels flipped on purpose in their own colour."""
-    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
-    axes = figure.subplots()
+def draw_values(axes: Axes, values: Values, flipped: NDArray[np.bool_] | None) -> Axes:
+    """Histogram of the values; labels flipped on purpose in their own colour."""
     defined = ~np.isnan(values.value)
     planted = np.zeros(len(defined), np.bool_) if flipped is None else flipped
     parts = [values.value[defined & ~planted], values.value[defined & planted]]
@@ -61,5 +59,12 @@ def save_values(values: Values, flipped: NDArray[np.bool_] | None, path: Path) -
     axes.set_yscale("log")
     axes.set_xlabel(values.name)
     axes.set_ylabel("training examples")
+    return axes
+
+
+def save_values(values: Values, flipped: NDArray[np.bool_] | None, path: Path) -> Path:
+    """Write the histogram of the values as a picture."""
+    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    draw_values(figure.subplots(), values, flipped)
     figure.savefig(path)
     return path

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from memexp.analysis.roc import GRID
-from memexp.report.figures import COLOURS, GREY
+from memexp.report.figures import BLUE, COLOURS, GREY
 
 if TYPE_CHECKING:
     from memexp.analysis.attack import Attack
@@ -32,6 +33,19 @@ def draw_roc(axes: Axes, found: Attack) -> Axes:
     axes.set_xlabel("false positives")
     axes.set_ylabel("true positives")
     axes.legend(frameon=False, fontsize=7, loc="lower right")
+    return axes
+
+
+def draw_separation(axes: Axes, separation: NDArray[np.float64]) -> Axes:
+    """Histogram of the examples' separation, (N,), on a logarithmic count axis."""
+    defined = separation[~np.isnan(separation)]
+    axes.hist(defined, np.linspace(min(0.4, float(defined.min(initial=1))), 1, 31).tolist(), color=BLUE)
+    axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
+    if len(defined):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("separation")
+    axes.set_ylabel("training examples")
     return axes
 
 

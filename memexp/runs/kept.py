@@ -13,8 +13,7 @@ from torch import nn
 from memexp.data import Data
 from memexp.errors import InputError
 from memexp.runs.run import Run
-from memexp.spec.designs import draw_masks
-from memexp.store.receipts import Receipt
+from memexp.store.receipts import Receipt, read_committed
 from memexp.store.weights import read_weights, receipt_with_weights, weights_path
 from memexp.training import models
 from memexp.training.batches import prepare
@@ -47,9 +46,10 @@ def evaluate_kept(run: Run, trial: int, data: Data) -> dict[str, NDArray[Any]]:
     On the kind of machine that trained the trial these are the recorded outcomes, bit for bit. Raises as
     :func:`load_model` does.
     """
-    work = prepare(run.spec, data, "cpu")
-    (mask,) = draw_masks(run.spec.subsets, len(data.y_train), [trial])
-    stacked = count_stacked(work, _receipt(run, trial).trained, trial)
+    work, receipt = prepare(run.spec, data, "cpu"), _receipt(run, trial)
+    content, _ = read_committed(run.paths, run.store(), receipt.block)
+    mask = content["mask"][trial - receipt.first]
+    stacked = count_stacked(work, receipt.trained, trial)
     arrays = evaluate_again(work, load_model(run, trial, data), mask, stacked).arrays
     return {name: value for name, value in arrays.items() if name != "seconds"}
 

@@ -28,7 +28,7 @@ from memexp.analysis.products import Tile, Trials
 from memexp.errors import Incomplete, StoreError
 from memexp.runs.run import Run
 from memexp.store.commit import commit
-from memexp.store.layout import RECORDABLE, Layout
+from memexp.store.layout import LEARNING, RECORDABLE, Layout
 from memexp.store.manifest import Manifest
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING, TrialStore, create_store
@@ -71,7 +71,7 @@ def make_store(
     paths.make_folders()
     science = {"subsets": {"seed": spec_seed, "ratio": 0.7}}
     Manifest(science, {}, f"masks of {spec_seed}", block_size, n_train, n_test, ["a"] * 3, {}, "now").write(paths)
-    recorded = {name: kinds[0] for name, kinds in RECORDABLE.items() if f"train_{name}" in trials}
+    recorded = {name: kinds[0] for name, kinds in {**RECORDABLE, **LEARNING}.items() if f"train_{name}" in trials}
     layout = Layout(n_trials, n_train, n_test, block_size, recorded)
     train, test = labels or (np.zeros(n_train, np.int64), np.zeros(n_test, np.int64))
     create_store(paths.trials, layout, {"train_label": train, "test_label": test})

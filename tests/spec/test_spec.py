@@ -34,7 +34,8 @@ def test_all_faults_come_in_one_message_with_their_lines(tmp_path: Path) -> None
         read_spec(path)
     assert str(caught.value).splitlines() == [
         f"{path}: 9 faults",
-        "  line 2: nme: unknown key. Did you mean 'name'? Allowed: dataset, model, name, record, subsets, training, trial",
+        "  line 2: nme: unknown key. Did you mean 'name'? Allowed: dataset, keep, model, name, "
+        "record, subsets, training, trial",
         "  line 3: dataset.path: missing; the spec needs it",
         "  line 3: dataset.pth: unknown key. Did you mean 'path'? Allowed: class_names, label_noise, limit, path, source",
         "  line 6: training.epochs: 'many': must be a valid number, unable to parse string as a number",
@@ -166,7 +167,9 @@ def test_name_trials_and_dataset_are_not_science_but_everything_else_is() -> Non
 def test_schema_is_valid_json_and_forbids_unknown_keys() -> None:
     schema = json.loads(json.dumps(Spec.model_json_schema()))
     assert schema["additionalProperties"] is False
-    assert set(schema["properties"]) == {"name", "trial", "dataset", "model", "training", "subsets", "record"}
+    assert set(schema["properties"]) == {
+        "name", "trial", "dataset", "model", "training", "subsets", "record", "keep"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "specs").glob("*.yaml")), ids=lambda path: path.name)

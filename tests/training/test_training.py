@@ -78,7 +78,7 @@ def test_a_stack_takes_the_steps_of_a_plain_loop(recipe: dict[str, Any]) -> None
     work = prepare(spec, load_data(spec.dataset), "cpu")
     trials, steps = [3, 4, 5], count_steps(spec, 200)
     masks = draw_masks(spec.subsets, 200, trials)
-    stack, _ = _trained(work, masks, trials, nullcontext, lambda _: None)
+    stack, _, _ = _trained(work, masks, trials, nullcontext, lambda _: None)
     for s, trial in enumerate(trials):
         model = _fresh(work, trial)
         options = {name: getattr(spec.training, name) for name in ("lr", "momentum", "nesterov", "weight_decay")}
