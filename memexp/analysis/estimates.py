@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from memexp.analysis import means
+from memexp.analysis.calibrated import Calibrated, calibrated, no_calibrated, smooth_out_accuracy
 from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.dense import holds_matrix, write_dense
 from memexp.analysis.grouped import groups_of
@@ -21,7 +22,7 @@ from memexp.analysis.levels import STEPS, Levels, probabilities
 from memexp.analysis.means import ScoreTrials, TrainScores, welch
 from memexp.analysis.merged import Merged, finish_store
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
-from memexp.analysis.posterior import Posterior, posterior
+from memexp.analysis.posterior import Posterior, no_posterior, posterior
 from memexp.analysis.products import Operands, Tile, Trials
 from memexp.errors import StoreError, command
 from memexp.files import explain_unwritable, link
@@ -29,7 +30,7 @@ from memexp.store.derived import MATRICES, derived_lock, replacing
 from memexp.store.paths import RunPaths
 from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, read_attributes, read_metadata
 
-ESTIMATES_SCHEMA = 5
+ESTIMATES_SCHEMA = 6
 
 Matrix = tuple[str, Operands, Callable[[Tile], NDArray[np.float32]]]
 
@@ -64,6 +65,8 @@ class Estimates:
 
     Attributes
     ----------
+    posterior, calibrated
+        Memorization for picked examples, and with the help of margins; all NaN where trials gave numbers.
     tested
         Pairs that were looked at: the family of the false discovery rates.
     passed
@@ -76,6 +79,8 @@ class Estimates:
     n_trials: int
     tested: int
     passed: int
+    posterior: Posterior
+    calibrated: Calibrated
 
     def cut(self) -> str | None:
         """That pairs were cut to the strongest, for whoever counts them; None if they are whole."""
@@ -163,14 +168,14 @@ def estimate(
         told = partial(_part, tell, parts=1 + len(matrices))
         groups = groups_of(merged.examples)
         found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, told(0), soft, groups)
-        estimates = Estimates(scores, found.pairs, selection, merged.n_trials, found.tested, found.passed)
+        others = _beside(merged, counts, selection.memorization)
+        estimates = Estimates(scores, found.pairs, selection, merged.n_trials, found.tested, found.passed, *others)
         for done, (name, operands, value) in enumerate(matrices, 1):
             write_dense(operands, value, paths.matrix(name), merged.trials_digest, memory_gb, told(done))
         with replacing(paths.estimates) as building, zarr.config.set(EVERY_CHUNK):
             group = zarr.create_group(building, attributes=_attributes(merged, estimates))
-            _write_arrays(group, scores, "train")
-            if counts is not None:
-                _write_arrays(group, posterior(counts, selection.memorization), "train")
+            for record in (scores, *others):
+                _write_arrays(group, record, "train")
             _write_arrays(group.create_group("pairs"), found.pairs, "pair")
             # once more, for when the root's attributes are damaged
             group["memorization"].attrs["selection"] = asdict(selection)
@@ -182,6 +187,15 @@ def estimate(
                     shutil.copytree(paths.estimates / name, building / name, copy_function=link)
             finish_store(building)
     return estimates
+
+
+def _beside(merged: Merged, counts: Counts | None, threshold: float) -> tuple[Posterior, Calibrated]:
+    """What stands beside memorization; without counts (of numbers) all NaN."""
+    if counts is None:
+        n_train = len(merged.examples["train_label"])
+        return no_posterior(n_train), no_calibrated(n_train)
+    smoothed = smooth_out_accuracy(merged)
+    return posterior(counts, threshold, smoothed), calibrated(counts, smoothed)
 
 
 def soft_levels(merged: Merged, trials: Trials) -> Levels | None:
@@ -209,10 +223,12 @@ def open_estimates(paths: RunPaths) -> Estimates:
     """
     store = _open(paths)
     scores = Memorization(**{field.name: store.read(field.name) for field in fields(Memorization)})
+    likely = Posterior(**{field.name: store.read(field.name) for field in fields(Posterior)})
+    margins = Calibrated(**{field.name: store.read(field.name) for field in fields(Calibrated)})
     pairs = Pairs(**{field.name: store.read(f"pairs/{field.name}") for field in fields(Pairs)})
     selection = Selection(**store.attributes["selection"])
-    numbers = (int(store.attributes[name]) for name in ("trials", "pairs_tested", "pairs_passed"))
-    return Estimates(scores, pairs, selection, *numbers)
+    trials, tested, passed = (int(store.attributes[name]) for name in ("trials", "pairs_tested", "pairs_passed"))
+    return Estimates(scores, pairs, selection, trials, tested, passed, likely, margins)
 
 
 def read_current(merged: Merged) -> Estimates | None:
@@ -294,7 +310,7 @@ def _median(values: NDArray[np.float32]) -> float | None:
     return float(np.median(defined)) if len(defined) else None
 
 
-def _write_arrays(group: zarr.Group, record: Memorization | Posterior | Pairs, axis: str) -> None:
+def _write_arrays(group: zarr.Group, record: Memorization | Posterior | Calibrated | Pairs, axis: str) -> None:
     for field in fields(record):
         values = getattr(record, field.name)
         codecs = [ZstdCodec(level=3), Crc32cCodec()]

@@ -17,7 +17,7 @@ from memexp.analysis.estimates import Estimates, trials_of
 from memexp.analysis.grouped import group_columns
 from memexp.analysis.merged import Merged
 from memexp.analysis.products import Tile, in_parallel
-from memexp.analysis.tables import ids, pair_columns
+from memexp.analysis.tables import ids, memorization_columns, pair_columns
 from memexp.errors import InputError
 from memexp.files import explain_unwritable, write_atomic
 
@@ -133,8 +133,7 @@ def train_table(merged: Merged, estimates: Estimates, classes: Sequence[str] | N
     place: Arrays = {"train": np.arange(len(estimates.scores.memorization)), "id": ids(merged.examples, "train")}
     if classes is not None:
         place["class_name"] = np.array(classes)[known["train_label"]]
-    place |= group_columns(merged.examples)
-    return place | known | {each.name: getattr(estimates.scores, each.name) for each in fields(estimates.scores)}
+    return place | group_columns(merged.examples) | known | memorization_columns(estimates)
 
 
 def _write_npz(arrays: Iterable[tuple[str, NDArray[Any]]], out: BinaryIO) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.analysis.estimates import Estimates, Memorization
+from memexp.analysis.estimates import Estimates
 from memexp.analysis.grouped import group_columns
 from memexp.analysis.pairs import Pairs
 from memexp.errors import InputError
@@ -61,14 +61,15 @@ def pair_columns(pairs: Pairs, examples: Columns, classes: list[str]) -> Columns
     return {"train": columns.pop("train"), "test": columns.pop("test")} | named | columns
 
 
-def memorization_columns(scores: Memorization) -> Columns:
+def memorization_columns(estimates: Estimates) -> Columns:
     """The estimates of each training example, shape (N,)."""
-    return {field.name: getattr(scores, field.name) for field in fields(Memorization)}
+    records = (estimates.scores, estimates.posterior, estimates.calibrated)
+    return {field.name: getattr(record, field.name) for record in records for field in fields(record)}
 
 
 def examples_frame(estimates: Estimates, examples: Columns, classes: list[str]) -> pandas.DataFrame:
     """One row for each training example."""
-    columns = example_columns(examples, classes) | memorization_columns(estimates.scores)
+    columns = example_columns(examples, classes) | memorization_columns(estimates)
     frame: pandas.DataFrame = library("pandas").DataFrame(columns)
     return frame.rename_axis("train")
 
@@ -84,7 +85,7 @@ def estimates_dataset(estimates: Estimates, examples: Columns, classes: list[str
     module = library("xarray")
     coordinates = {"train": np.arange(len(examples["train_label"]))} | example_columns(examples, classes)
     data: xarray.Dataset = module.Dataset(
-        {name: ("train", values) for name, values in memorization_columns(estimates.scores).items()},
+        {name: ("train", values) for name, values in memorization_columns(estimates).items()},
         {name: ("train", values) for name, values in coordinates.items()},
         {"trials": estimates.n_trials},
     )

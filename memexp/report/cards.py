@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.compare import Comparison
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.grouped import group_in_words
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
+from memexp.analysis.posterior import Posterior
 from memexp.analysis.tables import ids
 from memexp.report.looks import Images, Look, look_of
 from memexp.report.pictures import pair_rows, rate_in_words
@@ -70,7 +73,8 @@ def class_name(source: Source, label: int) -> str:
 
 def memorized_card(source: Source, index: int) -> Card:
     """A training example with its memorization."""
-    scores, examples = source.estimates.scores, source.merged.examples
+    estimates, examples = source.estimates, source.merged.examples
+    scores, likely = estimates.scores, estimates.posterior
     flipped = "train_label_flipped" in examples and bool(examples["train_label_flipped"][index])
     label = class_name(source, examples["train_label"][index])
     original = f", truly {class_name(source, examples['train_label_original'][index])}" if flipped else ""
@@ -78,8 +82,8 @@ def memorized_card(source: Source, index: int) -> Card:
         data_uri(source.look.x_train[index]) if source.look else None,
         f"{label}{original}",
         (
-            f"{scores.memorization[index]:.2f} [{scores.memorization_low[index]:.2f}, "
-            f"{scores.memorization_high[index]:.2f}]",
+            _bounded(scores.memorization[index], scores.memorization_low[index], scores.memorization_high[index]),
+            *_likely(likely, index),
             f"in {scores.in_accuracy[index]:.2f} (n = {scores.in_count[index]:,})",
             f"out {scores.out_accuracy[index]:.2f} (n = {scores.out_count[index]:,})",
             f"train #{examples['train_index'][index]}",
@@ -89,6 +93,19 @@ def memorized_card(source: Source, index: int) -> Card:
         flipped,
         *name_of(source, "train", index),
     )
+
+
+def _bounded(value: float, low: float, high: float) -> str:
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _likely(found: Posterior, index: int) -> list[str]:
+    """What memorization is likely to be, given all other examples; nothing where that is undefined."""
+    value, low, high = (
+        float(each[index])
+        for each in (found.memorization_posterior, found.memorization_posterior_low, found.memorization_posterior_high)
+    )
+    return [] if np.isnan(value) else [f"likely {_bounded(value, low, high)}"]
 
 
 def told(source: Source, axis: str, example: int) -> list[str]:

@@ -32,6 +32,9 @@ _BUDGET_MB = {"train": 20.0, "test": 5.0}
 _SHOWN = (
     "memorization", "memorization_low", "memorization_high", "in_accuracy", "out_accuracy", "in_count", "out_count"
 )  # fmt: skip
+_LIKELY = (
+    "memorization_posterior", "memorization_posterior_low", "memorization_posterior_high", "probability_memorized"
+)  # fmt: skip
 _PAIR_SHOWN = ("influence", "influence_low", "influence_high", "fdr")
 
 
@@ -85,6 +88,7 @@ def write_explorer(
         "caption": look.caption if look is not None else "",
         "leftOut": contents.left_out,
         "shownRate": SHOWN_FDR,
+        "threshold": estimates.selection.memorization,
         "train": _packed(_train_columns(contents, merged, estimates)),
         "test": _packed(_test_columns(contents, merged)),
         "pairs": _packed(_pair_columns(contents)),
@@ -112,6 +116,7 @@ def _train_columns(contents: Contents, merged: Merged, estimates: Estimates) -> 
     flipped = examples.get("train_label_flipped")
     none = np.full(len(shown), -1)
     columns = {key: getattr(estimates.scores, key)[shown] for key in _SHOWN}
+    columns |= {key: getattr(estimates.posterior, key)[shown] for key in _LIKELY}
     return columns | {
         "index": examples["train_index"][shown],
         "label": examples["train_label"][shown],

@@ -136,6 +136,7 @@ def _overview(source: Source) -> str:
         selection=source.estimates.selection,
         cut=source.estimates.cut(),
         flips=_flips(source),
+        has_posterior=bool(np.isfinite(source.estimates.posterior.memorization_posterior).any()),
         comparison=_comparison(source),
         removal=source.removal,
         groups=describe_groups(source.merged.examples),

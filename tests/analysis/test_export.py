@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memexp.analysis.estimates import Estimates, Memorization, open_estimates
+from memexp.analysis.estimates import Estimates, open_estimates
 from memexp.analysis.export import export
 from memexp.analysis.merged import Merged, open_merged
 from memexp.analysis.pairs import Pairs
@@ -73,9 +73,10 @@ def test_csv_gives_every_number_back(scored: tuple[Merged, Estimates], tmp_path:
     assert written == [tmp_path / "own.csv", tmp_path / "own-pairs.csv"]
     train, pairs = (read_csv(path) for path in written)
     assert train["train"] == [str(i) for i in range(300)]
-    for field in fields(Memorization):
-        values = getattr(estimates.scores, field.name)
-        np.testing.assert_array_equal(np.array(train[field.name], values.dtype), values)
+    records = (estimates.scores, estimates.posterior, estimates.calibrated)
+    for name, values in ((field.name, getattr(record, field.name)) for record in records for field in fields(record)):
+        assert np.isfinite(values).all()
+        np.testing.assert_array_equal(np.array(train[name], values.dtype), values)
     np.testing.assert_array_equal(np.array(train["train_label"], int), merged.examples["train_label"])
     flipped = np.array(train["train_label_flipped"]) == "True"
     np.testing.assert_array_equal(flipped, merged.examples["train_label_flipped"])

@@ -13,6 +13,7 @@ import zarr
 from scipy.stats import binom
 
 from memexp.analysis import posterior as module
+from memexp.analysis.calibrated import smooth_out_accuracy
 from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.estimates import estimate, open_estimates
 from memexp.analysis.intervals import difference
@@ -100,7 +101,7 @@ def test_estimates_hold_the_posterior_of_the_trials(trained_run: Path, tmp_path:
     estimate(merged, Selection(memorization=0.4))
     bands = [count_train(mask, right) for _, (mask, right) in merged.bands("mask", "train_correct")]
     assert len(bands) == 1
-    expected = posterior(bands[0], 0.4)
+    expected = posterior(bands[0], 0.4, smooth_out_accuracy(merged))
     group = zarr.open_group(tmp_path / "run" / "estimates.zarr", mode="r")
     for field in fields(Posterior):
         found = np.asarray(group[field.name])

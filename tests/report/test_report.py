@@ -18,10 +18,12 @@ import zarr
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from memexp.analysis.calibrated import no_calibrated
 from memexp.analysis.estimates import Estimates, Memorization, estimate, open_estimates
 from memexp.analysis.labels import judge_labels
 from memexp.analysis.merged import finish_store, open_merged
 from memexp.analysis.pairs import Pairs, Selection
+from memexp.analysis.posterior import no_posterior
 from memexp.analysis.votes import Votes
 from memexp.report.cards import Source
 from memexp.report.explorer import Images, write_explorer
@@ -189,6 +191,8 @@ def test_the_overview_explains_its_numbers(run_copy: Run, page: Any) -> None:
     assert f"{accuracy.mean():.4f} ± {accuracy.std(ddof=1):.4f}" in text
     first = int(np.lexsort((-found.scores.memorization_low, -found.scores.memorization))[0])
     assert f"(n = {found.scores.out_count[first]})" in page.locator("#memorized ~ .cards .card").first.inner_text()
+    likely = found.posterior.memorization_posterior[first], found.posterior.memorization_posterior_low[first]
+    assert "likely {:.2f} [{:.2f}, ".format(*likely) in page.locator("#memorized ~ .cards .card").first.inner_text()
     discoveries = int((found.pairs.passing().fdr <= 0.05).sum())
     assert f"{discoveries} pairs of one class" in page.inner_text("body")
     for table in page.locator("table").all():
@@ -221,6 +225,15 @@ def test_filters_find_what_the_estimates_say(run_copy: Run, page: Any) -> None:
         assert count(page) == 0
         assert "No training example fits" in page.inner_text("#grid")
     page.fill("#search", "")
+    page.select_option("#order", "likely")
+    posterior = open_estimates(run_copy.paths).posterior
+    (place,) = np.flatnonzero(examples["train_index"] == indices(page)[0])
+    assert posterior.memorization_posterior[place] == posterior.memorization_posterior.max()
+    page.locator("#space .cell").first.click()
+    told = page.inner_text("#subject")
+    assert f"{posterior.memorization_posterior[place]:.2f} [{posterior.memorization_posterior_low[place]:.2f}, " in told
+    assert f"0.25 or more\n{posterior.probability_memorized[place]:.2f}" in told
+    page.keyboard.press("Escape")
     page.select_option("#order", "out")
     first = indices(page)[0]
     assert scores.out_accuracy[examples["train_index"] == first][0] == scores.out_accuracy.min()
@@ -369,7 +382,8 @@ def made_up_report(tmp_path: Path, n: int) -> Path:
     low, value, high = scores[:3]
     memorization = Memorization(value, value / 9, low, high, scores[3], scores[4], counts, counts)
     empty = {each.name: np.empty(0, np.int64) for each in dataclasses.fields(Pairs)}
-    estimates = Estimates(memorization, Pairs(**empty), Selection(), 100, 0, 0)  # type: ignore[arg-type]
+    beside = no_posterior(n), no_calibrated(n)
+    estimates = Estimates(memorization, Pairs(**empty), Selection(), 100, 0, 0, *beside)  # type: ignore[arg-type]
     examples = {"train_index": np.arange(n), "train_label": random.integers(0, 10, n)}
     merged = SimpleNamespace(examples=examples | {"test_index": np.arange(1), "test_label": np.zeros(1, np.int64)})
     smooth = random.integers(0, 256, (n, 7, 7, 1), np.uint8).repeat(4, 1).repeat(4, 2)

@@ -42,6 +42,7 @@
     memorized: ["most memorized", null],
     least: ["least memorized", (i) => -train.memorization[i]],
     sure: ["lower end of interval", (i) => train.memorization_low[i]],
+    likely: ["likely memorization", (i) => train.memorization_posterior[i]],
     influence: ["most certain influence", (i) => hasPair(i) ? -pairs.fdr[firstPair[i]] : NaN],
     out: ["lowest accuracy when out", (i) => -train.out_accuracy[i]],
     in: ["lowest accuracy when in", (i) => -train.in_accuracy[i]],
@@ -186,6 +187,10 @@
     const words = make("div");
     words.append(make("h2", "", titleOf(i)), facts([
       ["memorization", interval(train.memorization[i], train.memorization_low[i], train.memorization_high[i])],
+      ...(Number.isNaN(train.memorization_posterior[i]) ? [] : [
+        ["likely, given all others", interval(train.memorization_posterior[i], train.memorization_posterior_low[i], train.memorization_posterior_high[i])],
+        [`probability of ${run.threshold} or more`, fixed(train.probability_memorized[i])],
+      ]),
       ["training example", `#${train.index[i]}`],
       ["accuracy when in", `${fixed(train.in_accuracy[i])} (${train.in_count[i]} trials)`],
       ["accuracy when out", `${fixed(train.out_accuracy[i])} (${train.out_count[i]} trials)`],
@@ -231,6 +236,7 @@
 
   // ------------------------------------------------------------------ start
   run.classes.forEach((name, label) => { const option = make("option", "", name); option.value = label; $("label").append(option); });
+  if (train.memorization_posterior.every(Number.isNaN)) delete ORDERS.likely;
   for (const [key, [name]] of Object.entries(ORDERS)) { const option = make("option", "", name); option.value = key; $("order").append(option); }
   if (!train.truth.some((label) => label >= 0)) $("flipped").parentElement.hidden = true;
   if (!pairs.fdr.some((_, k) => !sure(k))) $("uncertain").parentElement.hidden = true;
