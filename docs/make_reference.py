@@ -175,6 +175,8 @@ class Page:
             return f"list: {self._kind(kind['items'], place)}"
         if kind.get("type") == "object":
             inner = kind.get("additionalProperties", True)
+            if inner is not True and any("properties" in each for each in self._kinds(inner)):
+                place = place[:-1]  # named blocks are of the kind of the one that they stand in
             return "names with any values" if inner is True else f"names, each with: {self._kind(inner, place)}"
         if "type" not in kind:
             return "anything"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from memexp.analysis.controls import Duplicates
 from memexp.analysis.estimates import Estimates
+from memexp.analysis.tested import places_of
 from memexp.errors import InputError
 from memexp.files import write_atomic
 from memexp.spec.index_sets import LABELS, unpack
@@ -93,7 +94,7 @@ def read_conditions(spec: Spec, store: TrialStore, tests: NDArray[np.intp] | Non
     spec, store
         Of the run.
     tests
-        Accuracy on these test examples only.
+        Accuracy on these test examples only; None: on those of the first test set.
 
     Raises
     ------
@@ -105,6 +106,8 @@ def read_conditions(spec: Spec, store: TrialStore, tests: NDArray[np.intp] | Non
             f"{store.path} has design {spec.subsets.design}; conditions are those of 'design: remove': give such a run"
         )
     status, _ = read_states(RunPaths(store.path.parent), store)
+    if tests is None and "test_set" in (examples := store.examples()):
+        tests = places_of(examples)
     accuracies: Floats = np.full(len(status), np.nan)
     for number in range(store.layout.n_blocks):
         trials = store.layout.block(number)
@@ -128,6 +131,7 @@ def select_sets(
     thresholds: Sequence[float] = THRESHOLDS,
     pairs: bool = False,
     duplicates: Duplicates | None = None,
+    tests: NDArray[np.intp] | None = None,
 ) -> dict[str, list[int]]:
     """Index lists to remove, for a spec: nothing, memorization of at least each threshold, the set S_h, duplicates.
 
@@ -141,6 +145,8 @@ def select_sets(
         Also the training examples of the selected high-influence pairs.
     duplicates
         Also the training examples with a near-duplicate in the test set.
+    tests
+        Pairs with these test examples only.
 
     Raises
     ------
@@ -154,7 +160,8 @@ def select_sets(
             if len(chosen):
                 sets[list_name(threshold)] = chosen.tolist()
     if pairs:
-        chosen = np.unique(estimates.pairs.passing().train)
+        passing = estimates.pairs.passing()
+        chosen = np.unique(passing.train if tests is None else passing.train[np.isin(passing.test, tests)])
         if not len(chosen):
             raise InputError("no pair passes the thresholds of the estimate; lower them with `memexp estimate`")
         sets[HIGH_INFLUENCE] = chosen.tolist()

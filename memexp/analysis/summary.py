@@ -13,6 +13,7 @@ from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Selection
 from memexp.analysis.paper import pair_facts
 from memexp.analysis.removal import Condition
+from memexp.analysis.tested import accuracy_by_set, places_of
 
 Rows = list[tuple[str, str]]
 
@@ -23,8 +24,10 @@ def summarize(merged: Merged, estimates: Estimates) -> Rows:
     accuracy = f"{', '.join(accuracies)} (mean of {merged.n_trials:,} trials)"
     rows = [
         ("mean score" if merged.numbers else "accuracy", accuracy),
-        ("memorization", describe_memorization(estimates.scores)),
     ]
+    for name, found in accuracy_by_set(merged).items():
+        rows.append(("", f"on {name} {found.mean():.4f}, {len(places_of(merged.examples, name)):,} examples"))
+    rows.append(("memorization", describe_memorization(estimates.scores)))
     if groups := describe_groups(merged.examples):
         rows.append(("groups", groups))
     if np.isnan(estimates.scores.memorization).all():

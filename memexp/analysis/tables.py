@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.grouped import group_columns
 from memexp.analysis.pairs import Pairs
+from memexp.analysis.tested import set_columns
 from memexp.errors import InputError
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import read_states
@@ -58,6 +59,7 @@ def pair_columns(pairs: Pairs, examples: Columns, classes: list[str]) -> Columns
     named = {f"{axis}_id": ids(examples, axis)[columns[axis]] for axis in ("train", "test")}
     named |= {f"{axis}_class_name": names[examples[f"{axis}_label"][columns[axis]]] for axis in ("train", "test")}
     named |= {f"train_{name}": values for name, values in group_columns(examples, columns["train"]).items()}
+    named |= set_columns(examples, columns["test"])
     return {"train": columns.pop("train"), "test": columns.pop("test")} | named | columns
 
 

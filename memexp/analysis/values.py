@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from memexp.analysis.grouped import group_columns
 from memexp.analysis.merged import Merged
 from memexp.analysis.tables import ids, library
+from memexp.analysis.tested import places_of
 from memexp.errors import InputError
 from memexp.spec.subsets import Subsets
 
@@ -69,7 +70,7 @@ def name_of(subsets: Subsets) -> str:
     return f"difference of test accuracy with and without, {size} {100 * (subsets.ratio or 0):g} %"
 
 
-def data_values(merged: Merged, subsets: Subsets, tell: Tell = lambda _: None) -> Values:
+def data_values(merged: Merged, subsets: Subsets, tell: Tell = lambda _: None, tests: str | None = None) -> Values:
     """Value of every training example.
 
     Parameters
@@ -80,18 +81,20 @@ def data_values(merged: Merged, subsets: Subsets, tell: Tell = lambda _: None) -
         How their subsets were drawn.
     tell
         Takes the share done.
+    tests
+        Name of the test set whose accuracy is the utility; None: the first one.
 
     Raises
     ------
     InputError
-        If there are no test examples.
+        If there are no test examples, or no set is called so.
     """
     if not len(merged.examples["test_label"]):
         raise InputError(
             f"{merged.paths.root} has no test examples, and the value of a training example is what it does for these; "
             "launch a spec whose dataset has a test set"
         )
-    utility, n_test = _right(merged, lambda share: tell(share / 2))
+    utility, n_test = _right(merged, places_of(merged.examples, tests), lambda share: tell(share / 2))
     whole = len(merged.examples["train_label"])
     parts: list[Any] = []
     for rows, (mask, correct) in merged.bands("mask", "train_correct"):
@@ -111,14 +114,15 @@ def data_values(merged: Merged, subsets: Subsets, tell: Tell = lambda _: None) -
     return Values(name_of(subsets), value, np.sqrt(variance) / n_test, score, score_se, n_in, n_out)
 
 
-def _right(merged: Merged, tell: Tell) -> tuple[Integers, int]:
+def _right(merged: Merged, tests: NDArray[np.intp], tell: Tell) -> tuple[Integers, int]:
     """Test examples that each trial gets right, (T,), and how many there are: integers, whose sums are exact."""
     right = np.zeros(merged.n_trials, np.int64)
     n_test = len(merged.examples["test_label"])
     for rows, (correct,) in merged.bands("test_correct"):
-        right += correct.sum(axis=0, dtype=np.int64)
+        here = tests[(tests >= rows.start) & (tests < rows.stop)] - rows.start
+        right += correct[here].sum(axis=0, dtype=np.int64)
         tell(rows.stop / n_test)
-    return right, n_test
+    return right, len(tests)
 
 
 def _sums(mask: NDArray[np.bool_], correct: NDArray[np.bool_], utility: Integers) -> Integers:

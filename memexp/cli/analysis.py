@@ -106,12 +106,16 @@ def select(
         typer.Option(help="Also training images whose pixels correlate so much with a test image, such as 0.9."),
     ] = None,
     values: Annotated[bool, typer.Option("--values", help="Also the examples of lowest and of highest value.")] = False,
+    tests: Annotated[
+        str | None, typer.Option(help="With --pairs and --values: those of this test set. [default: pairs of all]")
+    ] = None,
     shares: Annotated[str | None, typer.Option(help="With --values: how many. [default: 0.05,0.1,0.2,0.3,0.4]")] = None,
     incomplete: Incomplete = False,
 ) -> None:
     """Write lists of memorized examples, to be removed by a run of 'design: remove'."""
     from memexp.analysis import controls, removal
     from memexp.analysis.grouped import groups_of, whole_groups
+    from memexp.analysis.tested import places_of
     from memexp.analysis.values import chosen_shares, data_values, value_sets
     from memexp.runs.run import open_run
     from memexp.spec.spec import require_network
@@ -131,9 +135,10 @@ def select(
         require_network(opened.spec, run)
         data = opened.load_data()
         alike = controls.near_duplicates(data.x_train, data.x_test, duplicates)
-    sets = removal.select_sets(estimates, thresholds, pairs, alike)
+    of_set = None if tests is None else places_of(merged.examples, tests)
+    sets = removal.select_sets(estimates, thresholds, pairs, alike, of_set)
     if values:
-        sets |= value_sets(data_values(merged, opened.spec.subsets), chosen)
+        sets |= value_sets(data_values(merged, opened.spec.subsets, tests=tests), chosen)
     if (groups := groups_of(merged.examples)) is not None:
         sets = whole_groups(sets, groups)
         remark("the lists are of whole groups: examples were in or out with theirs")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,11 +33,13 @@ def attack(
     """Membership inference: each trial attacked with the others as shadow models; needs `record: [..., margin]`."""
     from memexp.analysis.attack import attack as attacked
     from memexp.analysis.grouped import describe_groups, group_columns
+    from memexp.analysis.tested import places_of
     from memexp.analysis.trial_table import chosen, table_of_merged
 
     opened, merged = open_trials(run, csv, to)
     subsets = opened.spec.subsets
     table = chosen(table_of_merged(merged, subsets), trials)
+    table = replace(table, n_test=len(places_of(merged.examples)))  # the population of RMIA: the first test set
     coin = subsets.design == "bernoulli" and subsets.ratio == 0.5 and subsets.groups is None
     if (groups := describe_groups(merged.examples)) is not None:
         remark(f"{groups}. A member is an example whose group was in; no epsilon is told, which needs a coin for each")

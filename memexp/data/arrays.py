@@ -42,7 +42,7 @@ def from_arrays(where: str, given: Mapping[str, Any]) -> RawData:
     for name, x in images.items():
         _refuse_channels_first(f"{where}: {name}", x)
     if len(images) > 1 and images["x_train"].ndim == images["x_test"].ndim == 4:
-        _require_one_scale(where, images["x_train"], images["x_test"])
+        require_one_scale(where, images["x_train"], images["x_test"])
     return RawData(
         images["x_train"],
         labels.train,
@@ -95,7 +95,7 @@ def _refuse_channels_first(name: str, x: NDArray[Any]) -> None:
         )
 
 
-def _require_one_scale(where: str, x_train: NDArray[Any], x_test: NDArray[Any], most: float = 50.0) -> None:
+def require_one_scale(where: str, x_train: NDArray[Any], x_test: NDArray[Any], most: float = 50.0) -> None:
     """Refuse images whose values mean something else in training than in test: 0..1 and 0..255, for example."""
     if x_train.dtype != x_test.dtype:
         raise DataError(

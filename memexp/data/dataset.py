@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from memexp.data.class_names import require_names
 from memexp.data.fingerprint import array_digest
+from memexp.data.further import Part, joined_tests
 from memexp.data.grouping import grouped, numbered_groups
 from memexp.data.limits import limited
 from memexp.data.raw import Ids, RawData
@@ -52,6 +53,8 @@ class Data:
         Where the ids are files below it.
     group_names : text, shape (N,), or None
         Name of each training example's group, where the spec draws groups.
+    test_set : text, shape (M,), or None
+        Name of each test example's set, where there are several; the sets stand one after the other.
     """
 
     x_train: NDArray[Any]
@@ -69,11 +72,17 @@ class Data:
     features: tuple[str, ...] = ()
     folder: Path | None = None
     group_names: Ids | None = None
+    test_set: Ids | None = None
 
     @cached_property
     def groups(self) -> NDArray[np.int64] | None:
         """Number of each training example's group, shape (N,), in the order of their first examples; or None."""
         return None if self.group_names is None else numbered_groups(self.group_names)
+
+    @property
+    def first_tests(self) -> int:
+        """How many of the test examples are of the first set."""
+        return len(self.y_test) if self.test_set is None else int((self.test_set == self.test_set[0]).sum())
 
     @property
     def flipped(self) -> NDArray[np.bool_] | None:
@@ -98,17 +107,54 @@ class Data:
     def fingerprint(self) -> dict[str, str]:
         """sha256 of each array's shape, dtype, content and order."""
         names = ("x_train", "y_train", "x_test", "y_test", *(("groups",) if self.groups is not None else ()))
-        return {name: self.digests.get(name) or array_digest(getattr(self, name)) for name in names}
+        found = {name: self.digests.get(name) or array_digest(getattr(self, name)) for name in names}
+        if self.test_set is not None:
+            found["test_set"] = array_digest(self.test_set.astype(str))
+        return found
 
 
 def load_data(block: datasets.Dataset, groups: str | None = None) -> Data:
-    """Load what the spec's dataset block names; ``groups``: the column or file that its subsets block does.
+    """Load what the spec's dataset block names, and its further test sets.
+
+    Parameters
+    ----------
+    block
+        The block.
+    groups
+        The column or file that the subsets block names.
 
     Raises
     ------
     DataError
         If files are missing, cut or mislabelled, or the limits leave nothing.
     """
+    data = _load(block, groups)
+    if not block.tests:
+        return data
+    if data.subpopulations is not None:
+        raise DataError("dataset.tests: the examples of another source have no subpopulations; delete tests")
+    further = {name: _further(name, section) for name, section in block.tests.items()}
+    digests = {name: known for name, known in data.digests.items() if name != "x_test"}
+    return replace(data, **joined_tests(_part(data, "train"), _part(data, "test"), further), digests=digests)
+
+
+def _further(name: str, block: datasets.Dataset) -> Part:
+    """A further test set, whose classes need not all be there: the source's own, or all of its examples."""
+    try:
+        data = _load(block, whole=False)
+    except DataError as error:
+        raise DataError(f"dataset.tests.{name}: {error}") from error
+    return _part(data, "test" if len(data.y_test) else "train")
+
+
+def _part(data: Data, axis: str) -> Part:
+    if axis == "train":
+        return Part(data.x_train, data.y_train, data.train_index, data.id_train, data.classes, data.features)
+    return Part(data.x_test, data.y_test, data.test_index, data.id_test, data.classes, data.features)
+
+
+def _load(block: datasets.Dataset, groups: str | None = None, whole: bool = True) -> Data:
+    """One source's data; ``whole``: they are to be trained on, so that each class must have examples."""
     columns = groups is not None and not names_file(groups) and block.source in ("table", "huggingface")
     raw = SOURCES[block.source](block, groups) if columns else SOURCES[block.source](block)
     if block.class_names is not None:
@@ -118,7 +164,7 @@ def load_data(block: datasets.Dataset, groups: str | None = None) -> Data:
                 "give one name for each"
             )
         raw = raw._replace(classes=require_names("dataset.class_names", block.class_names))
-    _check(raw, block.source)
+    _check(raw if whole else raw._replace(gaps=True), block.source, 2 if whole else 1)
     raw = raw._replace(groups=None) if groups is None else grouped(raw, groups)
     data = _as_data(raw)
     split = getattr(block, "test", None)
@@ -179,7 +225,7 @@ def _taken(data: Data, axis: str, places: NDArray[np.intp], to: str) -> dict[str
     }
 
 
-def _check(raw: RawData, source: str) -> None:
+def _check(raw: RawData, source: str, classes: int) -> None:
     parts = [("train", raw.x_train, raw.y_train)]
     if raw.x_test is not None and raw.y_test is not None:
         parts.append(("test", raw.x_test, raw.y_test))
@@ -200,7 +246,7 @@ def _check(raw: RawData, source: str) -> None:
             )
         if x.dtype != np.uint8 and not np.isfinite(x).all():
             raise DataError(f"{source}: x_{split} contains NaN or infinity; replace them before training")
-    if len(raw.classes) < 2:
+    if len(raw.classes) < classes:
         raise DataError(f"{source}: all training examples have one label; there must be at least two classes")
     empty = sorted(set(range(len(raw.classes))) - set(np.unique(raw.y_train).tolist()))
     if empty and not raw.gaps:

@@ -156,7 +156,7 @@ def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
         (
             f"{pairs.influence[k]:.2f}{interval}",
             rate_in_words(pairs.fdr[k]),
-            f"test #{examples['test_index'][test]}",
+            f"{examples['test_set'][test] if 'test_set' in examples else 'test'} #{examples['test_index'][test]}",
             *told(source, "test", int(test)),
         ),
         False,

@@ -130,6 +130,8 @@ def _texts(contents: Contents, axis: str, merged: Merged, look: Look | None) -> 
     texts = {"id": ids(merged.examples, axis)[shown].tolist()} if f"{axis}_id" in merged.examples else {}
     if look is not None and look.table is not None:
         texts["words"] = [look.words(axis, int(example)) for example in shown]
+    if axis == "test" and "test_set" in merged.examples:
+        texts["set"] = merged.examples["test_set"][shown].tolist()
     if axis == "train" and groups_of(merged.examples) is not None:
         texts["group"] = _of_groups(contents, merged.examples)
     return texts

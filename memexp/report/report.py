@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from memexp.analysis.grouped import describe_groups
+from memexp.analysis.tested import accuracy_by_set
 from memexp.errors import InputError
 from memexp.files import explain_unwritable
 from memexp.report.cards import Source, class_name, memorized_card, pairs_section
@@ -200,6 +201,7 @@ def _facts(source: Source) -> list[tuple[str, str]]:
             (f"accuracy, {name}", _mean_and_deviation(merged.per_trial(f"{name}_accuracy")))
             for name in merged.accuracies
         ),
+        *((f"accuracy on {name}", _mean_and_deviation(each)) for name, each in accuracy_by_set(merged).items()),
         ("memorization, mean", _mean(scores.memorization)),
         ("examples with memorization ≥ 0.25", f"{int((scores.memorization >= 0.25).sum()):,}"),
     ]
@@ -214,7 +216,7 @@ def _facts(source: Source) -> list[tuple[str, str]]:
     ]
 
 
-def _mean_and_deviation(values: NDArray[np.float32]) -> str:
+def _mean_and_deviation(values: NDArray[np.floating]) -> str:
     return f"{values.mean():.4f}" + (f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else "")
 
 

@@ -19,6 +19,8 @@ def example_arrays(data: Data) -> dict[str, NDArray[Any]]:
     }
     ids = {"train_id": data.id_train, "test_id": data.id_test}
     arrays |= {name: values for name, values in ids.items() if values is not None}
+    if data.test_set is not None:
+        arrays["test_set"] = data.test_set
     if data.groups is not None and data.group_names is not None:
         arrays |= {"train_group": data.groups, "train_group_name": data.group_names}
     if data.y_original is not None and data.flipped is not None:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from memexp.spec.sections import NUMBER, Flag
 from memexp.spec.sections import Block as _Block
 from memexp.spec.subsets import Count, Fraction, PositiveInt, Seed
+from memexp.spec.user_paths import NAME
+
+
+def _set_name(name: str) -> str:
+    if name == "test":
+        raise ValueError("'test' is the name of the dataset's own test set; choose another")
+    return name
+
+
+SetName = Annotated[str, AfterValidator(_set_name), Field(pattern=NAME)]
 
 
 class LabelNoise(_Block):
@@ -53,6 +63,17 @@ class _Source(_Block):
     class_names: list[str] | None = Field(None, description="names of the labels 0, 1, ..., for reports")
     label_noise: LabelNoise | None = Field(None, description="flip training labels on purpose")
     limit: Limit | None = Field(None, description="use a part of the data")
+    tests: dict[SetName, Dataset] | None = Field(
+        None,
+        description="further test sets by name, each a dataset section: its test set where it has one, else all of it",
+    )
+
+    @model_validator(mode="after")
+    def _tests_alone(self) -> _Source:
+        for name, each in (self.tests or {}).items():
+            if each.tests is not None or each.label_noise is not None:
+                raise ValueError(f"tests.{name} is only tested on; delete its tests and label_noise")
+        return self
 
 
 class _Files(_Source):
@@ -213,3 +234,6 @@ _FromFiles = Digits | Idx | Cifar | Npz | Torchvision | ImageFolder | Prepared |
 _Made = PythonData | Subpopulations | Hypercube | Imported
 
 Dataset = Annotated[_FromFiles | _Made, Field(discriminator="source")]
+
+for _section in (*get_args(_FromFiles), *get_args(_Made)):
+    _section.model_rebuild()  # now that Dataset, which their further test sets are, is known

@@ -91,6 +91,17 @@ def resolve(file: SpecFile, folder: Path) -> SpecFile:
                 update[block] = update.get(block, getattr(spec, block)).model_copy(update=there)
             except InputError as error:
                 faults.append(Fault((block, key), str(error)))
+    tests = {} if spec.trial is not None else spec.dataset.tests or {}
+    for name, section in tests.items():
+        try:
+            found = _with_paths_in_arguments(section, folder)
+            places = {key: getattr(section, key, None) for key in ("path", "test_path")}
+            paths = {key: str(absolute(user_path(each, folder))) for key, each in places.items() if each is not None}
+            tests = tests | {name: found.model_copy(update=paths)}
+        except InputError as error:
+            faults.append(Fault(("dataset", "tests", name), str(error)))
+    if tests:
+        update["dataset"] = update["dataset"].model_copy(update={"tests": tests})
     file.refuse(faults)
     return replace(file, spec=spec.model_copy(update=update))
 

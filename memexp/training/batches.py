@@ -37,6 +37,8 @@ class Work:
     y_train, y_test : int64, shape (N,) and (M,), on the device
     scale, shift : float32, shape (C, 1, 1)
         An image enters the network as ``x * scale + shift``.
+    first_tests
+        Test examples of the first set, which test accuracies are of; None: all.
     """
 
     spec: Spec
@@ -47,6 +49,7 @@ class Work:
     scale: Tensor
     shift: Tensor
     n_classes: int
+    first_tests: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -65,7 +68,8 @@ def prepare(spec: Spec, data: Data, device: str) -> Work:
         scale = torch.tensor(unit / deviation, dtype=torch.float32)[:, None, None]
         shift = torch.tensor(-mean / deviation, dtype=torch.float32)[:, None, None]
     y_train, y_test = (torch.from_numpy(y).to(device) for y in (data.y_train, data.y_test))
-    return Work(spec, x_train, y_train, x_test, y_test, scale.to(device), shift.to(device), len(data.classes))
+    on_it = scale.to(device), shift.to(device)
+    return Work(spec, x_train, y_train, x_test, y_test, *on_it, len(data.classes), data.first_tests)
 
 
 def _placed(x: NDArray[Any], device: torch.device) -> Tensor:

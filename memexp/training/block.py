@@ -208,7 +208,8 @@ def _outcome(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int
         arrays["test_probabilities"] = test.probabilities[s]
     arrays["in_accuracy"] = correct[mask].mean()
     arrays["out_accuracy"] = correct[~mask].mean() if not mask.all() else math.nan
-    arrays["test_accuracy"] = test.correct[s].mean() if test.correct.shape[1] else math.nan
+    tested = test.correct[s][: work.first_tests]
+    arrays["test_accuracy"] = tested.mean() if len(tested) else math.nan
     arrays["train_loss"] = loss[mask].mean()
     least = work.spec.training.min_in_accuracy
     failure = None

@@ -212,7 +212,7 @@
         caption.append(make("b", "", className(test.label[j])),
           make("span", "", sure(k) ? interval(pairs.influence[k], pairs.influence_low[k], pairs.influence_high[k]) : fixed(pairs.influence[k])),
           make("span", "", rate(pairs.fdr[k])),
-          make("span", "", `test #${test.index[j]}`));
+          make("span", "", `${run.texts.test.set?.[j] ?? "test"} #${test.index[j]}`));
         if (idOf("test", j)) caption.append(nameOf("test", j));
         if (wordsOf("test", j)) caption.append(make("span", "", wordsOf("test", j)));
         card.append(tile("test", j, `test image ${test.index[j]}: ${className(test.label[j])}, influence ${fixed(pairs.influence[k])}`), caption);
