@@ -31,11 +31,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from time_trial import multiply_adds, peak_multiply_adds
+from time_trial import peak_multiply_adds
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from memexp.data import Data
+from memexp.runs.arithmetic import multiply_adds
 from memexp.runs.plan import Plan, make_plan
 from memexp.spec.designs import draw_masks
 from memexp.spec.reading import read_spec

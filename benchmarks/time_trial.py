@@ -16,16 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from memexp.errors import InputError
+from memexp.runs.arithmetic import multiply_adds
 from memexp.runs.pilot import Pace, measure_pace
 from memexp.runs.plan import Plan, make_plan
 from memexp.spec.reading import read_spec
 from memexp.store.layout import Layout
 from memexp.store.trials import DONE, TrialStore, create_store
-from memexp.training import models
 from memexp.training.batches import Work, batches
 
 _BATCHES = 20
@@ -109,22 +107,6 @@ def _seconds_of_writing(layout: Layout) -> float:
         start = time.perf_counter()
         store.write_block(0, content)
         return (time.perf_counter() - start) / layout.block_size
-
-
-def multiply_adds(plan: Plan) -> float:
-    """Of one trial: every step forward and backward, and the evaluation of every example."""
-    block, image = plan.spec.model, plan.data.x_train.shape[1:]
-    model = models.create(block.arch, block.arguments, image, len(plan.data.classes), 0, block.code)
-    x = torch.zeros(2, image[2], *image[:2])
-    with FlopCounterMode(display=False) as both:
-        F.cross_entropy(model(x), torch.zeros(2, dtype=torch.int64)).backward()
-    with FlopCounterMode(display=False) as forward, torch.no_grad():
-        model.eval()(x)
-    # two images were passed through, and torch counts a multiplication and an addition as two
-    per_step = plan.spec.sgd.batch_size * both.get_total_flops() / 4
-    evaluated = plan.layout.n_train + plan.layout.n_test
-    assert plan.steps is not None
-    return float(plan.steps * per_step + evaluated * forward.get_total_flops() / 4)
 
 
 def peak_multiply_adds(device: str, precision: str) -> float:

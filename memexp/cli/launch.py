@@ -149,7 +149,7 @@ def launch(
 ) -> int:
     """Create the run of a spec (or the runs of a sweep), or go on with it, and train what is missing."""
     from memexp.launch.launch import create_runs
-    from memexp.launch.submission import require_fitting_blocks, scripts, seconds_per_block
+    from memexp.launch.submission import scripts, seconds_per_block
     from memexp.launch.until import begin, read_aim
     from memexp.launch.where import choose_profile, local_resources
     from memexp.runs.plan import planner
@@ -165,26 +165,26 @@ def launch(
     resources = local_resources(workers, threads, device) if where is None else None
     cli_slurm.left_to_profile(where, workers, threads, device)
     ask = not yes and sys.stdin.isatty()
+    timed = where if not sweep or (where and where.gpus) else None  # a pilot of each run would take minutes
+    size_of = cli_slurm.block_sizes(timed, folder, block)
     if sweep:  # all runs are checked, then all are created, before the first is trained
         for file in files:
             planned(file)
         if not _agreed(ask, f"Go on with {len(files)} runs?"):
             return 3
         if not dry_run:
-            _tell_left_out(folder, create_runs(files, planned, folder, block, aim))
+            _tell_left_out(folder, create_runs(files, planned, folder, size_of, aim))
 
     def launch_one(file: SpecFile) -> int:
         made = planned(file)
         _show_plan(made, aim and aim.goal(made.spec, block or made.layout.block_size), dry_run)
         if dry_run:
             if where is not None:
-                cli_slurm.show_scripts(scripts(made, folder, where, block))
+                cli_slurm.show_scripts(scripts(made, folder, where, size_of(made)))
             return 0
         if not _agreed(ask and not sweep, "Train now?"):
             return 3
-        if where is not None:
-            require_fitting_blocks(made, folder, where, block)
-        run, goal = begin(made, folder, block, aim)
+        run, goal = begin(made, folder, size_of(made), aim)
         if resources is not None:
             return _train(run, resources, accept, goal)
         assert where is not None

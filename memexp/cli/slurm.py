@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from memexp.cli.console import duration, out, show
+from memexp.cli.console import duration, out, remark, show
 from memexp.errors import InputError, command
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
+    from pathlib import Path
 
+    from memexp.runs.plan import Plan
     from memexp.runs.run import Run
     from memexp.runs.software import Accept
     from memexp.slurm.profile import Profile
@@ -76,6 +78,20 @@ def left_to_profile(profile: Profile | None, workers: int | None, threads: int, 
         raise InputError(
             f"{', '.join(names)}: for training on this machine; on Slurm the profile says it (workers, threads, gpus)"
         )
+
+
+def block_sizes(profile: Profile | None, runs: Path, block: int | None) -> Callable[[Plan], int | None]:
+    """Trials of a run's blocks; ``block`` is what the user gives, and None stands for the usual number."""
+    from memexp.launch.submission import fitting_block
+
+    def size(plan: Plan) -> int | None:
+        fitting = block if profile is None else fitting_block(plan, runs, profile, block)
+        if fitting is not None and fitting != block:
+            name = plan.spec.name
+            remark(f"{name}: blocks of {fitting}, so that a slow GPU finishes one in a task (--block changes it)")
+        return fitting
+
+    return size
 
 
 def show_scripts(scripts: list[tuple[str, str]]) -> None:

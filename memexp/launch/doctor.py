@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from memexp.errors import MemexpError
 from memexp.files import versions
@@ -31,7 +31,7 @@ class Finding:
 
 def examine(runs: Path) -> list[Finding]:
     """Try everything that a launch on this machine needs."""
-    return [_software(), *_processors(), _gpus(), *_file_system(runs), *_slurm()]
+    return [_software(), *_processors(), *_gpus(), *_file_system(runs), *_slurm()]
 
 
 def _software() -> Finding:
@@ -57,13 +57,21 @@ def _processors() -> list[Finding]:
     ]
 
 
-def _gpus() -> Finding:
+def _gpus() -> list[Finding]:
     import torch
 
     if not torch.cuda.is_available():
-        return Finding("GPU", "ok", "none: trials train on the processors")
-    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return Finding("GPU", "ok", f"{', '.join(names)} (CUDA {torch.version.cuda})")
+        return [Finding("GPU", "ok", "none: trials train on the processors")]
+    from memexp.training.gpu_check import try_gpu
+
+    return [_gpu(try_gpu(f"cuda:{number}"), "GPU") for number in range(torch.cuda.device_count())]
+
+
+def _gpu(facts: dict[str, Any], name: str) -> Finding:
+    from memexp.training.gpu_check import in_words
+
+    verdict, text = in_words(facts)
+    return Finding(name, cast(Verdict, verdict), text)
 
 
 def _file_system(runs: Path) -> list[Finding]:
@@ -145,15 +153,16 @@ def probe(profile: Profile, runs: Path) -> list[Finding]:
         seen = run_probe(profile, runs)
     except MemexpError as error:
         return [Finding("probe job", "fault", str(error))]
-    gpus = ", ".join(seen["gpus"]) or "no GPU"
-    enough = len(seen["gpus"]) >= profile.gpus
+    count = len(seen["gpus"])
     return [
         Finding("probe job", "ok", f"ran on {seen['node']} after {seen['waited']:.0f} s in the queue"),
         Finding("its software", "ok", ", ".join(f"{name} {number}" for name, number in seen["versions"].items())),
+        *[_gpu(facts, "its GPU") for facts in seen["gpus"]],
         Finding(
-            "its GPUs", "ok" if enough else "fault",
-            gpus if enough else f"torch sees {gpus}, but the profile asks for {profile.gpus}: is this torch built for "
-            "CUDA, and is the driver recent enough?",
+            "its GPUs", "ok" if count >= profile.gpus else "fault",
+            f"{count}, as the profile asks for" if count >= profile.gpus
+            else f"torch sees {count}, but the profile asks for {profile.gpus}: is this torch built for CUDA, and is "
+            "the driver recent enough?",
         ),
         Finding(
             "follow-up", "ok" if seen["submits"] else "fault",

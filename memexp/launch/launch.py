@@ -37,10 +37,15 @@ def create_runs(
     files: Sequence[SpecFile],
     planned: Callable[[SpecFile], Plan],
     folder: Path,
-    block: int | None = None,
+    block_of: Callable[[Plan], int | None] = lambda _: None,
     aim: Aim | None = None,
 ) -> list[str]:
     """Create the runs of a sweep; those in its folder are opened first, so that another sweep's change nothing.
+
+    Parameters
+    ----------
+    block_of
+        Trials of a block; None: the usual number.
 
     Returns
     -------
@@ -48,10 +53,10 @@ def create_runs(
         Names of runs in the folder that an earlier sweep of the name had and this one has not.
     """
     for file in [file for file in files if (folder / file.spec.name).exists()]:
-        begin(planned(file), folder, block, aim)
+        begin(planned(file), folder, block_of(planned(file)), aim)
     left = write_order(folder, files)
     for file in files:
-        begin(planned(file), folder, block, aim)
+        begin(planned(file), folder, block_of(planned(file)), aim)
     return left
 
 

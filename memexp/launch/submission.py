@@ -13,8 +13,9 @@ from memexp.runs.run import Run, default_block_size, describe, open_run
 from memexp.runs.software import NOTHING, Accept
 from memexp.slurm import follow
 from memexp.slurm.limits import read_limits
-from memexp.slurm.packing import prepare, require_fitting
+from memexp.slurm.packing import largest_block, prepare, require_fitting
 from memexp.slurm.profile import Profile, follow_up_profile
+from memexp.slurm.rates import known_rate
 from memexp.slurm.submit import Submitted, batch_script, launch_slurm, require_plain_path
 from memexp.slurm.tasks import ENDS, read_tasks
 from memexp.store.goal import Goal
@@ -22,11 +23,22 @@ from memexp.store.paths import RunPaths
 
 
 def seconds_per_block(run: Run, profile: Profile, plan: Plan | None = None) -> float | None:
-    """From the profile, from what the run has trained, or from a few steps here; None if only the GPUs can tell."""
+    """From the profile, what the run has trained, a probe of its GPUs, or a few steps here; None if unknown."""
     known = follow.seconds_per_block(run, profile)
-    if known is not None or profile.gpus or plan is None:
+    if known is not None or plan is None:
         return known
-    return _seconds_per_trial(plan) * run.manifest.block_size
+    if not profile.gpus:
+        return _seconds_per_trial(plan) * run.manifest.block_size
+    rate = known_rate(run.paths.root.parent, profile)
+    seconds = rate and _seconds_on_gpu(plan, rate)
+    # What is only reckoned refuses nothing: too long, the first tasks find out.
+    return seconds * run.manifest.block_size if seconds and seconds < 60 * profile.time_min / 2 else None
+
+
+def _seconds_on_gpu(plan: Plan, rate: dict[str, float] | None) -> float | None:
+    from memexp.runs.arithmetic import seconds_on_gpu  # torch
+
+    return seconds_on_gpu(plan, rate)
 
 
 def _seconds_per_trial(plan: Plan) -> float:
@@ -35,20 +47,28 @@ def _seconds_per_trial(plan: Plan) -> float:
     return seconds_per_trial(plan)
 
 
-def require_fitting_blocks(plan: Plan, runs: Path, profile: Profile, block: int | None) -> None:
-    """Refuse, before the run is there, what cannot change afterwards: its path, and blocks that no task can finish.
+def fitting_block(plan: Plan, runs: Path, profile: Profile, block: int | None) -> int | None:
+    """Trials of a block for a new run, None for the usual number: its blocks cannot change afterwards.
+
+    Blocks that no task can finish are refused where the time of a trial is known. Of GPUs it is not: unless the user
+    gives a number, blocks hold what the arithmetic of a trial lets a task finish even on a slow GPU.
 
     Raises
     ------
     InputError
-        With what to change.
+        With what to change: of blocks, or of the run's path.
     """
     require_plain_path(runs / plan.spec.name)
     if (runs / plan.spec.name).exists():
-        return  # its blocks are what they are, and what it trained tells their time
+        return block  # its blocks are what they are, and what it trained tells their time
     size = block or default_block_size(plan.data)
     seconds = profile.seconds_per_trial or (None if profile.gpus else _seconds_per_trial(plan))
     require_fitting(seconds and seconds * size, size, profile, new=True)
+    if seconds is None and block is None:
+        seconds = _seconds_on_gpu(plan, known_rate(runs, profile))
+        fitting = size if seconds is None else largest_block(seconds, profile)
+        return fitting if fitting < size else None
+    return block
 
 
 def submit(

@@ -75,7 +75,9 @@ def local_resources(workers: int | None = None, threads: int = 1, device: str = 
     if device != "cpu":
         import torch
 
-        gpus = torch.cuda.device_count()
+        # Of a divided GPU a process sees one part: the others are told by name.
+        parts = os.environ.get("CUDA_VISIBLE_DEVICES", "").count("MIG-")
+        gpus = (count := torch.cuda.device_count()) and max(parts, count)
         if device == "cuda":
             from memexp.training.devices import require_gpu
 

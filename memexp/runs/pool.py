@@ -46,9 +46,26 @@ class Resources:
     device: str = "cpu"
     gpus: int = 0
 
-    def device_of(self, place: int) -> str:
-        """The device of the worker at this place, 0 to ``workers`` - 1: places take the GPUs in turn."""
-        return f"cuda:{place % self.gpus}" if self.device == "cuda" and self.gpus > 1 else self.device
+    def environment_of(self, place: int, shown: str | None) -> dict[str, str]:
+        """What a worker is told of the GPUs; places 0 to ``workers`` - 1 take them in turn.
+
+        Each is shown a single one, and trains on ``cuda``: a process uses no more than one part of a divided GPU
+        (MIG), numbers count from 0 in a task that may see others' too, and names (UUIDs) are no numbers.
+
+        Parameters
+        ----------
+        shown
+            ``CUDA_VISIBLE_DEVICES`` of this process: numbers or names, by commas.
+        """
+        if self.device != "cuda" or self.gpus < 2:
+            return {}
+        names = [name.strip() for name in (shown or "").split(",") if name.strip()] or list(map(str, range(self.gpus)))
+        return {"CUDA_VISIBLE_DEVICES": names[place % min(len(names), self.gpus)]}
+
+    @property
+    def sharing(self) -> int:
+        """Workers on one GPU, at most."""
+        return -(-max(1, self.workers) // max(1, self.gpus))
 
 
 @dataclass
@@ -173,13 +190,14 @@ class LocalPool:
         attempt = f"{self.launch_id}-w{self._started}"
         # The lowest free place: a worker that replaces a dead one gets that one's GPU.
         place = min(set(range(self.resources.workers)) - {worker.place for worker in self._workers})
-        device = self.resources.device_of(place)
+        device, sharing = self.resources.device, str(self.resources.sharing)
         self._started += 1
         threads = str(self.resources.threads)
-        environment = _MALLOC | os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        gpu = self.resources.environment_of(place, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        environment = _MALLOC | os.environ | gpu | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         with open(self.paths.logs / f"{attempt}.log", "w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "memexp.runs.worker", self.paths.root, attempt, device, threads],
+                [sys.executable, "-m", "memexp.runs.worker", self.paths.root, attempt, device, threads, sharing],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
                 encoding="utf-8",
             )  # fmt: skip

@@ -1,7 +1,7 @@
 """The worker: trains blocks and commits them. One process trains many blocks.
 
-``Trainer`` is what every executor uses. Run as ``python -m memexp.runs.worker RUN ATTEMPT DEVICE THREADS`` it
-reads block numbers from standard input, one a line, and answers on standard output with one JSON object
+``Trainer`` is what every executor uses. Run as ``python -m memexp.runs.worker RUN ATTEMPT DEVICE THREADS SHARING``
+it reads block numbers from standard input, one a line, and answers on standard output with one JSON object
 a line: ``{"ready": true, "software": {...}}``, ``{"progress": share}``, ``{"committed": block, ...}`` or, as its last,
 ``{"error": text, "exit_code": n}`` (null where memexp has no explanation). It ends when its input ends,
 so that it never outlives the process that started it.
@@ -38,7 +38,8 @@ from memexp.store.layout import Layout
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING
 from memexp.training.block import Outcome, prepare_block, train_block
-from memexp.training.devices import set_up_torch
+from memexp.training.devices import gpu_facts, set_up_torch
+from memexp.training.precision import remark
 
 _TELL_EVERY_SECONDS = 0.5
 
@@ -54,19 +55,24 @@ class Trainer:
         ``cpu``, ``cuda``, ``cuda:1``, or ``auto``: a GPU where there is one.
     threads
         Processor threads of this process.
+    sharing
+        Workers that share the device.
     """
 
-    def __init__(self, run: Run, device: str = "auto", threads: int = 1) -> None:
+    def __init__(self, run: Run, device: str = "auto", threads: int = 1, sharing: int = 1) -> None:
         device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         set_up_torch(device, threads)
-        name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"cpu ({_processor()})"
+        where = gpu_facts(device) if device.startswith("cuda") else {"device": f"cpu ({_processor()})"}
         self.run = run
         self.store = run.store(writable=True)
         run.require_same_files()
         data = run.load_data()
         self.groups = data.groups
-        self.work = prepare_block(run.spec, data, device)
-        self.made_by = here() | {"device": name, "threads": threads} | provenance()
+        self.work = prepare_block(run.spec, data, device, sharing)
+        if run.spec.trial is None and (said := remark(run.spec, torch.device(device))):
+            sys.stderr.write(f"{said}\n")
+            where |= {"remark": said}
+        self.made_by = here() | where | {"threads": threads} | provenance()
 
     def train(self, block: int, tell: Callable[[float], None] = lambda _: None) -> dict[str, Any]:
         """Train what is missing of a block and commit it.
@@ -169,7 +175,9 @@ def _read_commands(lines: TextIO, blocks: queue.Queue[int]) -> None:
     os._exit(0)
 
 
-def serve(root: Path, attempt_id: str, device: str, threads: int, commands: TextIO, answers: TextIO) -> None:
+def serve(
+    root: Path, attempt_id: str, device: str, threads: int, commands: TextIO, answers: TextIO, sharing: int = 1
+) -> None:
     """Train the blocks that arrive on ``commands`` until it ends."""
 
     def say(**event: Any) -> None:
@@ -182,7 +190,7 @@ def serve(root: Path, attempt_id: str, device: str, threads: int, commands: Text
     try:
         with explain_unwritable(root, KEPT):
             attempt = _Attempt(root, attempt_id)
-            trainer = Trainer(open_run(root), device, threads)
+            trainer = Trainer(open_run(root), device, threads, sharing)
             say(ready=True, software=software())
             while True:
                 _train_and_tell(trainer, blocks.get(), attempt, say)
@@ -256,11 +264,11 @@ def _train_and_tell(trainer: Trainer, block: int, attempt: _Attempt, say: Callab
 
 def main() -> None:
     """Entry point of a local worker process; see the module's docstring."""
-    root, attempt, device, threads = sys.argv[1:]
+    root, attempt, device, threads, *sharing = sys.argv[1:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher, which ends us
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print goes to the log, not between our answers
-    serve(Path(root), attempt, device, int(threads), sys.stdin, answers)
+    serve(Path(root), attempt, device, int(threads), sys.stdin, answers, *map(int, sharing))
     answers.close()
     os._exit(1)  # serve only returns after a fault
 

@@ -92,6 +92,12 @@ def require_fitting(seconds_per_block: float | None, block_size: int, profile: P
     )
 
 
+def largest_block(seconds_per_trial: float, profile: Profile) -> int:
+    """Trials that one worker finishes within a task, at least one."""
+    room = 60 * profile.time_min - profile.signal_s - START_SECONDS
+    return max(1, int(FILL * room / seconds_per_trial))
+
+
 def split(count: int, max_array: int) -> list[range]:
     """Tasks ``0 .. count - 1`` cut into arrays of at most ``max_array`` elements."""
     return [range(start, min(start + max_array, count)) for start in range(0, count, max_array)]

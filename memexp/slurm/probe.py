@@ -14,6 +14,7 @@ from memexp.errors import MemexpError
 from memexp.files import here, to_json, versions, write_atomic, write_once
 from memexp.slurm import scheduler
 from memexp.slurm.profile import Profile
+from memexp.slurm.rates import note_rate
 from memexp.store.launches import Job
 
 _WAIT_SECONDS = 300.0
@@ -23,9 +24,11 @@ def report(folder: str) -> None:
     """On the compute node: write what is seen there."""
     import torch
 
+    from memexp.training.gpu_check import try_gpu
+
     path = Path(folder)
     write_once(path / "once", b"links work")
-    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    gpus = [try_gpu(f"cuda:{number}") for number in range(torch.cuda.device_count())]
     seen = here() | {
         "node": os.environ.get("SLURMD_NODENAME", ""),
         "versions": versions(),
@@ -63,4 +66,5 @@ def run_probe(profile: Profile, runs: Path) -> dict[str, Any]:
     seen["delay"] = max(0.0, time.time() - seen["written"])
     seen["waited"] = max(0.0, seen["written"] - started)
     shutil.rmtree(folder, ignore_errors=True)
+    note_rate(runs, profile, seen["gpus"])
     return dict(seen)

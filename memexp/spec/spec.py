@@ -73,8 +73,10 @@ class Training(_Block):
     )
     augment: Augment = Field(default_factory=Augment, description="random changes of the training images")
     standardize: Standardize = False
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="bf16: faster where the device has units for it; sums, weights and updates stay fp32"
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32",
+        description="of products and convolutions; sums, weights and updates are fp32 always. tf32: operands of 10 "
+        "bits on a GPU, fp32 elsewhere; bf16: of 7 bits, faster where the device has units for it, fp32 elsewhere",
     )
     min_in_accuracy: MinInAccuracy = 0.0
 

@@ -57,9 +57,9 @@ class Work:
         return self.y_train.device
 
 
-def prepare(spec: Spec, data: Data, device: str) -> Work:
-    """Put the data on the device, once per process."""
-    x_train, x_test = (_placed(x, torch.device(device)) for x in (data.x_train, data.x_test))
+def prepare(spec: Spec, data: Data, device: str, sharing: int = 1) -> Work:
+    """Put the data on the device, once per process; ``sharing``: processes that do so on one device."""
+    x_train, x_test = (_placed(x, torch.device(device), sharing) for x in (data.x_train, data.x_test))
     unit = 1 / 255 if data.x_train.dtype == np.uint8 else 1.0
     scale, shift = torch.full((x_train.shape[1], 1, 1), unit), torch.zeros(x_train.shape[1], 1, 1)
     if spec.training.standardize:
@@ -72,10 +72,13 @@ def prepare(spec: Spec, data: Data, device: str) -> Work:
     return Work(spec, x_train, y_train, x_test, y_test, *on_it, len(data.classes), data.first_tests)
 
 
-def _placed(x: NDArray[Any], device: torch.device) -> Tensor:
-    """Images (N, H, W, C) as (N, C, H, W) on the device, or in the host's memory if they would fill a GPU's."""
+def _placed(x: NDArray[Any], device: torch.device, sharing: int = 1) -> Tensor:
+    """Images (N, H, W, C) as (N, C, H, W) on the device, or in the host's memory if they would fill a GPU's.
+
+    Processes that share a GPU ask for its free memory at one time, so each takes at most its part of half of it.
+    """
     images = torch.from_numpy(np.require(x, requirements="W")).permute(0, 3, 1, 2)
-    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] // (2 * sharing):
         return images
     return images.to(device)
 

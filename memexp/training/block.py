@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -37,6 +36,7 @@ from memexp.training.learning import Learning
 from memexp.training.outcome import Outcome as Outcome
 from memexp.training.outcome import Progress
 from memexp.training.own_trial import OwnTrials, run_trials
+from memexp.training.precision import Forward, computing, precision_of
 from memexp.training.recipes import train_one
 from memexp.training.sgd import SGD, learning_rate
 
@@ -63,43 +63,8 @@ def count_steps(spec: Spec, n_train: int, trial: int = 0) -> int:
     return math.ceil(recipe.epochs * subset_size(spec.subsets, n_train, trial) / recipe.batch_size)
 
 
-@contextmanager
-def _precision(
-    precision: str, device: torch.device, dense: bool
-) -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """What ``fp32`` and ``bf16`` mean on this device; yields the context for forward passes.
-
-    On a GPU bf16 is autocast, and so it is on a CPU that has bf16 units (AMX, AVX512-BF16): measured on one
-    core with AMX, ``memexp_resnet9`` is 2.2 and ``memexp_cnn`` 1.5 times faster than with bf16 products alone.
-    Stacks of dense layers are the exception. They are bound by memory, so only their products are rounded, by
-    oneDNN. A CPU without bf16 units computes in fp32, so that bf16 is never slower.
-    """
-    bf16 = precision == "bf16"
-    if device.type == "cuda" or (bf16 and not dense and _has_bf16_units()):
-        yield lambda: torch.autocast(device.type, torch.bfloat16, enabled=bf16)
-        return
-    units: list[Any] = [getattr(torch.backends.mkldnn, name) for name in ("matmul", "conv")]
-    before = [unit.fp32_precision for unit in units]
-    for unit in units:
-        unit.fp32_precision = "bf16" if bf16 else "ieee"
-    try:
-        yield nullcontext
-    finally:
-        for unit, value in zip(units, before, strict=True):
-            unit.fp32_precision = value
-
-
-def _units(spec: Spec) -> str:
-    """The spec's precision; a user's recipe sets its own, and is evaluated in fp32."""
-    return "fp32" if isinstance(spec.training, UserTraining) else spec.training.precision
-
-
-def _has_bf16_units() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def _trained(
-    work: Work, masks: Mask, trials: Sequence[int], forward: Callable[[], AbstractContextManager[None]], tell: Progress
+    work: Work, masks: Mask, trials: Sequence[int], forward: Forward, tell: Progress
 ) -> tuple[nn.Module, Mask, Learning | None]:
     """Train S trials together from fresh weights; the stack, the examples it was fed, (S, N), and how it learned."""
     if isinstance(work.spec.training, UserTraining):  # which is handed the subset and nothing else
@@ -153,7 +118,7 @@ def _evaluated(
     x: Tensor,
     y: Tensor,
     n_trials: int,
-    forward: Callable[[], AbstractContextManager[None]],
+    forward: Forward,
 ) -> Evaluation:
     """Every example as the S trials see it after training, without augmentation."""
     stack.eval()
@@ -224,14 +189,14 @@ def train(work: Work, masks: Mask, trials: Sequence[int], tell: Progress = lambd
     """Only train some trials together, (S, B, C, H, W) -> (S, B, K); in evaluation mode."""
     torch.set_flush_denormal(True)
     dense = isinstance(_fresh(work, trials[0]), MLP)
-    with _precision(_units(work.spec), work.device, dense) as forward:
+    with computing(precision_of(work.spec), work.device, dense) as forward:
         stack, _, _ = _trained(work, masks, trials, forward, tell)
     return stack.eval()
 
 
 def evaluate(work: Work, stack: nn.Module) -> tuple[float, bool]:
     """Test accuracy of a single trial, and whether all its losses are finite."""
-    with _precision(_units(work.spec), work.device, isinstance(stack, MLP)) as forward:
+    with computing(precision_of(work.spec), work.device, isinstance(stack, MLP)) as forward:
         found = _evaluated(work, stack, work.x_test, work.y_test, 1, forward)
     accuracy = float(found.correct.mean()) if found.correct.size else math.nan
     return accuracy, bool(np.isfinite(found.loss).all())
@@ -243,7 +208,7 @@ def evaluate_again(work: Work, model: nn.Module, mask: Mask, stacked: int) -> Ou
     So many copies of it are evaluated, because a product of more or fewer may be summed in another order.
     """
     torch.set_flush_denormal(True)
-    with _precision(_units(work.spec), work.device, isinstance(model, MLP)) as forward:
+    with computing(precision_of(work.spec), work.device, isinstance(model, MLP)) as forward:
         stack = models.stack([model] * stacked).to(work.device)
         train = _evaluated(work, stack, work.x_train, work.y_train, stacked, forward)
         test = _evaluated(work, stack, work.x_test, work.y_test, stacked, forward)
@@ -260,9 +225,9 @@ def count_stacked(work: Work, trained: Sequence[int], trial: int) -> int:
 # --------------------------------------------------------------------------------------------- block
 
 
-def prepare_block(spec: Spec, data: Data, device: str) -> Work | OwnTrials:
+def prepare_block(spec: Spec, data: Data, device: str, sharing: int = 1) -> Work | OwnTrials:
     """What all trials of a run share, once per process: networks' data on the device, or a function of the user's."""
-    return prepare(spec, data, device) if spec.trial is None else OwnTrials.of(spec, spec.trial, data)
+    return prepare(spec, data, device, sharing) if spec.trial is None else OwnTrials.of(spec, spec.trial, data)
 
 
 def train_block(
@@ -293,7 +258,7 @@ def train_block(
     torch.set_flush_denormal(True)
     model = _fresh(work, trials[0])
     outcomes: dict[int, Outcome] = {}
-    with _precision(_units(work.spec), work.device, isinstance(model, MLP)) as forward:
+    with computing(precision_of(work.spec), work.device, isinstance(model, MLP)) as forward:
         for part in _stacks(work, trials, models.stack_size(model, work.device.type)):
             start, done = time.perf_counter(), len(outcomes)
             mine = [trials[k] for k in part]

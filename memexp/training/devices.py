@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 
@@ -35,3 +36,10 @@ def set_up_torch(device: str, threads: int = 1) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
+
+
+def gpu_facts(device: str = "cuda") -> dict[str, Any]:
+    """What decides bits on a GPU, beside torch: its name, its generation, and cuDNN's version."""
+    major, minor = torch.cuda.get_device_capability(device)
+    cudnn = torch.backends.cudnn.version()
+    return {"device": torch.cuda.get_device_name(device), "capability": f"{major}.{minor}", "cudnn": cudnn}

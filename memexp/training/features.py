@@ -24,6 +24,7 @@ from memexp.training.block import evaluate, train
 from memexp.training.devices import set_up_torch
 from memexp.training.models import StackedLinear
 from memexp.training.outcome import Progress
+from memexp.training.precision import computing
 
 _BATCH = 1024
 _FEW = 8  # images that tell which layer is the last
@@ -64,11 +65,13 @@ def extract(
     test_accuracy, finite = evaluate(work, stack)
     if not finite:
         raise MemexpError("the network's loss is not finite: lower the learning rate of the spec")
-    head = _head(work, stack)
+    with computing("fp32", work.device, dense=False):
+        head = _head(work, stack)
+        x_train, x_test = (_features(work, stack, head, x) for x in (work.x_train, work.x_test))
     arrays = {
-        "x_train": _features(work, stack, head, work.x_train),
+        "x_train": x_train,
         "y_train": data.y_train,
-        "x_test": _features(work, stack, head, work.x_test),
+        "x_test": x_test,
         "y_test": data.y_test,
         "classes": np.array(data.classes),
     }

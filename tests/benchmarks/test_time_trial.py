@@ -10,8 +10,9 @@ import pytest
 import torch
 import yaml
 
-from benchmarks.time_trial import multiply_adds, peak_multiply_adds, time_trial
+from benchmarks.time_trial import peak_multiply_adds, time_trial
 from memexp.errors import InputError
+from memexp.runs.arithmetic import multiply_adds
 from memexp.runs.plan import make_plan
 from memexp.spec.reading import read_spec
 from tests.conftest import ROOT, changed, run_script

@@ -23,6 +23,7 @@ import torch
 
 from memexp.errors import DataError, InputError, MemexpError, RunBusy, RunMismatch
 from memexp.launch.launch import launch_local
+from memexp.launch.where import local_resources
 from memexp.runs.pool import MAX_ATTEMPTS, LocalPool, Progress, Resources
 from memexp.runs.run import Run, open_run, prepare_run
 from memexp.runs.verify import verify
@@ -357,10 +358,52 @@ def test_a_worker_out_of_memory_says_what_to_do() -> None:
     assert "use fewer --workers, or ask for more" in _in_words(MemoryError())
 
 
-def test_workers_take_the_gpus_in_turn() -> None:
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (None, ["0", "1", "0", "1"]),
+        ("2,5", ["2", "5", "2", "5"]),
+        ("MIG-a, MIG-b", ["MIG-a", "MIG-b", "MIG-a", "MIG-b"]),
+        ("GPU-7f,GPU-8e,GPU-9d", ["GPU-7f", "GPU-8e", "GPU-7f", "GPU-8e"]),
+        ("3", ["3", "3", "3", "3"]),  # fewer than were asked for: better those than none
+    ],
+)
+def test_each_worker_is_shown_one_gpu_in_turn(shown: str | None, expected: list[str]) -> None:
     four = Resources(workers=4, device="cuda", gpus=2)
-    assert [four.device_of(place) for place in range(4)] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
-    assert Resources(workers=2, device="cuda", gpus=1).device_of(1) == "cuda"
+    assert [four.environment_of(place, shown)["CUDA_VISIBLE_DEVICES"] for place in range(4)] == expected
+    assert four.sharing == 2
+    assert Resources(workers=2, device="cuda", gpus=1).environment_of(1, shown) == {}
+    assert Resources(workers=3).environment_of(1, shown) == {}
+
+
+@pytest.mark.process
+def test_a_worker_is_started_with_its_gpu_and_with_how_many_share_it(
+    new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[tuple[list[Any], str | None]] = []
+
+    class Noted(subprocess.Popen[str]):
+        def __init__(self, words: list[Any], env: dict[str, str], **options: Any) -> None:
+            started.append((words[-3:], env.get("CUDA_VISIBLE_DEVICES")))
+            super().__init__([sys.executable, "-c", ""], env=env, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+    pool = LocalPool(new_run().paths, "test", Resources(workers=4, device="cuda", gpus=2))
+    with pytest.raises(MemexpError, match="workers end before they start"):
+        pool.train(range(4), lambda _: None)
+    assert [gpu for _, gpu in started[:4]] == ["MIG-a", "MIG-b", "MIG-a", "MIG-b"]
+    assert {tuple(words) for words, _ in started} == {("cuda", "1", "2")}
+
+
+@pytest.mark.parametrize(("shown", "seen", "gpus"), [("", 2, 2), ("MIG-a,MIG-b", 1, 2), ("MIG-a", 0, 0), ("0", 1, 1)])
+def test_parts_of_a_divided_gpu_are_counted_by_their_names(
+    shown: str, seen: int, gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
+    found = local_resources()
+    assert (found.gpus, found.device) == (gpus, "cuda" if gpus else "cpu")
 
 
 def test_a_stop_tells_how_long_the_block_would_have_taken(new_run: Callable[..., Run]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from memexp.analysis.products import Tile, Trials
 from memexp.data import Data, load_data
@@ -31,10 +32,15 @@ from tests.training.pretended import Gpu, pretend_gpu
 MOVING = {"augment": {"crop": 1, "flip": True}, "standardize": True, "nesterov": True, "weight_decay": 5e-4}
 SHORT = {"epochs": 1, "batch_size": 28}  # a single step
 BF16 = MOVING | {"precision": "bf16"}
+RECORD = ["correct", "margin", "predicted"]
 CASES: dict[str, dict[str, Any]] = {
     "stack of dense layers": {"model": {"arch": "memexp_mlp", "hidden": [16]}, "training": MOVING},
     "convolutions": {"model": {"arch": "memexp_cnn", "width": 4}, "training": BF16},
-    "residual": {"model": {"arch": "memexp_resnet9", "width": 4}, "training": MOVING},
+    "residual": {
+        "model": {"arch": "memexp_resnet9", "width": 4},
+        "training": MOVING,
+        "record": [*RECORD, "probabilities", "learning"],
+    },
     "pre-activation": {"model": {"arch": "memexp_resnetv2_18"}, "training": SHORT | {"augment": {"flip": True}}},
     "inception": {"model": {"arch": "memexp_inception"}, "training": MOVING | SHORT},
     "densely connected": {"model": {"arch": "memexp_densenet100"}, "training": MOVING | SHORT},
@@ -48,7 +54,7 @@ MLP = CASES["stack of dense layers"]
 def spec_of(case: dict[str, Any]) -> Spec:
     training = {"epochs": 2, "batch_size": 7, "schedule": "linear", "standardize": False} | case["training"]
     digits = {"source": "digits", "limit": {"train": 40, "test": 16}}
-    return make_spec(dataset=digits, model=case["model"], training=training)
+    return make_spec(dataset=digits, model=case["model"], training=training, record=case.get("record", RECORD))
 
 
 def outcomes(spec: Spec, data: Data, device: str, trials: Sequence[int], gpu: Gpu | None = None) -> list[Outcome]:
@@ -75,7 +81,8 @@ def check(case: dict[str, Any], free: int, trials: Sequence[int] = (0, 1)) -> No
     stacks = 1 if case is MLP else len(trials)
     assert not [where for where in gpu.waits if where.startswith("batches.py")], "a wait within an epoch"
     read_back = {where: n for where, n in gpu.waits.items() if "copy to the device" not in where}
-    assert sum(read_back.values()) <= stacks * (round(spec.sgd.epochs) + 8), read_back
+    an_epoch, a_side = (3, 5) if "learning" in spec.record else (1, 4)  # of what is recorded, each is fetched once
+    assert sum(read_back.values()) <= stacks * (an_epoch * round(spec.sgd.epochs) + 2 * a_side), read_back
     moved = sum(gpu.waits.values()) - sum(read_back.values())  # the fresh networks alone
     fresh = block._fresh(prepare_block(spec, data, "cpu"), 0)
     assert moved <= stacks * len([*fresh.parameters(), *fresh.buffers()])
@@ -130,7 +137,29 @@ def test_a_worker_commits_what_the_cpus_worker_commits(new_run: Callable[..., Ru
         if name not in ("seconds", "train_loss"):
             np.testing.assert_array_equal(array, there.store().read_block(0)[name])
     (receipt,) = read_receipts(there.paths)
-    assert receipt.made_by["device"] == "pretended GPU"
+    assert (receipt.made_by["device"], receipt.made_by["capability"]) == ("pretended GPU", "9.0")
+    assert receipt.made_by["cudnn"] == torch.backends.cudnn.version(), "it decides bits, as torch does"
+    assert "remark" not in receipt.made_by
+
+
+def test_a_worker_tells_that_bf16_is_computed_in_fp32(
+    new_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pretend_gpu(bf16=False):
+        trainer = Trainer(new_run(training={"precision": "bf16"}), "cuda")
+    assert "bf16 is computed in fp32 here" in str(trainer.made_by["remark"])
+    assert capsys.readouterr().err.count("bf16 is computed in fp32 here") == 1
+
+
+def test_workers_that_start_together_leave_room_for_each_others_images() -> None:
+    data = load_data(spec_of(MLP).dataset)
+    train, test = data.x_train.nbytes, data.x_test.nbytes
+    for sharing in (1, 2, 3):
+        for free, there in ((2 * sharing * train, [True, True]), (2 * sharing * train - 1, [False, True])):
+            with pretend_gpu(free):
+                work = batches.prepare(spec_of(MLP), data, "cuda", sharing)
+                assert [x.is_cuda for x in (work.x_train, work.x_test)] == there
+            assert sharing * (train * there[0] + test) <= free
 
 
 def test_the_pilot_measures_a_gpu(write_spec: Callable[..., Path]) -> None:
@@ -219,7 +248,7 @@ FAULTS: dict[str, tuple[Callable[..., Any], str, str, int]] = {
     "network not moved": (block._trained, ".to(work.device).train()", ".train()", RESIDENT),
     "draws of the device's own": (block._trained, '"augment"', "work.device.type", RESIDENT),
     "a wait in every step": (block._trained, "step += 1", "step += 1 + 0 * int(loss)", RESIDENT),
-    "results not fetched": (block._evaluated, ".cpu().numpy()", ".numpy()", RESIDENT),
+    "results not fetched": (block._evaluated, "torch.cat(parts, 1).cpu()", "torch.cat(parts, 1)", RESIDENT),
     "images not brought to the device for evaluation": (
         block._evaluated, "on_device(work, images)", "images", IN_HOST_MEMORY),
 }  # fmt: skip

@@ -208,23 +208,6 @@ def test_schedules(recipe: dict[str, Any], expected: dict[int, float]) -> None:
         assert learning_rate(training, 100, step) == pytest.approx(rate, abs=1e-9), step
 
 
-@pytest.mark.parametrize("units", [False, True])
-@pytest.mark.parametrize("dense", [False, True])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_bf16_on_a_cpu_is_autocast_only_for_convolutions_and_only_with_units_for_it(
-    units: bool, dense: bool, precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "_has_bf16_units", lambda: units)
-    x, layer = torch.ones(2, 3), torch.nn.Linear(3, 4)
-    before = torch.backends.mkldnn.matmul.fp32_precision
-    with training._precision(precision, torch.device("cpu"), dense) as forward, forward():
-        autocast = precision == "bf16" and units and not dense
-        assert layer(x).dtype == (torch.bfloat16 if autocast else torch.float32)
-        if not autocast:
-            assert torch.backends.mkldnn.conv.fp32_precision == ("bf16" if precision == "bf16" else "ieee")
-    assert torch.backends.mkldnn.matmul.fp32_precision == before
-
-
 def test_large_images_are_evaluated_in_smaller_numbers_with_the_same_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_spec(model={"arch": "memexp_cnn", "width": 4}, record=["correct", "margin"])
     work = prepare(spec, load_data(spec.dataset), "cpu")
