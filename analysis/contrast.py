@@ -49,11 +49,12 @@ def main() -> None:
             )
         without, random = (next(c for c in conditions if (c.name, c.control) == (names[0], k)) for k in (False, True))
         gap, se = (100 * value for value in difference(without, random))
-        worth = worth_of_memorized(merged, estimates, without.threshold or 0.25)
+        worth = worth_of_memorized(merged, threshold := without.threshold or 0.25)
+        memorized = int((estimates.scores.memorization >= threshold).sum())
         predicted, error = -100 * worth.cost, 100 * worth.cost_se
         bars.append((root.resolve().name, gap, se, predicted, error))
         rows.append((
-            bars[-1][0], worth.memorized, run.manifest.n_train, without.removed, len(without.accuracy),
+            bars[-1][0], memorized, run.manifest.n_train, without.removed, len(without.accuracy),
             f"{100 * without.mean:.2f}", f"{100 * random.mean:.2f}", f"{gap:.2f}", f"{se:.2f}",
             f"{predicted:.1f}", f"{error:.1f}",
         ))  # fmt: skip

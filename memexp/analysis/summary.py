@@ -14,6 +14,7 @@ from memexp.analysis.pairs import Selection
 from memexp.analysis.paper import pair_facts
 from memexp.analysis.removal import Condition
 from memexp.analysis.tested import accuracy_by_set, places_of
+from memexp.analysis.worth import worth_of_memorized
 
 Rows = list[tuple[str, str]]
 
@@ -34,7 +35,9 @@ def summarize(merged: Merged, estimates: Estimates) -> Rows:
         return rows
     if "test" not in merged.accuracies:
         return [*rows, ("influence", "none: there is no test set")]
-    return [*rows, *_describe_pairs(estimates, groups_of(merged.examples))]
+    worth = None if merged.numbers else worth_of_memorized(merged)
+    told = [("", str(worth))] if worth is not None and worth.known else []
+    return [*rows, *told, *_describe_pairs(estimates, groups_of(merged.examples))]
 
 
 def describe_memorization(scores: Memorization) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from memexp.analysis.grouped import describe_groups
 from memexp.analysis.tested import accuracy_by_set
+from memexp.analysis.worth import worth_of_memorized
 from memexp.errors import InputError
 from memexp.files import explain_unwritable
 from memexp.report.cards import Source, class_name, memorized_card, pairs_section
@@ -137,12 +138,21 @@ def _overview(source: Source) -> str:
         selection=source.estimates.selection,
         cut=source.estimates.cut(),
         flips=_flips(source),
+        worth=_worth(source),
         has_posterior=bool(np.isfinite(source.estimates.posterior.memorization_posterior).any()),
         comparison=_comparison(source),
         removal=source.removal,
         groups=describe_groups(source.merged.examples),
         has_labels=has_labels(source),
     )
+
+
+def _worth(source: Source) -> str | None:
+    """What memorized examples are worth to the test set; None where trials do not tell."""
+    if source.merged.numbers or "test" not in source.merged.accuracies:
+        return None
+    worth = worth_of_memorized(source.merged)
+    return str(worth) if worth.known else None
 
 
 def _labels(source: Source) -> str:
