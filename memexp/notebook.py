@@ -17,6 +17,7 @@ from memexp.answers import Answers
 from memexp.errors import InputError, MemexpError
 from memexp.launch import facts
 from memexp.launch.status import Status, read_status
+from memexp.report.axes import AxesArray, gallery, grid, one
 from memexp.runs import run as runs
 from memexp.spec.spec import Spec
 
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
 
     from memexp.analysis.estimates import Estimates
     from memexp.analysis.pairs import Pairs
+    from memexp.one_example import Influences, Shown
 
-AxesArray = NDArray[Any]
-
-_COLUMNS, _TESTS = 8, 4  # pictures in a row; test examples beside a training example
+_TESTS = 4  # examples beside a training example
 
 
 def open_run(run: str | Path) -> RunView:
@@ -161,6 +161,34 @@ class RunView(Answers):
         """Memorization of each training example, shape (N,); NaN where it is not defined."""
         return self.estimates.scores.memorization
 
+    # ------------------------------------------------------------------------------------ one example
+
+    def show(self, index: int, axis: Literal["train", "test"] = "train") -> Shown:
+        """What is known of a training (or test) example: picture or features, label, memorization, what trials say.
+
+        ``index`` is its place on the axis, as in tables and arrays.
+
+        Raises
+        ------
+        InputError
+            If there is no such example.
+        """
+        from memexp.one_example import shown
+
+        return shown(self, self.estimates, index, axis)
+
+    def influences(self, train: int | None = None, test: int | None = None) -> Influences:
+        """Influences of one training example on all test examples, or of all training examples on one test example.
+
+        Raises
+        ------
+        InputError
+            If not exactly one of both is given, or it is no example.
+        """
+        from memexp.one_example import influences
+
+        return influences(self, self.estimates, train, test)
+
     # ---------------------------------------------------------------------------------------- tables
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -210,20 +238,20 @@ class RunView(Answers):
         """Histogram of memorization; labels flipped on purpose in their own colour."""
         from memexp.report.figures import draw_histogram
 
-        return draw_histogram(_one(axes), self.memorization, self.merged.examples.get("train_label_flipped"))
+        return draw_histogram(one(axes), self.memorization, self.merged.examples.get("train_label_flipped"))
 
     def plot_in_out(self, axes: Axes | None = None) -> Axes:
         """Accuracy with each example in training against without."""
         from memexp.report.figures import draw_in_out
 
-        return draw_in_out(_one(axes), self.estimates.scores.in_accuracy, self.estimates.scores.out_accuracy)
+        return draw_in_out(one(axes), self.estimates.scores.in_accuracy, self.estimates.scores.out_accuracy)
 
     def plot_accuracies(self, axes: Axes | None = None) -> Axes:
         """Accuracy of each trial on examples in, out and of the test set."""
         from memexp.report.figures import draw_accuracies
 
         per_trial = {name: self.merged.per_trial(f"{name}_accuracy") for name in self.merged.accuracies}
-        return draw_accuracies(_one(axes), per_trial)
+        return draw_accuracies(one(axes), per_trial)
 
     def plot_against(self, other: RunView, axes: Axes | None = None) -> Axes:
         """Memorization here against that of another run of the same examples.
@@ -243,17 +271,30 @@ class RunView(Answers):
                     "same data"
                 )
         return draw_scatter(
-            _one(axes), self.memorization, other.memorization, (f"{self.spec.name}", f"{other.spec.name}")
+            one(axes), self.memorization, other.memorization, (f"{self.spec.name}", f"{other.spec.name}")
         )
 
     def plot_most_memorized(self, axes: AxesArray | None = None, count: int = 24) -> AxesArray:
         """The most memorized training examples, one to each of the Axes; ``count`` of them without Axes."""
         from memexp.report.pictures import draw_memorized
 
-        if axes is None:
-            columns = min(_COLUMNS, count)
-            axes = _grid(-(-count // columns), columns)
-        return draw_memorized(np.asarray(axes), self.estimates.scores, self.data, self._names("train"))
+        axes = gallery(count) if axes is None else np.asarray(axes)
+        return draw_memorized(axes, self.estimates.scores, self.data, self._names("train"))
+
+    def plot_class(self, name: str | int, axes: AxesArray | None = None, count: int = 24) -> AxesArray:
+        """The most memorized training examples of one class, which is given by its name or label.
+
+        Raises
+        ------
+        InputError
+            If there is no such class.
+        """
+        from memexp.one_example import places_of_class
+        from memexp.report.pictures import draw_memorized
+
+        chosen = places_of_class(self, name)
+        axes = gallery(min(count, len(chosen))) if axes is None else np.asarray(axes)
+        return draw_memorized(axes, self.estimates.scores, self.data, self._names("train"), chosen)
 
     def plot_pairs(self, axes: AxesArray | None = None, rows: int = 6, fdr: float = SHOWN_FDR) -> AxesArray:
         """A row for each training example with the most certain pairs: itself, then the test examples that it helps.
@@ -262,7 +303,7 @@ class RunView(Answers):
         """
         from memexp.report.pictures import draw_pairs
 
-        axes = _grid(rows, 1 + _TESTS) if axes is None else np.atleast_2d(axes)
+        axes = grid(rows, 1 + _TESTS) if axes is None else np.atleast_2d(axes)
         names = self._names("train"), self._names("test")
         return draw_pairs(axes, self._pairs(fdr), self.estimates.scores, self.data, names)
 
@@ -280,16 +321,3 @@ class RunView(Answers):
         from memexp.report.report import render_notebook
 
         return render_notebook(self.spec.name, facts.facts(self.run, vars(self).get("estimates")))
-
-
-def _one(axes: Axes | None) -> Axes:
-    from matplotlib import pyplot
-
-    return pyplot.subplots(layout="constrained")[1] if axes is None else axes
-
-
-def _grid(rows: int, columns: int) -> AxesArray:
-    from matplotlib import pyplot
-
-    size = 1.1 * columns, 1.25 * rows
-    return pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")[1]

@@ -280,3 +280,118 @@ def test_the_extra_is_declared() -> None:
     extra = {re.split("[>=]", name)[0] for name in project["optional-dependencies"]["notebook"]}
     assert extra == {"pandas", "xarray"}
     assert json.dumps(project["dependencies"]).count("pandas") == 0
+
+
+def test_an_example_is_shown_with_what_is_told_of_it_elsewhere(view: memexp.RunView) -> None:
+    i = int(np.flatnonzero(view.merged.examples["train_label_flipped"])[0])
+    shown = view.show(i)
+    facts = dict(shown.facts)
+    scores, row = view.estimates.scores, view.to_pandas().loc[i]
+    assert facts["label"] == row["class_name"]
+    assert facts["label before it was flipped"] == row["original_class_name"]
+    low, high = scores.memorization_low[i], scores.memorization_high[i]
+    assert facts["memorization"].startswith(f"{row['memorization']:.3f} [{low:.3f}, {high:.3f}]")
+    assert facts["accuracy when out"] == f"{row['out_accuracy']:.3f} of {row['out_count']} trials"
+    trials = view.to_xarray("trials")
+    out = ~trials["mask"].sel(train=i).values
+    said = np.bincount(trials["train_predicted"].sel(train=i).values[out])
+    assert facts["said by trials without it"].startswith(f"{said.argmax()} {100 * said.max() / out.sum():.0f} %")
+    assert repr(shown).splitlines()[1] == f"  label: {row['class_name']}"
+    cells = Cells()
+    cells.feed(shown._repr_html_())
+    assert cells.tags.count("img") == 1
+    assert f"train example {i}: {row['class_name']}" in cells.text
+    test = dict(view.show(7, "test").facts)
+    assert test["accuracy"] == f"{trials.test_correct.sel(test=7).mean().item():.3f} of 40 trials"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda view: view.show(300), "300 is no train example; they are 0 to 299"),
+        (lambda view: view.show(True), "True is no train example"),
+        (lambda view: view.show(3, "tests"), "no 'tests'"),
+        (lambda view: view.influences(), "give either train or test"),
+        (lambda view: view.influences(train=1, test=1), "give either train or test"),
+        (lambda view: view.influences(test=100), "100 is no test example; they are 0 to 99"),
+        (lambda view: view.plot_class("cat"), "'cat' is no class; they are 0, 1"),
+        (lambda view: view.plot_class(10), "10 is no class"),
+    ],
+)
+def test_examples_and_classes_that_are_not_there_are_named(view: memexp.RunView, call: Any, words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        call(view)
+
+
+def test_influences_of_one_example_are_those_of_a_loop(view: memexp.RunView) -> None:
+    trials = view.to_xarray("trials")
+    mask, right = trials["mask"].values, trials.test_correct.values
+
+    def loop(i: int, j: int) -> float:
+        return float(right[mask[:, i], j].mean() - right[~mask[:, i], j].mean())
+
+    i = int(view.memorization.argmax())
+    on_tests, of_trains = view.influences(train=i), view.influences(test=7)
+    assert (len(on_tests), len(of_trains)) == (100, 300)
+    np.testing.assert_allclose(on_tests.influence, [loop(i, j) for j in on_tests.example], atol=1e-6)
+    np.testing.assert_allclose(of_trains.influence, [loop(k, 7) for k in of_trains.example], atol=1e-6)
+    assert (np.diff(of_trains.influence) <= 0).all()
+    pairs = view.estimates.pairs
+    listed = {(k, j): rate for k, j, rate in zip(pairs.train, pairs.test, pairs.fdr, strict=True)}
+    for found, key in ((on_tests, lambda j: (i, j)), (of_trains, lambda k: (k, 7))):
+        for example, rate in zip(found.example, found.fdr, strict=True):
+            assert listed.get(key(example), np.nan) == pytest.approx(rate, nan_ok=True)
+    assert on_tests.to_pandas()["example"].tolist() == on_tests.example.tolist()
+    text = repr(on_tests)
+    assert text.startswith(f"influence of {view._names('train')[i]}, train #")
+    assert "84 between" in text
+    assert len(text.splitlines()) == 18
+
+
+def test_the_plot_of_one_class_shows_its_most_memorized(view: memexp.RunView) -> None:
+    grid = view.plot_class("3", Figure().subplots(1, 4))
+    threes = np.sort(view.memorization[view.merged.examples["train_label"] == 3])[::-1]
+    assert [place.get_title() for place in grid.ravel()] == [f"3: {value:.2f}" for value in threes[:4]]
+    assert view.plot_class(3, count=10).shape == (2, 8)
+
+
+def test_what_is_below_a_run_shows_itself_in_short(view: memexp.RunView) -> None:
+    for part in (view.estimates, view.estimates.scores, view.estimates.pairs, view.merged, view.data):
+        assert len(repr(part)) < 1500, type(part)
+        assert "..." not in repr(part)
+    low, high = view.memorization.min(), view.memorization.max()
+    assert f"memorization=float32 (300,), {low:.4g} to {high:.4g}" in repr(view.estimates.scores)
+    assert "scores=Memorization (300,)" in repr(view.estimates)
+    cells = Cells()
+    cells.feed(view.estimates.pairs._repr_html_())
+    assert cells.text[0] == "Pairs"
+    assert "influence" in cells.text
+
+
+def test_groups_features_and_numbers_are_shown_too(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(60, 3))
+    y = (x[:, 0] > 0).astype(int)
+    spec = {
+        "name": "groups",
+        "model": {"arch": "memexp_mlp", "hidden": [8]},
+        "training": {"epochs": 5, "batch_size": 8, "lr": 0.1},
+        "subsets": {"ratio": 0.5, "trials": 20, "groups": "groups"},
+    }
+    data = {"x_train": x[:40], "y_train": y[:40], "x_test": x[40:], "y_test": y[40:], "groups": np.arange(40) // 4}
+    view = memexp.launch(spec, data=data, runs=tmp_path, workers=0)
+    facts = dict(view.show(5).facts)
+    assert facts["group"] == "group 1 (4 examples)"
+    assert facts["furthest from the mean"].startswith("feature ")
+    assert len(view.influences(test=0)) == 10, "one of each group"
+    assert "with its group 1 (4 examples) on 20 test examples" in repr(view.influences(train=5))
+    (tmp_path / "own.py").write_text(
+        "def sizes():\n    return 20, 5\n\ndef trial(mask, seed):\n    return mask * 1.0 + seed % 7, [seed % 5] * 5\n"
+    )
+    own = {"name": "own", "trial": {"file": str(tmp_path / "own.py")}, "subsets": {"ratio": 0.5, "trials": 20}}
+    numbers = memexp.launch(own, runs=tmp_path, workers=0)
+    assert dict(numbers.show(3).facts)["mean score when in"].endswith("of 10 trials")
+    assert numbers.show(3).picture is None
+    trials = numbers.to_xarray("trials")
+    mask, score = trials["mask"].values[:, 3], trials.test_score.values[:, 0]
+    assert numbers.influences(train=3).influence[0] == pytest.approx(score[mask].mean() - score[~mask].mean(), abs=1e-6)

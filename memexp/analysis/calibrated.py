@@ -17,6 +17,7 @@ from scipy.special import ndtr
 from memexp.analysis.counts import Counts
 from memexp.analysis.levels import STEPS
 from memexp.analysis.merged import Merged
+from memexp.brief import Brief
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -31,8 +32,8 @@ _FOLDS = 5  # of examples: each is mapped by what the others taught
 _LEAST = 0.05  # of the binomial variance; no error is said to be smaller
 
 
-@dataclass(frozen=True)
-class Smoothed:
+@dataclass(frozen=True, repr=False)
+class Smoothed(Brief):
     """Accuracy of the trials without each example.
 
     Attributes
@@ -47,8 +48,8 @@ class Smoothed:
     variance: float
 
 
-@dataclass(frozen=True)
-class Calibrated:
+@dataclass(frozen=True, repr=False)
+class Calibrated(Brief):
     """Of each training example, float32, shape (N,); NaN where memorization is undefined, and without margins.
 
     Attributes

@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.intervals import Difference, difference
+from memexp.brief import Brief
 
 Bits = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Counts:
+@dataclass(frozen=True, repr=False)
+class Counts(Brief):
     """Two by two counts, what memorization and influence are estimated from; all int64 of one shape.
 
     Attributes

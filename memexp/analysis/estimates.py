@@ -24,6 +24,7 @@ from memexp.analysis.merged import Merged, finish_store
 from memexp.analysis.pairs import Pairs, Selection, select_pairs
 from memexp.analysis.posterior import Posterior, no_posterior, posterior
 from memexp.analysis.products import Operands, Tile, Trials
+from memexp.brief import Brief
 from memexp.errors import StoreError, command
 from memexp.files import explain_unwritable, link
 from memexp.store.derived import MATRICES, derived_lock, replacing
@@ -35,8 +36,8 @@ ESTIMATES_SCHEMA = 6
 Matrix = tuple[str, Operands, Callable[[Tile], NDArray[np.float32]]]
 
 
-@dataclass(frozen=True)
-class Memorization:
+@dataclass(frozen=True, repr=False)
+class Memorization(Brief):
     """Memorization of each training example, shape (N,); NaN where it was never in or never out.
 
     Attributes
@@ -59,8 +60,8 @@ class Memorization:
     out_count: NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class Estimates:
+@dataclass(frozen=True, repr=False)
+class Estimates(Brief):
     """Content of estimates.zarr.
 
     Attributes

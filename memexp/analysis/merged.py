@@ -187,6 +187,10 @@ class Merged:
         names = sorted(set(self._store.names) - skipped)
         self.examples: dict[str, NDArray[Any]] = {name: self._read(name) for name in names}
 
+    def __repr__(self) -> str:
+        outcomes = ", ".join(self.matrices)
+        return f"Merged({str(self.paths.merged)!r}: {self.n_trials:,} trials, {self.n_failed:,} failed; {outcomes})"
+
     def _array(self, name: str) -> Any:
         return self._store.array(name)
 

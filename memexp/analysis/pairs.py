@@ -22,6 +22,7 @@ from memexp.analysis.means import ScoreTrials
 from memexp.analysis.products import Index, Tile, Trials, in_parallel, tiles
 from memexp.analysis.significance import significance_of
 from memexp.analysis.strongest import Candidates, best_joined, best_of_each, join
+from memexp.brief import Brief
 
 Labels = NDArray[np.int64]
 Tell = Callable[[float], None]
@@ -80,8 +81,8 @@ class Selection:
         return replace(self, memorization=memorization, influence=influence)
 
 
-@dataclass(frozen=True)
-class Pairs:
+@dataclass(frozen=True, repr=False)
+class Pairs(Brief):
     """Pairs, strongest first; all of shape (P,).
 
     Attributes

@@ -20,6 +20,7 @@ from scipy.special import xlogy
 
 from memexp.analysis.calibrated import Smoothed
 from memexp.analysis.counts import Counts
+from memexp.brief import Brief
 
 Floats = NDArray[np.float64]
 
@@ -35,8 +36,8 @@ _CAUTION = 1.2
 _CELLS = 1 << 22  # numbers held at once
 
 
-@dataclass(frozen=True)
-class Posterior:
+@dataclass(frozen=True, repr=False)
+class Posterior(Brief):
     """Of each training example, float32, shape (N,); NaN where memorization is undefined or examples are few.
 
     Attributes

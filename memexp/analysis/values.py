@@ -19,6 +19,7 @@ from memexp.analysis.grouped import group_columns
 from memexp.analysis.merged import Merged
 from memexp.analysis.tables import ids, library
 from memexp.analysis.tested import places_of
+from memexp.brief import Brief
 from memexp.errors import InputError
 from memexp.spec.subsets import Subsets
 
@@ -34,8 +35,8 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.4)  # of the training set that `select --values
 _COLUMNS = 1 << 20  # of a band of masks turned into numbers at a time
 
 
-@dataclass(frozen=True)
-class Values:
+@dataclass(frozen=True, repr=False)
+class Values(Brief):
     """Values of all training examples, shape (N,); NaN where an example was never in or never out.
 
     Attributes

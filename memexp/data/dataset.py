@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.brief import Brief
 from memexp.data.class_names import require_names
 from memexp.data.fingerprint import array_digest
 from memexp.data.further import Part, joined_tests
@@ -25,8 +26,8 @@ from memexp.spec import datasets
 from memexp.spec.subsets import names_file
 
 
-@dataclass(frozen=True)
-class Data:
+@dataclass(frozen=True, repr=False)
+class Data(Brief):
     """What trials train and are tested on.
 
     Attributes

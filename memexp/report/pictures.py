@@ -18,15 +18,24 @@ from memexp.report.thumbnails import shown
 AxesArray = NDArray[Any]
 
 
-def draw_memorized(axes: AxesArray, scores: Memorization, images: Images, names: Sequence[str]) -> AxesArray:
+def draw_memorized(
+    axes: AxesArray,
+    scores: Memorization,
+    images: Images,
+    names: Sequence[str],
+    chosen: NDArray[np.intp] | None = None,
+) -> AxesArray:
     """The most memorized training examples, one to each of the Axes.
 
     Parameters
     ----------
     names
         Of each training example's class.
+    chosen
+        Of these examples only.
     """
     images, order = look_of(images), rank(scores)
+    order = order if chosen is None else order[np.isin(order, chosen)]
     order = order[~np.isnan(scores.memorization[order])][: axes.size]
     titles = [f"{names[i]}: {scores.memorization[i]:.2f}" for i in order]
     gaps = axes.size - len(order)
