@@ -9,12 +9,15 @@ ARGS ?=
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SIDE_BY_SIDE = --numprocesses 2 --dist worksteal
 
-.PHONY: demo paper test test-fast test-process test-slurm test-lowest test-newest lint fix clean
+.PHONY: demo docs paper test test-fast test-process test-slurm test-lowest test-newest lint fix clean
 
 demo: $(VENV)/installed
 	$(BIN)/memexp launch specs/digits.yaml --executor local --yes
 	$(BIN)/memexp report runs/digits
 	@echo "Open runs/digits/report/index.html in a browser."
+
+docs: $(VENV)/installed-dev
+	$(BIN)/python docs/make_site.py
 
 paper: $(VENV)/installed
 	$(BIN)/python analysis/paper.py

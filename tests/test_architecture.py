@@ -55,7 +55,7 @@ LAYERS = {
         "store.sealed",
         "store.trials",
     },
-    "submitit": {"slurm.submit"},
+    "submitit": {"slurm.sbatch"},
 }
 
 

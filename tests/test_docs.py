@@ -44,6 +44,8 @@ CANNOT_RUN = {
     ("docs/experiments.md", "make paper"): "installs, and trains for twenty minutes or more",
     ("docs/models.md", "memexp launch specs/cifar100_small.yaml"): "needs CIFAR-100, and half an hour",
     ("docs/slurm.md", "memexp doctor --profile"): "needs a cluster; tests/slurm/test_cluster.py has one",
+    ("docs/slurm.md", "tasks "): "needs a cluster; tests/slurm/test_daily.py asks for it",
+    ("docs/slurm.md", "memexp resume"): "needs a cluster; tests/slurm/test_daily.py does it",
     ("slurm/devcluster/README.md", "eval"): "needs root; tests/slurm/test_devcluster.py does it",
 }
 ELSEWHERE = {f"docs/{page}.md": f"tests/test_{page}.py" for page in ("tutorial", "extending", "notebook")}

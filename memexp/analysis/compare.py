@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -301,6 +302,26 @@ def table(curves: Curves, say: Callable[[str], None]) -> None:
         say(f"{threshold:9.2f}  {curves.found.first[k]:>7,} {curves.found.second[k]:>7,}  {jaccards}  {differences}")
     ranks = [_number(each.rank_correlation if each else None) for each in columns]
     say(f"rank correlation {ranks[0]} (chance {ranks[1]}) over {curves.found.known:,}")
+
+
+def numbers(found: Comparison) -> dict[str, Any]:
+    """All that :func:`table` prints, as numbers; null where chance is unknown."""
+
+    def curves(of: Curves) -> dict[str, Any]:
+        def side(each: Agreement | None) -> dict[str, Any] | None:
+            if each is None:
+                return None
+            rows = {name: [float(x) for x in getattr(each, name)] for name in ("jaccard", "mean_difference")}
+            return rows | {"rank_correlation": float(each.rank_correlation)}
+
+        counts = {name: [int(x) for x in getattr(of.found, name)] for name in ("first", "second")}
+        known = {"threshold": [float(x) for x in of.found.threshold], "compared": int(of.found.known)}
+        return known | counts | {"found": side(of.found), "chance": side(of.by_chance)}
+
+    quantities = {"memorization": found.memorization, "influence": found.influence}
+    return {"names": list(found.names), "note": found.note, "absent": dict(found.absent)} | {
+        name: curves(of) if of is not None else None for name, of in quantities.items()
+    }
 
 
 def _number(value: float | None) -> str:

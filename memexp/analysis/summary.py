@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +40,30 @@ def summarize(merged: Merged, estimates: Estimates) -> Rows:
     worth = None if merged.numbers else worth_of_memorized(merged)
     told = [("", str(worth))] if worth is not None and worth.known else []
     return [*rows, *told, *_describe_pairs(estimates, groups_of(merged.examples))]
+
+
+def numbers(merged: Merged, estimates: Estimates) -> dict[str, Any]:
+    """The same as numbers: NaN where nothing is defined; pairs absent without a test set."""
+    scores = estimates.scores
+    known = scores.memorization[~np.isnan(scores.memorization)]
+    found: dict[str, Any] = {
+        "trials": merged.n_trials,
+        "accuracy": {name: float(merged.per_trial(f"{name}_accuracy").mean()) for name in merged.accuracies},
+        "memorization": {
+            "mean": float(known.mean()) if len(known) else math.nan,
+            "memorized": int((known >= 0.25).sum()),
+            "median_se": float(np.nanmedian(scores.memorization_se)) if len(known) else math.nan,
+            "undefined": len(scores.memorization) - len(known),
+        },
+    }
+    if len(known) and "test" in merged.accuracies:
+        passing = estimates.pairs.passing()
+        facts = pair_facts((sure := passing.discoveries()).train, sure.test)
+        found["pairs"] = {
+            "tested": estimates.tested, "fdr": SHOWN_FDR, "discoveries": facts.pairs, "passing": len(passing),
+            "training_examples": facts.unique_trains, "test_examples": facts.unique_tests,
+        }  # fmt: skip
+    return found
 
 
 def describe_memorization(scores: Memorization) -> str:

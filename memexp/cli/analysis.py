@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from memexp.cli import sweep as cli_sweep
-from memexp.cli.console import err, out, progress, remark, show
-from memexp.cli.watch import RunPath
+from memexp.cli.console import err, out, print_json, progress, remark, show
+from memexp.cli.watch import Json, RunPath
 from memexp.errors import InputError, command
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ LeastInfluence = Annotated[float, typer.Option(min=-1, max=1, help="Pairs: least
 Incomplete = Annotated[bool, typer.Option("--incomplete", help="Accept a run whose trials are not all trained.")]
 
 
-def merge(runs: Several) -> None:
+def merge(runs: Several, as_json: Json = False) -> None:
     """Transpose the finished trials into merged.zarr; several runs: also those of other clusters or seeds."""
     from memexp.analysis import merged
     from memexp.store.paths import RunPaths
@@ -39,6 +39,10 @@ def merge(runs: Several) -> None:
     first, *others = (RunPaths.of_run(run) for run in runs)
     with progress("merging", 1, "parts") as tell:
         result = merged.merge(first, others, tell)
+    if as_json:
+        counts = {"done": result.n_trials, "failed": result.n_failed, "missing": result.n_missing}
+        print_json({"run": str(runs[0])} | counts | {"file": str(result.paths.merged)})
+        return
     states = f"{result.n_trials:,} trials done, {result.n_failed:,} failed, {result.n_missing:,} missing"
     show([("merged", states), ("written to", str(result.paths.merged))])
 
@@ -67,6 +71,7 @@ def estimate(
     dense: Annotated[bool, typer.Option("--dense", help="Also write the whole influence matrix.")] = False,
     memory_gb: Annotated[float, typer.Option(min=0.01, help="Memory for parts of the influence matrix.")] = 1.0,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to multiply.")] = "cpu",
+    as_json: Json = False,
 ) -> None:
     """Estimate memorization and high-influence pairs into estimates.zarr.
 
@@ -74,7 +79,7 @@ def estimate(
     """
     from memexp.analysis import estimates as store
     from memexp.analysis.pairs import Selection
-    from memexp.analysis.summary import summarize
+    from memexp.analysis.summary import numbers, summarize
     from memexp.runs.run import open_run
 
     if device == "cuda":
@@ -90,6 +95,9 @@ def estimate(
     found = merged_of(opened)
     with progress("estimating", 1, "parts") as tell:
         result = store.estimate(found, selection, dense, tell, memory_gb, device)
+    if as_json:
+        print_json({"run": str(run)} | numbers(found, result) | {"file": str(found.paths.estimates)})
+        return
     show(summarize(found, result), err, least=12)
     out.say(str(found.paths.estimates))
 
@@ -111,6 +119,7 @@ def select(
     ] = None,
     shares: Annotated[str | None, typer.Option(help="With --values: how many. [default: 0.05,0.1,0.2,0.3,0.4]")] = None,
     incomplete: Incomplete = False,
+    as_json: Json = False,
 ) -> None:
     """Write lists of memorized examples, to be removed by a run of 'design: remove'."""
     from memexp.analysis import controls, removal
@@ -142,10 +151,16 @@ def select(
     if (groups := groups_of(merged.examples)) is not None:
         sets = whole_groups(sets, groups)
         remark("the lists are of whole groups: examples were in or out with theirs")
-    show([(name, f"{len(indices):,} examples") for name, indices in sets.items()])
+    if not as_json:
+        show([(name, f"{len(indices):,} examples") for name, indices in sets.items()])
     if absent := [f"{each:g}" for each in thresholds if removal.list_name(each) not in sets]:
         remark(f"no example has a memorization of {', '.join(absent)} or more: no list for that")
-    out.say(str(removal.write_sets(sets, opened.manifest.data["y_train"], to)))
+    written = str(removal.write_sets(sets, opened.manifest.data["y_train"], to))
+    if as_json:
+        counts = {name: len(indices) for name, indices in sets.items()}
+        print_json({"run": str(run), "examples": counts, "file": written})
+    else:
+        out.say(written)
 
 
 def compare(
@@ -158,6 +173,7 @@ def compare(
     influence: LeastInfluence = 0.15,
     deals: Annotated[int, typer.Option(min=0, help="Deal the trials anew so often, to see what chance gives.")] = 4,
     figure: Annotated[Path | None, typer.Option(help="Write scatter and curves there (.svg, .png or .pdf).")] = None,
+    as_json: Json = False,
 ) -> None:
     """Agreement of two runs, of a run with published values, or of a run's two halves, beside chance.
 
@@ -168,21 +184,33 @@ def compare(
     selection = Selection(memorization, influence)
     reference, *others = cli_sweep.roots(first)
     if not others:
-        _compare(reference, second, selection, deals, figure)
+        found = _compare(reference, second, selection, deals, figure, as_json)
+        if as_json:
+            print_json(found)
         return
     if second is not None or figure is not None:
         raise InputError(
             f"{first} is a sweep, whose runs are compared with each other; name two runs for RUN_B or --figure, "
             f"such as {reference} {others[0]}"
         )
-    for other in others:
-        _compare(reference, other, selection, deals, None)
+    tables = [_compare(reference, other, selection, deals, None, as_json) for other in others]
+    if as_json:
+        print_json(tables)
 
 
-def _compare(first: Path, second: Path | None, selection: Selection, deals: int, figure: Path | None) -> None:
-    from memexp.analysis.compare import table
+def _compare(
+    first: Path, second: Path | None, selection: Selection, deals: int, figure: Path | None, as_json: bool
+) -> dict[str, Any]:
+    """Compare two, and print it unless it is wanted as JSON, which is returned."""
+    from memexp.analysis.compare import numbers, table
 
     found = compared(first, second, selection, deals)
+    if as_json:
+        if figure is not None:
+            from memexp.report.figures import save_comparison
+
+            save_comparison(found, figure)
+        return numbers(found)
     out.say(f"{found.names[0]} against {found.names[1]}")
     for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
         if curves is None:
@@ -194,6 +222,7 @@ def _compare(first: Path, second: Path | None, selection: Selection, deals: int,
         from memexp.report.figures import save_comparison
 
         out.say(str(save_comparison(found, figure)))
+    return {}
 
 
 def compared(first: Path, second: Path | None, selection: Selection, deals: int) -> Comparison:

@@ -5,13 +5,15 @@ Nothing heavy is imported at the top: ``memexp --help`` and ``memexp status`` st
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memexp.cli import analysis, attack, attribution, data, doctor, imports, init, labels, launch, report, watch
 from memexp.cli.console import explained, out, print_json, progress, remark, show
-from memexp.cli.watch import RunPath
+from memexp.cli.help import GROUPS, example, group
+from memexp.cli.watch import Json, RunPath
 from memexp.errors import command
 from memexp.version import __version__
 
@@ -46,6 +48,7 @@ def verify(
     run: RunPath,
     retrain: Annotated[int, typer.Option(min=0, help="Train at least so many trials again and compare.")] = 1,
     repair: Annotated[bool, typer.Option("--repair", help="Mark damaged blocks as missing, for resume.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Check seals, checksums, receipts, masks, labels and results; retrain some trials and compare bit by bit.
 
@@ -63,12 +66,13 @@ def verify(
         remark(f"trial {trial}, trained again: {difference}")
     if verdict.differing and not verdict.same_machine:
         remark("these trials were first trained with other versions or another processor, where bits may differ")
-    show(
-        [
-            ("blocks", _blocks(verdict)),
-            ("retrained", f"{len(verdict.retrained)} trials, {len(verdict.differing)} differ"),
-        ]
-    )
+    if as_json:
+        counts = {"blocks": verdict.blocks, "damaged": sorted(verdict.faults), "problems": verdict.problems}
+        more = {"retrained": verdict.retrained, "differing": verdict.differing, "same_machine": verdict.same_machine}
+        print_json(counts | more)
+    else:
+        again = f"{len(verdict.retrained)} trials, {len(verdict.differing)} differ"
+        show([("blocks", _blocks(verdict)), ("retrained", again)])
     if repair and verdict.repairable:
         lost = checks.repair(opened, verdict)
         remark(f"{len(lost)} trials are marked missing; train them with `{command('resume', run)}`")
@@ -88,7 +92,7 @@ def schema() -> None:
     print_json(Spec.model_json_schema())
 
 
-for _command in (
+_COMMANDS: tuple[Callable[..., int | None], ...] = (
     init.init,
     launch.plan,
     launch.launch,
@@ -113,5 +117,7 @@ for _command in (
     watch.status,
     watch.cancel,
     watch.logs,
-):
-    app.command(_command.__name__.rstrip("_"))(explained(_command))
+)
+for _command in sorted(_COMMANDS, key=lambda each: GROUPS.index(group(each.__name__.rstrip("_")))):
+    _name = _command.__name__.rstrip("_")
+    app.command(_name, rich_help_panel=group(_name), epilog=example(_name))(explained(_command))

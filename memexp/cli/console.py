@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import signal
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from typing import Any, ParamSpec
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.status import Status
 from rich.text import Text
 
 from memexp.errors import MemexpError
@@ -51,6 +54,7 @@ class PlainConsole(Console):
 
     def say(self, text: str = "", **options: Any) -> None:
         """Print a line as it is, however wide the terminal."""
+        silence.broken()
         self.print(text, soft_wrap=True, **options)
 
 
@@ -59,11 +63,21 @@ err = PlainConsole(stderr=True)
 
 
 def print_json(value: Any) -> None:
-    """A value as JSON on standard output; what is not ASCII is escaped, so that any encoding takes it."""
-    out.say(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))
+    """A value as JSON on standard output: NaN as null; what is not ASCII is escaped, so that any encoding takes it."""
+    out.say(json.dumps(_without_nan(value), indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _QUIET_EVERY_SECONDS = 15.0
+_ENOUGH_SECONDS = 1.0  # of work, before its speed is told
+_PATIENCE_SECONDS = 2.0
 
 
 def explained(command: Callable[P, int | None]) -> Callable[P, None]:
@@ -76,7 +90,8 @@ def explained(command: Callable[P, int | None]) -> Callable[P, None]:
                 for each in given if isinstance(given, list) else [given]:
                     if isinstance(each, Path):
                         user_path(each)
-            code = command(*args, **kwargs)
+            with busy(command.__name__.rstrip("_")):
+                code = command(*args, **kwargs)
         except MemexpError as error:
             err.say(f"memexp: {error}", style="red" if err.is_terminal else None)
             sys.exit(error.exit_code)
@@ -92,6 +107,78 @@ def explained(command: Callable[P, int | None]) -> Callable[P, None]:
 def remark(text: str) -> None:
     """A line on standard error."""
     err.say(text)
+
+
+class _Silence:
+    """Watches a command on a terminal: after two seconds without a word a line with its time stands there.
+
+    Whatever is printed takes the line away. Nobody looks at a pipe, so nothing is said there.
+    """
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.held = 0  # while a bar moves, or a question waits for its answer
+        self._since = time.monotonic()
+        self._line: Status | None = None
+        self._lock = threading.RLock()
+
+    def broken(self) -> None:
+        """Something is printed, or about to be."""
+        with self._lock:
+            self._since = time.monotonic()
+            if self._line is not None:
+                self._line.stop()
+                self._line = None
+
+    def look(self) -> None:
+        """Show the line where it is time."""
+        with self._lock:
+            silent = time.monotonic() - self._since
+            if self.held or silent < _PATIENCE_SECONDS or not err.is_terminal:
+                return
+            if self._line is None:
+                self._line = err.status("")
+                self._line.start()
+            self._line.update(Text(f"{self.name}: {silent:.0f} s"))
+
+
+silence = _Silence()
+
+
+@contextmanager
+def busy(name: str) -> Iterator[None]:
+    """A command at work, which is not left silent for long on a terminal; see :class:`_Silence`."""
+    if not err.is_terminal or name in ("status", "logs"):
+        yield
+        return
+    silence.name = name
+    silence.broken()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            silence.look()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        silence.broken()
+
+
+@contextmanager
+def spoken() -> Iterator[None]:
+    """While somebody else has the terminal: a bar, or a question."""
+    silence.broken()
+    silence.held += 1
+    try:
+        yield
+    finally:
+        silence.held -= 1
+        silence.broken()
 
 
 def show(rows: list[tuple[str, str]], console: PlainConsole = out, least: int = 0) -> None:
@@ -134,12 +221,16 @@ def progress(what: str, total: float, unit: str) -> Iterator[Callable[[float], N
 
     On a terminal a bar with speed and time left; otherwise a line now and then.
     """
-    start = time.monotonic()
+    began: tuple[float, float] | None = None
 
     def words(done: float) -> str:
-        speed = done / max(time.monotonic() - start, 1e-9)
-        if speed <= 0 or done <= 0:
+        nonlocal began
+        now = time.monotonic()
+        if began is None and done > 0:
+            began = now, done  # processes have started and loaded by then, which the rest need not do again
+        if began is None or now - began[0] < _ENOUGH_SECONDS or done <= began[1]:
             return "starting"
+        speed = (done - began[1]) / (now - began[0])
         rate = f"{speed:.2f} {unit}/s" if speed >= 0.1 else f"{3600 * speed:.1f} {unit}/h"
         return f"{rate}, {duration((total - done) / speed)} left"
 
@@ -148,7 +239,7 @@ def progress(what: str, total: float, unit: str) -> Iterator[Callable[[float], N
         return
     words_of = functools.partial(TextColumn, markup=False)
     columns = (words_of("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, words_of("{task.fields[words]}"), console=err, refresh_per_second=4) as bar:
+    with spoken(), Progress(*columns, words_of("{task.fields[words]}"), console=err, refresh_per_second=4) as bar:
         task = bar.add_task(what, total=total, words="")
         yield lambda done: bar.update(task, completed=done, words=words(done))
 

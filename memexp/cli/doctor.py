@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from memexp.cli.console import out, print_json, show
+from memexp.cli.slurm import profile_names
 from memexp.cli.watch import Json
 
 
@@ -16,7 +17,9 @@ def doctor(
     runs: Annotated[Path, typer.Option(help="Folder below which runs are created.")] = Path("runs"),
     models: Annotated[bool, typer.Option("--models", help="List the architectures that a spec may name.")] = False,
     profiles: Annotated[bool, typer.Option("--profiles", help="List the profiles that there are.")] = False,
-    profile: Annotated[str | None, typer.Option(help="Also probe a compute node, with this profile.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Also probe a compute node, with this profile.", autocompletion=profile_names)
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Find out what this machine and, with a profile, its cluster can do."""

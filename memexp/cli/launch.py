@@ -12,9 +12,9 @@ import typer
 from memexp.cli import slurm as cli_slurm
 from memexp.cli import sweep as cli_sweep
 from memexp.cli import watch as cli_watch
-from memexp.cli.console import duration, err, out, print_json, progress, remark, show, size, stoppable
+from memexp.cli.console import duration, err, out, print_json, progress, remark, show, size, spoken, stoppable
 from memexp.cli.data import describe_classes, describe_images
-from memexp.cli.slurm import AcceptSoftware, AllNodes, TasksGone
+from memexp.cli.slurm import AcceptSoftware, AllNodes, Take, TasksGone
 from memexp.cli.watch import Json, RunPath
 from memexp.errors import InputError, command
 
@@ -35,7 +35,12 @@ Executor = Annotated[
     Literal["auto", "local", "slurm"], typer.Option(help="On this machine, or as Slurm jobs (with a profile).")
 ]
 ProfileName = Annotated[
-    str | None, typer.Option("--profile", help="Where to train on Slurm: a name in slurm/profiles/, or a YAML file.")
+    str | None,
+    typer.Option(
+        "--profile",
+        help="Where to train on Slurm: a name in slurm/profiles/, or a YAML file.",
+        autocompletion=cli_slurm.profile_names,
+    ),
 ]
 
 
@@ -168,9 +173,7 @@ def launch(
     timed = where if not sweep or (where and where.gpus) else None  # a pilot of each run would take minutes
     size_of = cli_slurm.block_sizes(timed, folder, block)
     if sweep:  # all runs are checked, then all are created, before the first is trained
-        for file in files:
-            planned(file)
-        if not _agreed(ask, f"Go on with {len(files)} runs?"):
+        if not _agreed(ask, f"Go on with {len(files)} runs?", [planned(file) for file in files], resources):
             return 3
         if not dry_run:
             _tell_left_out(folder, create_runs(files, planned, folder, size_of, aim))
@@ -182,7 +185,7 @@ def launch(
             if where is not None:
                 cli_slurm.show_scripts(scripts(made, folder, where, size_of(made)))
             return 0
-        if not _agreed(ask and not sweep, "Train now?"):
+        if not _agreed(ask and not sweep, "Train now?", [made], resources):
             return 3
         run, goal = begin(made, folder, size_of(made), aim)
         if resources is not None:
@@ -204,8 +207,25 @@ def _tell_left_out(folder: Path, names: list[str]) -> None:
         remark(f"{folder} also holds {', '.join(names)}, which the sweep's file no longer names: left out from now on")
 
 
-def _agreed(ask: bool, question: str) -> bool:
-    return not ask or typer.confirm(question, default=True, err=True)
+def _tell_sizes(plans: list[Plan], resources: Resources | None) -> None:
+    """What there is to agree to: trials, time (by a few steps here) and disk."""
+    from memexp.runs.pilot import seconds_per_trial
+
+    trials, megabytes = sum(made.layout.n_trials for made in plans), sum(made.megabytes for made in plans)
+    rows = [("size", f"{trials:,} trials" + (f" of {len(plans)} runs" if len(plans) > 1 else ""))]
+    if resources is not None:
+        seconds = sum(seconds_per_trial(made, resources.device) * made.layout.n_trials for made in plans)
+        workers = max(1, resources.workers)
+        rows.append(("time", f"about {duration(seconds / workers)} with {workers} workers, if nothing is done yet"))
+    cli_watch.remarks([*rows, ("disk", f"{size(megabytes)} at most")])
+
+
+def _agreed(ask: bool, question: str, plans: list[Plan], resources: Resources | None) -> bool:
+    if not ask:
+        return True
+    _tell_sizes(plans, resources)
+    with spoken():
+        return typer.confirm(question, default=True, err=True)
 
 
 def resume(
@@ -221,6 +241,7 @@ def resume(
     threads: Threads = 1,
     device: Device = "auto",
     all_nodes: AllNodes = False,
+    take: Take = 0,
     accept_software: AcceptSoftware = False,
     tasks_gone: TasksGone = False,
 ) -> int:
@@ -239,14 +260,14 @@ def resume(
         opened, goal = going_on(open_run(root))
         where = choose_profile(executor, profile, opened)
         if where is None:
-            if only or time_min or mem_gb or all_nodes:
+            if only or time_min or mem_gb or all_nodes or take:
                 raise InputError(
-                    "--only, --time-min, --mem-gb and --all-nodes are for Slurm tasks; this run is resumed here"
+                    "--only, --time-min, --mem-gb, --all-nodes and --take are for Slurm tasks; this run is resumed here"
                 )
             return _train(opened, local_resources(workers, threads, device), accept, goal)
         cli_slurm.left_to_profile(where, workers, threads, device)
         changed = changed_profile(where, changes)
-        return cli_slurm.submit(opened, changed, seconds_per_block(opened, changed), accept, states, goal)
+        return cli_slurm.submit(opened, changed, seconds_per_block(opened, changed), accept, states, goal, take)
 
     return cli_sweep.in_turn(cli_sweep.roots(run), resume_one)
 

@@ -25,7 +25,19 @@ AcceptSoftware = Annotated[
 TasksGone = Annotated[
     bool, typer.Option("--tasks-gone", help="Go on where Slurm cannot be asked: the run's earlier tasks are gone.")
 ]
+Take = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="Take over this share of the tasks that wait in the queue, such as 0.5."),
+]
 AllNodes = Annotated[bool, typer.Option("--all-nodes", help="Leave out no node, whatever tasks met there.")]
+
+
+def profile_names(incomplete: str) -> list[str]:
+    """Names of profiles that begin so, for the shell's completion."""
+    from memexp.slurm.profile import profile_folders
+
+    names = {path.stem for folder in profile_folders() for path in folder.glob("*.yaml")}
+    return sorted(name for name in names if name.startswith(incomplete))
 
 
 def submit(
@@ -35,11 +47,12 @@ def submit(
     accept: Accept,
     only: Collection[str] | None = None,
     until: Goal | None = None,
+    take: float = 0.0,
 ) -> int:
     """Submit the missing blocks; the exit code: 3 where nothing was since tasks are in the queue already, else 0."""
     from memexp.launch.submission import submit as hand_over
 
-    done = hand_over(run, profile, seconds, accept, only, until)
+    done = hand_over(run, profile, seconds, accept, only, until, take)
     root, launch = run.paths.root, done.launch
     again = [("follow-up", f"job {job} submitted again, since the tasks had lost theirs") for job in done.follow_ups]
     if launch is None:
@@ -95,9 +108,14 @@ def block_sizes(profile: Profile | None, runs: Path, block: int | None) -> Calla
 
 
 def show_scripts(scripts: list[tuple[str, str]]) -> None:
-    """Title and text of batch scripts."""
+    """Title and text of batch scripts, then what Slurm would do with each."""
     if not scripts:
         show([("scripts", "none: no block is missing")])
+        return
     for title, text in scripts:
         out.rule(title, style="")
         out.say(text)
+    from memexp.launch.submission import try_scripts
+
+    out.rule("sbatch --test-only", style="")
+    show(try_scripts(scripts))

@@ -27,11 +27,19 @@ def status(
     as_json: Json = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run is complete.")] = False,
     every: Annotated[float, typer.Option(min=2, help="Seconds between two looks.")] = 30,
+    usage: Annotated[
+        bool,
+        typer.Option("--usage", help="What the tasks used of what the profile asked for."),
+    ] = False,
 ) -> int:
     """Count the trials by state, of a run or of all runs of a sweep; exit code 0 complete, 1 some failed, 3 not yet."""
     from memexp.launch.status import read_status
 
     runs, whole = cli_sweep.found(run)
+    if usage:
+        from memexp.cli.usage import show_usage
+
+        return show_usage(runs, as_json)
     if runs != [run]:
         return cli_sweep.show_states(runs, whole, as_json, watch, every)
     while True:

@@ -146,15 +146,19 @@ def _slurm() -> list[Finding]:
 
 
 def probe(profile: Profile, runs: Path) -> list[Finding]:
-    """Run a small job with this profile and let the compute node report; waits for it a few minutes."""
+    """Try the profile's batch scripts, run a small job with it and let the compute node report; waits a few minutes."""
     from memexp.slurm.probe import run_probe
 
+    tried = _tried(profile, runs)
+    if any(finding.verdict == "fault" for finding in tried):
+        return tried
     try:
         seen = run_probe(profile, runs)
     except MemexpError as error:
-        return [Finding("probe job", "fault", str(error))]
+        return [*tried, Finding("probe job", "fault", str(error))]
     count = len(seen["gpus"])
     return [
+        *tried,
         Finding("probe job", "ok", f"ran on {seen['node']} after {seen['waited']:.0f} s in the queue"),
         Finding("its software", "ok", ", ".join(f"{name} {number}" for name, number in seen["versions"].items())),
         *[_gpu(facts, "its GPU") for facts in seen["gpus"]],
@@ -172,3 +176,17 @@ def probe(profile: Profile, runs: Path) -> list[Finding]:
         ),
         Finding("shared files", "ok", f"what the node wrote was seen here after {seen['delay']:.1f} s"),
     ]  # fmt: skip
+
+
+def _tried(profile: Profile, runs: Path) -> list[Finding]:
+    """What Slurm would do with a task and a follow-up job of this profile."""
+    from memexp.slurm.profile import follow_up_profile
+    from memexp.slurm.sbatch import batch_script, test_only
+
+    found = []
+    for name, each in (("a task", profile), ("follow-up job", follow_up_profile(profile))):
+        try:
+            found.append(Finding(name, "ok", test_only(batch_script(runs.resolve(), "memexp.doctor", each, 1))))
+        except MemexpError as error:
+            found.append(Finding(name, "fault", f"Slurm would refuse it: {error}"))
+    return found

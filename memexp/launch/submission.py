@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from memexp.slurm.limits import read_limits
 from memexp.slurm.packing import largest_block, prepare, require_fitting
 from memexp.slurm.profile import Profile, follow_up_profile
 from memexp.slurm.rates import known_rate
-from memexp.slurm.submit import Submitted, batch_script, launch_slurm, require_plain_path
+from memexp.slurm.sbatch import batch_script, test_only
+from memexp.slurm.scheduler import SchedulerError
+from memexp.slurm.submit import Submitted, launch_slurm, require_plain_path
 from memexp.slurm.tasks import ENDS, read_tasks
 from memexp.store.goal import Goal
 from memexp.store.paths import RunPaths
@@ -78,6 +80,7 @@ def submit(
     accept: Accept = NOTHING,
     only: Collection[str] | None = None,
     until: Goal | None = None,
+    take: float = 0.0,
 ) -> Submitted:
     """Submit the missing blocks that no live task has.
 
@@ -89,6 +92,8 @@ def submit(
         What the user accepts knowingly.
     only
         Only blocks of tasks that ended so, such as ``timeout``.
+    take
+        Share of the tasks that wait in the queue whose blocks this profile takes over.
     until
         What is trained for: a round that is finished is judged first, and the next one submitted.
 
@@ -111,7 +116,7 @@ def submit(
         run, until = next_round(run, until)
         if until.ended:
             return Submitted(None, until=until)
-    return launch_slurm(run, profile, seconds, follow.follow, wanted, accept=accept, until=until)
+    return launch_slurm(run, profile, seconds, follow.follow, wanted, accept=accept, until=until, take=take)
 
 
 def changed_profile(profile: Profile, changes: dict[str, Any]) -> Profile:
@@ -140,3 +145,32 @@ def scripts(plan: Plan, runs: Path, profile: Profile, block: int | None) -> list
     name = f"{plan.spec.name}.LAUNCH.next"
     text = batch_script(paths.logs / name, name, follow_up_profile(profile), 1, "afterany:JOBS")
     return [*made, (f"{name}: follow-up", text)]
+
+
+def try_scripts(made: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Ask Slurm what it would do with each of these scripts; nothing is submitted.
+
+    Returns
+    -------
+    answers
+        Name of the job, and when and where it would start.
+
+    Raises
+    ------
+    InputError
+        With every script that Slurm would refuse, and why.
+    """
+    answers, refused = [], []
+    for title, text in made:
+        name = title.partition(":")[0]
+        try:
+            answers.append((name, test_only(text)))
+        except SchedulerError as error:
+            refused.append(f"{name}: {error}")
+    if refused:
+        faults = "".join(f"\n  {fault}" for fault in refused)
+        raise InputError(
+            f"Slurm would refuse {len(refused)} of {len(made)} batch scripts; mend the profile (`sinfo` lists "
+            f"partitions and their time limits, `sacctmgr show assoc user=$USER` your accounts):{faults}"
+        )
+    return answers

@@ -31,6 +31,7 @@ from memexp.files import KEPT, explain_unwritable, here, to_json, write_atomic
 from memexp.runs.pool import Progress
 from memexp.runs.run import Run, open_run
 from memexp.runs.software import provenance, software
+from memexp.runs.used import used
 from memexp.spec.designs import draw_masks
 from memexp.spec.python_files import blamed
 from memexp.store.commit import commit
@@ -152,7 +153,8 @@ def _processor() -> str:
 class _Attempt:
     """attempts/ID.json: what this worker met, rewritten as it goes on."""
 
-    def __init__(self, root: Path, attempt: str) -> None:
+    def __init__(self, root: Path, attempt: str, device: str) -> None:
+        self.device = device
         self.path = RunPaths(root).attempts / f"{attempt}.json"
         self.record: dict[str, Any] = here() | {"start": _now(), "end": None, "blocks": [], "error": None}
         write_atomic(self.path, to_json(self.record))
@@ -160,8 +162,18 @@ class _Attempt:
     def update(self, block: int | None = None, error: str | None = None) -> None:
         if block is not None:
             self.record["blocks"].append(block)
-        self.record |= {"end": _now(), "error": error}
+        self.record |= {"end": _now(), "error": error, "used": used() | _used_of_gpu(self.device)}
         write_atomic(self.path, to_json(self.record))
+
+
+def _used_of_gpu(device: str) -> dict[str, float]:
+    """Peak of what torch held of the GPU's memory, and all of that."""
+    if not device.startswith("cuda"):
+        return {}
+    with suppress(RuntimeError):  # a GPU that failed must not hide why
+        peak, total = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
+        return {"gpu_memory_mb": round(peak / 1e6, 1), "gpu_total_mb": round(total / 1e6, 1)}
+    return {}
 
 
 def _now() -> str:
@@ -189,7 +201,7 @@ def serve(
     attempt = None
     try:
         with explain_unwritable(root, KEPT):
-            attempt = _Attempt(root, attempt_id)
+            attempt = _Attempt(root, attempt_id, device)
             trainer = Trainer(open_run(root), device, threads, sharing)
             say(ready=True, software=software())
             while True:
@@ -216,7 +228,7 @@ def train_here(
         If the user's model or recipe fails, or the disk is full; finished blocks are kept.
     """
     progress = Progress()
-    attempt = _Attempt(run.paths.root, attempt_id)
+    attempt = _Attempt(run.paths.root, attempt_id, device)
     try:
         trainer = Trainer(run, device, threads)
         for block in blocks:

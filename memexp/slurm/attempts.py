@@ -36,6 +36,8 @@ class Attempt:
         Whether that is a failure; the rest was handed back in time.
     users_fault
         Whether data, software or the recipe failed, which fail alike on every node.
+    used
+        Of :func:`memexp.runs.used.used`, its workers' processor time included; empty while it runs.
     seconds_per_block
         What a block takes at least, where the time limit came before the first one was finished.
     """
@@ -49,6 +51,7 @@ class Attempt:
     failed: bool = False
     users_fault: bool = False
     seconds_per_block: float | None = None
+    used: dict[str, float] = field(default_factory=dict)
     host: str = field(default_factory=lambda: str(here()["host"]))
     pid: int = field(default_factory=lambda: int(here()["pid"]))
 

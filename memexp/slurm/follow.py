@@ -14,6 +14,7 @@ from memexp.analysis.goal import judge
 from memexp.errors import MemexpError, RunBusy, command
 from memexp.runs.larger import enlarged
 from memexp.runs.run import Run, open_run
+from memexp.slurm.ending import tell_end, tidy_logs
 from memexp.slurm.profile import Profile, noted_profile
 from memexp.slurm.scheduler import NoSlurm, SchedulerError
 from memexp.slurm.submit import launch_slurm
@@ -22,6 +23,7 @@ from memexp.store.commit import recover
 from memexp.store.goal import Goal
 from memexp.store.launches import Launch, read_launch, read_launches
 from memexp.store.receipts import read_receipts
+from memexp.store.trials import FAILED
 
 # A controller may be restarted, or the user's other jobs fill the limit, at the very moment of the
 # next round; nobody else would submit it.
@@ -44,14 +46,18 @@ def follow(root: str, launch_id: str) -> None:
     try:
         if _next_round(run, launch):
             _note(run, launch_id, followed=True)
+            tidy_logs(run.paths, [launch], run.store().missing_blocks())
             return
         pages = ["report", "--trust"]  # the tasks have run the data's file already
         for words in [pages] if run.spec.subsets.design == "remove" else [["estimate"], pages]:
             subprocess.run([sys.executable, "-m", "memexp", *words, root], check=True)
         _note(run, launch_id, followed=True)
-    except MemexpError as error:
+    except (MemexpError, subprocess.CalledProcessError) as error:
         _note(run, launch_id, gave_up=str(error))
+        tell_end(run.paths, launch.profile, "gave_up", str(error))
         raise
+    tidy_logs(run.paths, read_launches(run.paths, "slurm"), ())
+    tell_end(run.paths, launch.profile, "failed" if (run.store().status() == FAILED).any() else "complete")
 
 
 def _note(run: Run, launch_id: str, **what: Any) -> None:

@@ -19,6 +19,7 @@ from memexp.files import KEPT, explain_unwritable
 from memexp.runs.pool import LocalPool, Resources
 from memexp.runs.run import open_run
 from memexp.runs.software import require_noted_software
+from memexp.runs.used import used
 from memexp.slurm.attempts import Attempt, attempt_name
 from memexp.store.launches import Launch, read_launch
 from memexp.store.paths import RunPaths
@@ -100,7 +101,7 @@ def _begin(paths: RunPaths, launch_id: str, number: int) -> tuple[str, Attempt]:
 
 
 def _end(paths: RunPaths, name: str, attempt: Attempt, error: str) -> None:
-    attempt.end, attempt.error = _now(), error or None
+    attempt.end, attempt.error, attempt.used = _now(), error or None, used(children=True)
     try:
         attempt.write(paths, name)
     except OSError as fault:  # a full disk must not hide the reason

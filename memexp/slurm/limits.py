@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -168,10 +169,48 @@ def _table(*what: str) -> list[list[str]]:
 
 def _partitions(wanted: str | None) -> dict[str, str]:
     """The partitions (or the default one) and the QOS of each; empty where it has none."""
-    names = wanted.split(",") if wanted else None
-    found = {}
-    for line in call("scontrol", "-o", "show", "partition").splitlines():
-        keys = dict(word.partition("=")[::2] for word in line.split())
-        if keys["PartitionName"] in names if names else keys.get("Default") == "YES":
-            found[keys["PartitionName"]] = keys.get("QoS", "N/A").replace("N/A", "")
+    found = {name: keys.get("QoS", "N/A").replace("N/A", "") for name, keys in _described(wanted).items()}
     return found or {"": ""}
+
+
+def _described(wanted: str | None) -> dict[str, dict[str, str]]:
+    """What the controller says of the partitions, or of the default one, by name."""
+    names = wanted.split(",") if wanted else None
+    lines = call("scontrol", "-o", "show", "partition").splitlines()
+    all_keys = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
+    return {
+        keys["PartitionName"]: keys
+        for keys in all_keys
+        if (keys["PartitionName"] in names if names else keys.get("Default") == "YES")
+    }
+
+
+def too_long(minutes: int, partition: str | None, qos: str | None) -> str:
+    """Which limit a job of so many minutes exceeds, in words; empty if none does.
+
+    Many clusters take such a job and leave it waiting for ever. Of several partitions one that takes it is enough.
+
+    Raises
+    ------
+    SchedulerError
+        If the controller does not answer. A missing accounting is no fault: it has no limits.
+    """
+    most = {name: minutes_of(keys.get("MaxTime", "")) for name, keys in _described(partition).items()}
+    if most and all(limit is not None and minutes > limit for limit in most.values()):
+        return ", ".join(f"MaxTime of partition {name} is {limit:g} min" for name, limit in most.items())
+    try:
+        walls = [row[0] for row in _table("show", "qos", f"name={qos}", "format=MaxWall")] if qos else []
+    except SchedulerError:
+        return ""
+    limits = [limit for wall in walls if (limit := minutes_of(wall)) is not None and minutes > limit]
+    return f"MaxWall of QOS {qos} is {limits[0]:g} min" if limits else ""
+
+
+def minutes_of(text: str) -> float | None:
+    """Slurm's way to write a duration, [days-]hours:minutes:seconds, in minutes; None where it names none."""
+    days, _, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if not re.fullmatch(r"(\d+-)?\d+(:\d+){1,2}(\.\d+)?", text):
+        return None
+    hours, minutes, seconds = ["0", *parts] if len(parts) == 2 else parts
+    return 1440 * int(days or 0) + 60 * int(hours) + int(minutes) + float(seconds) / 60

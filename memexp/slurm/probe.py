@@ -47,7 +47,7 @@ def run_probe(profile: Profile, runs: Path) -> dict[str, Any]:
     MemexpError
         If it is refused or does not answer in time; its job is cancelled then.
     """
-    from memexp.slurm.submit import submit_job
+    from memexp.slurm.sbatch import submit_job
 
     runs.mkdir(parents=True, exist_ok=True)
     folder = (runs / f".probe-{uuid.uuid4().hex[:8]}").resolve()

@@ -140,6 +140,14 @@ class Profile(Place):
     python: Line | None = Field(None, description="Python on the compute nodes; the launching one where absent")
     env: dict[Variable, str] = Field(default={}, description="environment variables of the tasks")
     follow_up: FollowUp = Field(default=FollowUp(), description="resources of the job that follows each round")
+    keep_logs: Flag = Field(
+        False, description="keep every file of logs/; where false, a task whose blocks are finished leaves one log"
+    )
+    on_end: Line | None = Field(
+        None,
+        description="shell command that the follow-up job runs when the run has ended; RUN is the run's folder, STATE "
+        "complete, failed (some trials) or gave_up, REASON why it gave up",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Profile:
@@ -178,7 +186,8 @@ class Profile(Place):
 
 # Keys that say how many tasks there are, and nothing of how one starts.
 _PLANNING = {
-    "array_parallelism", "follow_up", "leave_out_nodes", "max_idle_rounds", "max_tasks", "seconds_per_trial",
+    "array_parallelism", "follow_up", "keep_logs", "leave_out_nodes", "max_idle_rounds", "max_tasks", "on_end",
+    "seconds_per_trial",
 }  # fmt: skip
 
 

@@ -121,8 +121,8 @@ def is_here() -> bool:
     return True
 
 
-def call(*command: str, seconds: float = _TIMEOUT_SECONDS) -> str:
-    """Run one of Slurm's commands and give its output.
+def call(*command: str, seconds: float = _TIMEOUT_SECONDS, errors_too: bool = False) -> str:
+    """Run one of Slurm's commands and give its output; with ``errors_too`` also what it says on standard error.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def call(*command: str, seconds: float = _TIMEOUT_SECONDS) -> str:
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         raise SchedulerError(f"{name}: {said}")
-    return done.stdout
+    return done.stdout + (done.stderr if errors_too else "")
 
 
 def configuration() -> dict[str, str]:
@@ -238,3 +238,21 @@ def cancel(job_ids: Collection[str]) -> None:
     """Cancel jobs (arrays by their plain number)."""
     if job_ids:
         call("scancel", *job_ids)
+
+
+def accounted(names: Collection[str], since: datetime) -> dict[str, dict[str, str]]:
+    """What the accounting says of the elements and steps of these jobs, by id such as ``123_4`` and ``123_4.batch``.
+
+    Returns
+    -------
+    fields
+        ElapsedRaw, TotalCPU, MaxRSS, TRESUsageInMax, TRESUsageInAve; empty where there is no accounting.
+    """
+    fields = "JobID,ElapsedRaw,TotalCPU,MaxRSS,TRESUsageInMax,TRESUsageInAve"
+    start = (since - timedelta(minutes=5)).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
+    try:
+        lines = call("sacct", "-n", "-P", "-S", start, "--name", ",".join(names), "-o", fields).splitlines()
+    except SchedulerError:
+        return {}
+    rows = [dict(zip(fields.split(","), line.split("|"), strict=True)) for line in lines]
+    return {row["JobID"]: row for row in rows}

@@ -6,29 +6,23 @@ outcomes go to the store only. A follow-up job starts when all tasks have ended,
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import submitit
-from submitit.core.utils import FailedSubmissionError
 
 from memexp.errors import InputError, command
 from memexp.files import KEPT, explain_unwritable
 from memexp.runs.run import Run, grow
 from memexp.runs.software import NOTHING, Accept, require_same_software
 from memexp.slurm import scheduler
-from memexp.slurm.environment import in_slurm_environment
 from memexp.slurm.job import run_task
 from memexp.slurm.limits import read_limits
 from memexp.slurm.nodes import bad_nodes, nodes_to_leave_out
 from memexp.slurm.packing import Prepared, prepare
 from memexp.slurm.profile import Profile, follow_up_profile
-from memexp.slurm.scheduler import NoSlurm, SchedulerError
+from memexp.slurm.sbatch import Call, submit_job
+from memexp.slurm.scheduler import SchedulerError
 from memexp.slurm.tasks import Queue, Task, alive, read_queue
 from memexp.store.commit import recover
 from memexp.store.goal import Goal
@@ -37,7 +31,6 @@ from memexp.store.lock import launch_lock
 from memexp.store.trials import TrialStore
 
 Entry = Callable[[str, str], None]
-Call = tuple[Callable[..., None], list[Any]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +67,7 @@ def launch_slurm(
     after: str | None = None,
     accept: Accept = NOTHING,
     until: Goal | None = None,
+    take: float = 0.0,
 ) -> Submitted:
     """Submit the missing blocks that no live task has, and the job that follows them.
 
@@ -89,13 +83,14 @@ def launch_slurm(
         Only these blocks; rounds before this one that finished no block.
     after
         The launch whose follow-up job asks, if one does; nothing is submitted once that was cancelled.
-    accept, until
-        What the user accepts knowingly; what these trials are a round of.
+    accept, until, take
+        What the user accepts knowingly; what these trials are a round of; the share of the tasks that wait in the queue
+        whose blocks are submitted too, and which are cancelled then.
 
     Raises
     ------
     InputError
-        If the run was trained by other software so far, or Slurm could not write logs at its path.
+        If the run was trained by other software so far, Slurm could not write logs at its path, or no task waits.
     RunBusy
         If another process launches the run now.
     SchedulerError
@@ -110,7 +105,7 @@ def launch_slurm(
         _settle(run)
         queue = read_queue(run.paths, store.missing_blocks(), elsewhere_is_gone=accept.lost_queue)
         missing = (store := _grown(run, store, accept)).missing_blocks()
-        queued = alive(queue.tasks)
+        queued, taken = _shared(run, alive(queue.tasks), take)
         again = _follow_again(run, queue, profile, then, after)
         blocks = _untaken(missing if wanted is None else wanted, missing, queued)
         if not blocks:
@@ -122,6 +117,7 @@ def launch_slurm(
         launch = replace(launch, idle_rounds=idle_rounds, settled=settled, accepted=accept.software, until=until)
         launch.write(run.paths)  # before the first job: one that starts at once reads its blocks here
         launch, refused = _submit(run, launch, limited, then)
+        _cancel_taken(taken, launch)
         return Submitted(launch, len(queued), again, prepared.left + _refused(launch), refused or prepared.why)
 
 
@@ -136,6 +132,24 @@ def _untaken(wanted: Sequence[int], missing: Sequence[int], queued: Sequence[Tas
     """The wanted ones of the missing blocks that no live task has."""
     chosen = set(wanted) - {block for each in queued for block in each.missing}
     return [block for block in missing if block in chosen]
+
+
+def _shared(run: Run, queued: Sequence[Task], share: float) -> tuple[list[Task], list[Task]]:
+    """Tasks that stay as they are, and the share of those that wait, which would start last, to be taken over."""
+    waiting = [task for task in queued if task.state in ("pending", "stuck") and task.job_id and task.missing]
+    if share and not waiting:
+        root = run.paths.root
+        raise InputError(f"{root} has no task that waits, so there is none to take; see `{command('status', root)}`")
+    waiting.sort(key=lambda task: (task.launch, task.number))
+    taken = waiting[len(waiting) - math.ceil(share * len(waiting)) :]
+    return [task for task in queued if task not in taken], taken
+
+
+def _cancel_taken(taken: Sequence[Task], launch: Launch) -> None:
+    """Cancel the tasks whose blocks a new launch has; one that starts meanwhile trains what that then leaves out."""
+    places = [range(job.first, job.first + job.count) for job in launch.jobs]
+    submitted = {block for place in places for number in place for block in launch.tasks[number]}
+    scheduler.cancel([task.job_id for task in taken if submitted.issuperset(task.missing)])
 
 
 def _planned(
@@ -247,80 +261,3 @@ def _settle(run: Run) -> None:
             launch = replace(launch, jobs=[job for job in launch.jobs if job.job_id])
         if names:
             launch.write(run.paths)
-
-
-def submit_job(folder: Path, job: Job, profile: Profile, calls: Sequence[Call], dependency: str | None = None) -> str:
-    """Submit one array (or a single job) and give its number.
-
-    Raises
-    ------
-    SchedulerError
-        If Slurm refuses it. If the answer was lost though the job exists, the job is cancelled first.
-    """
-    before = set(folder.glob("*.pkl")) if folder.exists() else set()
-    executor = make_executor(folder, job.name, profile, dependency)
-    try:
-        with in_slurm_environment():
-            if len(calls) == 1:
-                return str(executor.submit(calls[0][0], *calls[0][1]).job_id)
-            with executor.batch():
-                jobs = [executor.submit(function, *arguments) for function, arguments in calls]
-        return str(jobs[0].job_id).partition("_")[0]
-    except (FailedSubmissionError, submitit.core.utils.FailedJobError, OSError) as error:
-        for leftover in {*folder.glob("*.pkl"), *folder.glob(".submission_file_*")} - before:
-            leftover.unlink(missing_ok=True)
-        _cancel_by_name(job.name)
-        raise SchedulerError(_explain(str(error), profile)) from error
-
-
-def _cancel_by_name(name: str) -> None:
-    """Cancel a job whose number is unknown: a controller that answered too late may have accepted it."""
-    try:
-        scheduler.call("scancel", "--name", name)
-    except SchedulerError:
-        return  # it refused, or is away; tasks that find no instructions end by themselves
-
-
-def _explain(said: str, profile: Profile) -> str:
-    lines = [line.removeprefix("sbatch: error: ").strip() for line in said.splitlines() if "sbatch" in line]
-    text = "; ".join(dict.fromkeys(lines)) or said.strip()
-    if "SubmitJob" in text or "submit limit" in text:
-        return f"{text}. Lower max_tasks in the profile (now {profile.max_tasks or 'unlimited'})"
-    return text
-
-
-def make_executor(folder: Path, name: str, profile: Profile, dependency: str | None = None) -> submitit.SlurmExecutor:
-    """submitit's executor for jobs of this profile.
-
-    Without ``srun``: it costs the controller a call for each task. Python replaces the batch shell, so
-    that signals sent to the batch shell (``B:``) reach it.
-    """
-    if shutil.which("srun") is None:  # submitit looks for it, as a sign of a cluster
-        raise NoSlurm("srun is not here; run this on a machine that submits to Slurm")
-    executor = submitit.SlurmExecutor(folder, python=f"exec {profile.python or shlex.quote(sys.executable)}")
-    extra = {"ntasks": 1, "requeue": True, "signal": f"B:USR2@{profile.signal_s}"}
-    if profile.gpus:
-        extra["gpus-per-node"] = profile.gpus
-    wanted = {
-        "job_name": name, "time": profile.time_min, "cpus_per_task": profile.cpus,
-        "mem": f"{round(1024 * profile.mem_gb)}MB" if profile.mem_gb else None,
-        "partition": profile.partition, "account": profile.account, "qos": profile.qos, "dependency": dependency,
-    }  # fmt: skip
-    executor.update_parameters(
-        **{key: value for key, value in wanted.items() if value is not None},
-        setup=[*profile.setup, *(f"export {key}={shlex.quote(value)}" for key, value in profile.env.items())],
-        additional_parameters=extra | profile.options,
-        array_parallelism=profile.array_parallelism,
-        use_srun=False,
-        stderr_to_stdout=True,
-        wckey=None,
-    )
-    return executor
-
-
-def batch_script(folder: Path, name: str, profile: Profile, count: int, dependency: str | None = None) -> str:
-    """The very script that a submission hands to ``sbatch``."""
-    executor = make_executor(folder, name, profile, dependency)
-    if count > 1:
-        executor.parameters["map_count"] = count
-    return str(executor._make_submission_file_text(executor._submitit_command_str, ""))

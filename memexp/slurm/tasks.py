@@ -250,12 +250,17 @@ def job_log(paths: RunPaths, task: Task | FollowUp) -> Path | None:
     if isinstance(task, FollowUp):
         return paths.logs / task.name / f"{task.job_id}_0_log.out" if task.job_id else None
     launch = read_launch(paths, task.launch)
-    place = launch.job_of(task.number)
+    element = element_of(launch, task.number)
+    return paths.logs / element[0] / f"{element[1]}_0_log.out" if element else None
+
+
+def element_of(launch: Launch, number: int) -> tuple[str, str] | None:
+    """Name of the job, which is the folder of its files below logs/, and id of a task; None if it has no job."""
+    place = launch.job_of(number)
     if place is None or place[0].job_id is None:
         return None
     job, index = place
-    element = job.job_id if job.count == 1 else f"{job.job_id}_{index}"
-    return paths.logs / job.name / f"{element}_0_log.out"
+    return job.name, f"{job.job_id}" if job.count == 1 else f"{job.job_id}_{index}"
 
 
 def last_error(paths: RunPaths, task: Task) -> str:

@@ -185,7 +185,7 @@ def test_a_fault_of_every_task_is_reported_after_a_few_rounds(user: User, slurm:
     spec = yaml.safe_load(user.spec.read_text()) | {"dataset": {"source": "npz", "path": str(data)}}
     user.spec.write_text(yaml.safe_dump(spec))
     slurm.run("scontrol", "update", "PartitionName=main", "State=DOWN")
-    user.launch(max_idle_rounds=2, seconds_per_trial=60)
+    user.launch(max_idle_rounds=2, seconds_per_trial=60, on_end=f'echo "$STATE: $REASON" >> {user.folder}/told')
     np.savez(data, x_train=1 - x, y_train=y, x_test=x, y_test=y)
     slurm.run("scontrol", "update", "PartitionName=main", "State=UP")
     eventually(user.idle, 120)
@@ -199,6 +199,8 @@ def test_a_fault_of_every_task_is_reported_after_a_few_rounds(user: User, slurm:
     assert "have changed" in user.memexp("logs", user.root, "--failed").stdout
     assert "gave up: 2 blocks of" in " ".join(said.split())
     assert "after 2 rounds that finished none" in found["gave_up"]
+    (told,) = (user.folder / "told").read_text().splitlines()
+    assert told.startswith("gave_up: 2 blocks of")
 
 
 def test_a_controller_that_does_not_answer(user: User, slurm: DevCluster) -> None:

@@ -17,7 +17,8 @@ from memexp.errors import InputError, SpecError
 from memexp.slurm import scheduler
 from memexp.slurm.packing import FILL, PILOT_TASKS, START_SECONDS, START_SHARE, pack, require_fitting, split
 from memexp.slurm.profile import Profile, find_profile, follow_up_profile, read_profile
-from memexp.slurm.submit import batch_script, require_plain_path
+from memexp.slurm.sbatch import batch_script
+from memexp.slurm.submit import require_plain_path
 from tests.conftest import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"

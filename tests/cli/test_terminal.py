@@ -1,0 +1,179 @@
+"""What a person at a terminal is told: groups and examples, sizes before a question, work that takes its time; JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+import typer
+
+from memexp.cli import console
+from memexp.cli.app import app
+from memexp.cli.help import EXAMPLES, GROUPS
+from memexp.cli.slurm import profile_names
+from memexp.runs.run import Run
+
+MEMEXP: Any = typer.main.get_command(app)
+Memexp = Callable[..., Any]
+
+
+def test_every_command_is_in_a_group_and_has_an_example_that_the_command_line_takes() -> None:
+    assert set(EXAMPLES) == set(MEMEXP.commands)
+    for name, (group, example) in EXAMPLES.items():
+        words = example.split()
+        assert words[:2] == ["memexp", name]
+        assert MEMEXP.commands[name].rich_help_panel == group
+        assert MEMEXP.commands[name].epilog == f"Example: {example}"
+        try:
+            MEMEXP.commands[name].make_context(name, words[2:])
+        except click.ClickException as error:
+            pytest.fail(f"{example}: {error.format_message()}")
+
+
+def test_the_groups_come_in_the_order_of_a_run(memexp: Memexp) -> None:
+    said = memexp("--help").stdout
+    places = [said.index(f" {group} ─") for group in GROUPS]
+    assert places == sorted(places)
+    assert "Example: memexp plan specs/digits.yaml" in memexp("plan", "--help").stdout
+
+
+def test_names_of_profiles_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for folder in ("slurm/profiles", "memexp"):
+        (tmp_path / folder).mkdir(parents=True)
+    for path in ("slurm/profiles/fast.yaml", "memexp/far.yaml", "memexp/slow.yaml"):
+        (tmp_path / path).touch()
+    assert profile_names("") == ["far", "fast", "slow"]
+    assert profile_names("fa") == ["far", "fast"]
+
+
+def test_speed_does_not_count_what_came_before_the_first_sign_of_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    with console.progress("training", 100, "trials") as tell:
+        for clock[0], done in ((20.0, 0.0), (40.0, 2.0), (60.0, 22.0)):
+            tell(done)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("starting")
+    assert lines[-1] == "training: 22 of 100 trials, 1.00 trials/s, 1 min 18 s left"  # 0.37 with the start
+
+
+# ------------------------------------------------------------------------------------------ JSON
+
+
+def test_every_command_that_tells_facts_tells_them_as_json(memexp: Memexp, run_copy: Run, tmp_path: Path) -> None:
+    def told(*words: str, code: int = 0) -> dict[str, Any]:
+        done = memexp(*words, "--json")
+        assert done.returncode == code, done.stderr
+        return dict(json.loads(done.stdout))
+
+    trials = run_copy.store().layout.n_trials
+    assert told("merge", "copy") == {
+        "run": "copy", "done": trials, "failed": 0, "missing": 0, "file": "copy/merged.zarr",
+    }  # fmt: skip
+    import zarr
+
+    found = told("estimate", "copy")
+    stored = zarr.open_group(run_copy.paths.estimates, mode="r")
+    values: Any = stored["memorization"]
+    memorization = values[:]
+    assert found["memorization"]["mean"] == pytest.approx(float(np.nanmean(memorization)), abs=1e-6)
+    assert found["memorization"]["memorized"] == int((memorization >= 0.25).sum())
+    assert found["trials"] == trials
+    assert found["pairs"]["passing"] >= found["pairs"]["discoveries"]
+    compared = told("compare", "copy", "--deals", "1")
+    place = compared["memorization"]["threshold"].index(0.25)
+    text = memexp("compare", "copy", "--deals", "1").stdout
+    (line,) = [row for row in text.splitlines() if row.strip().startswith("0.25")][:1]
+    numbers = [int(word.replace(",", "")) for word in line.split()[1:3]]
+    assert numbers == [compared["memorization"][side][place] for side in ("first", "second")]
+    lists = told("select", "copy", "--out", str(tmp_path / "removed.json"))
+    assert lists["examples"]["nothing"] == 0
+    assert Path(lists["file"]).is_file()
+    verdict = told("verify", "copy", "--retrain", "0")
+    assert (verdict["problems"], verdict["retrained"], verdict["blocks"]) == ([], [], run_copy.store().layout.n_blocks)
+    usage = told("status", "copy", "--usage")
+    assert usage["run"] == "copy"
+    assert usage["advice"] == {}
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_json({"a": [float("nan"), 1.0], "b": {"c": float("inf")}})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.0], "b": {"c": None}}
+
+
+# ---------------------------------------------------------------------------------- on a terminal
+
+
+def on_a_terminal(folder: Path, *words: str, answer: str = "") -> str:
+    """What a command says to a terminal; ``answer`` is typed as soon as it asks."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.execve(sys.executable, [sys.executable, "-m", "memexp", *words], os.environ | {"TERM": "xterm"})
+    said, end = b"", time.monotonic() + 120
+    while time.monotonic() < end:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # its end
+            break
+        said += piece
+        if answer and b"[Y/n]" in said:
+            os.write(terminal, answer.encode())
+            answer = ""
+    os.waitpid(child, 0)
+    return said.decode(errors="replace")
+
+
+@pytest.mark.process
+def test_launch_says_size_time_and_disk_before_it_asks(tmp_path: Path, write_spec: Any) -> None:
+    said = on_a_terminal(tmp_path, "launch", str(write_spec()), "--executor", "local", answer="n\n")
+    before, asked, _ = said.partition("Train now?")
+    assert asked
+    for row in ("size          20 trials", "time          about ", "with ", "disk          "):
+        assert row in before, said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_command_is_not_silent_for_long_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    class Line:
+        def update(self, text: Any) -> None:
+            told.append(str(text))
+
+        def start(self) -> None:
+            told.append("shown")
+
+        def stop(self) -> None:
+            told.append("gone")
+
+    clock = [0.0]
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(type(console.err), "is_terminal", True)
+    monkeypatch.setattr(console.err, "status", lambda _: Line())
+    silence = console._Silence()
+    silence.name = "compare"
+    for clock[0] in (1.9, 2.1):
+        silence.look()
+    assert told == ["shown", "compare: 2 s"]
+    silence.broken()
+    silence.look()
+    assert told[2:] == ["gone"]
+    silence.held += 1  # a bar moves
+    clock[0] = 60.0
+    silence.look()
+    assert told[3:] == []

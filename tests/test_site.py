@@ -1,0 +1,92 @@
+"""The documentation as a site: built strictly, and looked at in a browser without a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from playwright.sync_api import sync_playwright
+
+from tests.conftest import ROOT
+from tests.documents import PAGES, name_of
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def pages_of(nav: list[dict[str, object]]) -> list[str]:
+    """The files that a navigation names, in order."""
+    found: list[str] = []
+    for entry in nav:
+        for value in entry.values():
+            found += [value] if isinstance(value, str) else pages_of(value)  # type: ignore[arg-type]
+    return found
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    named = pages_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    assert sorted(named) == sorted([*map(name_of, PAGES), "CONTRIBUTING.md", "CHANGELOG.md"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if importlib.util.find_spec("zensical") is None:
+        pytest.skip("Zensical is not installed: pip install '.[docs]'")
+    folder = tmp_path_factory.mktemp("repository")
+    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    for name in ("docs", "analysis", "benchmarks", "slurm", "specs", "memexp"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    return folder
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder on this machine."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.mark.browser
+def test_the_site_is_built_strictly_and_searched_without_a_network(site: Path, tmp_path: Path) -> None:
+    build = [sys.executable, site / "docs/make_site.py", "--out", tmp_path / "out"]
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    html = [path.read_text("utf-8") for path in (tmp_path / "out").rglob("*.html")]
+    assert len(html) > len(PAGES)
+    loaded = re.compile(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"')
+    assert not {url for page in html for url in loaded.findall(page)}
+    if CHROMIUM is None:
+        pytest.skip("no Chromium to open the site with")
+    with served(tmp_path / "out") as base, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda request: faults.append(request.url) if not request.url.startswith(base) else None)
+        page.goto(base + "index.html")
+        page.wait_for_load_state("networkidle")  # its scripts and the index
+        page.get_by_role("button", name="Search").first.click()
+        page.get_by_role("combobox").or_(page.locator("input[type=text]")).first.fill("keep_logs")
+        page.get_by_text("The profile, key by key").first.wait_for()
+        assert not faults
+        browser.close()
+    (site / "docs/slurm.md").write_text("# Cluster\n\n[away](nowhere.md)\n")  # the check can fail
+    assert subprocess.run(build, capture_output=True, text=True).returncode != 0
