@@ -2,6 +2,7 @@
 PYTHON ?= python3
 NEWEST ?= python3.13
 VENV ?= .venv
+EXTRAS ?= dev,docs
 BIN = $(VENV)/bin
 # Arguments for pytest: make test-fast ARGS="-k sweep -x"
 ARGS ?=
@@ -36,7 +37,7 @@ test-slurm: $(VENV)/installed-dev
 
 # The lowest versions that pyproject.toml allows, and the newest Python with what pip takes there.
 test-lowest:
-	$(MAKE) test-fast VENV=.venv-lowest CONSTRAINTS=tests/lowest.txt
+	$(MAKE) test-fast VENV=.venv-lowest EXTRAS=dev CONSTRAINTS=tests/lowest.txt
 test-newest:
 	$(MAKE) test-fast VENV=.venv-newest PYTHON=$(NEWEST)
 
@@ -59,7 +60,7 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %) --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS:%=--constraint %) --editable '.[$(EXTRAS)]'
 	touch $@ $(VENV)/installed
 
 clean:

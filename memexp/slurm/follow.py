@@ -50,7 +50,7 @@ def follow(root: str, launch_id: str) -> None:
             return
         pages = ["report", "--trust"]  # the tasks have run the data's file already
         for words in [pages] if run.spec.subsets.design == "remove" else [["estimate"], pages]:
-            subprocess.run([sys.executable, "-m", "memexp", *words, root], check=True)
+            _run_command([*words, root])
         _note(run, launch_id, followed=True)
     except (MemexpError, subprocess.CalledProcessError) as error:
         _note(run, launch_id, gave_up=str(error))
@@ -58,6 +58,16 @@ def follow(root: str, launch_id: str) -> None:
         raise
     tidy_logs(run.paths, read_launches(run.paths, "slurm"), ())
     tell_end(run.paths, launch.profile, "failed" if (run.store().status() == FAILED).any() else "complete")
+
+
+def _run_command(words: list[str]) -> None:
+    """A command of memexp, again while another follow-up job of a run that launches share is at it."""
+    for patience in PATIENCE_SECONDS:
+        done = subprocess.run([sys.executable, "-m", "memexp", *words], check=False)
+        if done.returncode != RunBusy.exit_code:
+            break
+        time.sleep(patience)
+    done.check_returncode()
 
 
 def _note(run: Run, launch_id: str, **what: Any) -> None:

@@ -69,9 +69,7 @@ def launch_slurm(
     until: Goal | None = None,
     take: float = 0.0,
 ) -> Submitted:
-    """Submit the missing blocks that no live task has, and the job that follows them.
-
-    Where an earlier launch has live tasks but no follow-up job any more, that is submitted again.
+    """Submit the missing blocks that no live task has, and the job that follows them, also one that live tasks lost.
 
     Parameters
     ----------
@@ -84,13 +82,12 @@ def launch_slurm(
     after
         The launch whose follow-up job asks, if one does; nothing is submitted once that was cancelled.
     accept, until, take
-        What the user accepts knowingly; what these trials are a round of; the share of the tasks that wait in the queue
-        whose blocks are submitted too, and which are cancelled then.
+        What the user accepts knowingly; what these trials are a round of; the share of waiting tasks to take over.
 
     Raises
     ------
     InputError
-        If the run was trained by other software so far, Slurm could not write logs at its path, or no task waits.
+        If other software trained the run so far, Slurm could not write logs at its path, or no task waits.
     RunBusy
         If another process launches the run now.
     SchedulerError
@@ -113,8 +110,8 @@ def launch_slurm(
         if not accept.software:
             require_same_software(run, trains_here=False)
         launch, limited, prepared = _planned(run, queue, profile, blocks, seconds_per_block)
-        settled = store.layout.n_blocks - len(missing)
-        launch = replace(launch, idle_rounds=idle_rounds, settled=settled, accepted=accept.software, until=until)
+        launch = replace(launch, idle_rounds=idle_rounds, settled=store.layout.n_blocks - len(missing))
+        launch = replace(launch, accepted=accept.software, until=until)
         launch.write(run.paths)  # before the first job: one that starts at once reads its blocks here
         launch, refused = _submit(run, launch, limited, then)
         _cancel_taken(taken, launch)
