@@ -41,8 +41,9 @@ def main() -> None:
         rows += [(quantity, f"{low:g}", f"{high:g}", *counts) for low, high, *counts in bins]
     save(figure, options.out / "figure3")
     write_csv(options.out / "figure3.csv", ("quantity", "from", "to", "count", "published"), rows)
-    sure = pairs.fdr <= 0.05
-    out.say(f"{len(pairs):,} pairs, {sure.sum():,} of them at a false discovery rate of 0.05")
+    sure = pairs.rate <= 0.05
+    by = f"test of {pairs.judged_by}"
+    out.say(f"{len(pairs):,} pairs, {sure.sum():,} of them at a false discovery rate of 0.05 ({by})")
 
 
 class Histogram(NamedTuple):

@@ -29,8 +29,8 @@ def main() -> None:
     options = arguments(__doc__ or "", rows=(5, "how many training examples are shown"))
     run, merged, estimates = read(options.run, options)
     pairs = estimates.pairs.passing()
-    pairs = pairs.take(pairs.fdr <= 0.05)
-    found = dict(zip(zip(pairs.train.tolist(), pairs.test.tolist(), strict=True), pairs.fdr, strict=True))
+    pairs = pairs.take(pairs.rate <= 0.05)
+    found = dict(zip(zip(pairs.train.tolist(), pairs.test.tolist(), strict=True), pairs.rate, strict=True))
     ranked = list(dict.fromkeys(pairs.train.tolist()))  # pairs are sorted: strongest influence first
     if not ranked:
         raise InputError(

@@ -46,7 +46,7 @@ def main() -> None:
             (f"examples with memorization of 0.25 or more, {name}", int((scores.memorization >= 0.25).sum()), ""),
             (f"mean memorization, {name}", f"{np.nanmean(scores.memorization):.4f}", ""),
             (f"high-influence pairs, {name}", len(pairs), ""),
-            (f"of them at a false discovery rate of 0.05, {name}", int((pairs.fdr <= 0.05).sum()), ""),
+            (f"of them at a false discovery rate of 0.05, {name}", int((pairs.rate <= 0.05).sum()), ""),
         ]
     rows += [
         (f"published: {row['row']}", row["value"], row["error"]) for row in published("tables", table="last layer")

@@ -1,6 +1,6 @@
 """The influence matrix at CIFAR-100's size against the public demo's way; pairs at ImageNet's size.
 
-    python benchmarks/influence.py [--cifar] [--imagenet] [--rounds 3] [--scale 1.0] [--folder FOLDER]
+    python benchmarks/influence.py [--cifar] [--soft] [--imagenet] [--rounds 3] [--scale 1.0] [--folder FOLDER]
 
 CIFAR-100: 4,000 trials, 50,000 training and 10,000 test examples; bits of a synthetic run with a mask
 ratio of 0.7. Contenders run in turn, each in a process of its own that reports its time and its
@@ -12,6 +12,9 @@ highest memory; both leave a float32 matrix (test, train).
 
 The limit is the product alone: its multiply-adds divided by the best speed that torch's int8 and
 float32 products of this shape, the operands ready in memory, reach on this machine.
+
+Soft: at CIFAR-100's size the dense matrix of soft influence from random margins, in turn with that of 0/1 influence,
+both by `write_dense`. Besides the wall clock the processor time is told, which others on the machine disturb less.
 
 ImageNet: 2,000 trials, 1,281,167 training and 50,000 test examples in 1,000 classes. All pairs of one
 class are looked at; of the pairs of all classes a part is measured and the whole is extrapolated.
@@ -97,6 +100,36 @@ def ours(folder: Path, size: dict[str, int]) -> dict[str, float]:
     return {"seconds": seconds, "check": check}
 
 
+def zero_one(folder: Path, size: dict[str, int]) -> dict[str, float]:
+    """The matrix of 0/1 influence, as ``estimate --dense`` writes it."""
+    return _written(folder, size, soft=False)
+
+
+def soft(folder: Path, size: dict[str, int]) -> dict[str, float]:
+    """That of soft influence; making margins is not timed."""
+    return _written(folder, size, soft=True)
+
+
+def _written(folder: Path, size: dict[str, int], soft: bool) -> dict[str, float]:
+    from memexp.analysis.dense import write_dense
+    from memexp.analysis.levels import STEPS, Levels, probabilities
+    from memexp.analysis.products import fastest_kind
+
+    fastest_kind()
+    trials, draws = load(folder, size), np.random.default_rng(2)
+    values = np.empty((size["test"], size["trials"]) if soft else (0, 0), np.uint16)
+    for top in range(0, len(values), 512):
+        margin = 4 * draws.standard_normal((min(512, len(values) - top), size["trials"]), np.float32)
+        values[top : top + 512] = probabilities(margin.astype(np.float16))
+    target = folder / "influence.zarr"
+    start, used = time.perf_counter(), time.process_time()
+    operands = Levels(trials, values, STEPS) if soft else trials
+    write_dense(operands, operands.difference if soft else trials.influence, target, "benchmark")
+    result = {"seconds": time.perf_counter() - start, "processor": time.process_time() - used}
+    shutil.rmtree(target)
+    return result
+
+
 def limit(folder: Path, size: dict[str, int]) -> dict[str, float]:
     """Seconds of the product alone at the best measured speed, and both speeds."""
     import torch
@@ -121,7 +154,8 @@ def limit(folder: Path, size: dict[str, int]) -> dict[str, float]:
 
 def same_class(folder: Path, size: dict[str, int]) -> dict[str, float]:
     """Selection among the pairs of one class; the classes of training examples are mixed, as in CIFAR-100."""
-    from memexp.analysis.pairs import Selection, select_pairs
+    from memexp.analysis.pairs import Selection
+    from memexp.analysis.search import select_pairs
 
     draws = np.random.default_rng(1)
     labels = tuple(draws.permutation(np.arange(size[axis]) % size["classes"]) for axis in ("test", "train"))
@@ -134,8 +168,9 @@ def same_class(folder: Path, size: dict[str, int]) -> dict[str, float]:
 
 def all_classes(folder: Path, size: dict[str, int]) -> dict[str, float]:
     """A part of the selection among all pairs: every test example, as many training examples as last a minute."""
-    from memexp.analysis.pairs import Search, Selection
+    from memexp.analysis.pairs import Selection
     from memexp.analysis.products import in_parallel, tiles
+    from memexp.analysis.search import Search
 
     trials = load(folder, size)
     search = Search(trials, np.ones(size["train"], np.float32), Selection(influence=0.1, all_classes=True))
@@ -150,7 +185,10 @@ def all_classes(folder: Path, size: dict[str, int]) -> dict[str, float]:
     return {"seconds": seconds, "seen": seen, "whole": seconds * whole / seen, "speed": seen * size["trials"] / seconds}
 
 
-JOBS = {"demo": demo, "ours": ours, "limit": limit, "same_class": same_class, "all_classes": all_classes}
+JOBS = {
+    "demo": demo, "ours": ours, "limit": limit, "zero_one": zero_one, "soft": soft,
+    "same_class": same_class, "all_classes": all_classes,
+}  # fmt: skip
 
 
 def in_process(job: str, folder: Path, size: dict[str, int]) -> dict[str, float]:
@@ -188,6 +226,23 @@ def compare(size: dict[str, int], folder: Path, rounds: int) -> None:
     print(f"sums of a sample of the matrix: {found['demo'][0]['check']:.6f} and {found['ours'][0]['check']:.6f}")
 
 
+def compare_soft(size: dict[str, int], folder: Path, rounds: int) -> None:
+    """Print the table of both dense matrices."""
+    make_bits(size, folder)
+    found: dict[str, list[dict[str, float]]] = {"zero_one": [], "soft": []}
+    for _ in range(rounds):
+        for job in found:
+            found[job].append(in_process(job, folder, size))
+    least = {job: [min(r[what] for r in each) for what in ("seconds", "processor")] for job, each in found.items()}
+    print(f"{size['trials']:,} trials x {size['train']:,} x {size['test']:,}, {CORES} cores, least of {rounds}")
+    print("| | seconds | processor | processor, of 0/1 | memory, GB |")
+    print("|---|---|---|---|---|")
+    for job, (seconds, processor) in least.items():
+        memory = max(r["memory_gb"] for r in found[job])
+        ratio = processor / least["zero_one"][1]
+        print(f"| {job} | {seconds:.2f} | {processor:.2f} | {ratio:.2f} | {memory:.2f} |")
+
+
 def pairs(size: dict[str, int], folder: Path) -> None:
     """Print what selection takes at ImageNet's size."""
     make_bits(size, folder)
@@ -208,6 +263,7 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar", action="store_true", help="only the dense matrix at CIFAR-100's size")
+    parser.add_argument("--soft", action="store_true", help="only the dense matrix of soft influence at that size")
     parser.add_argument("--imagenet", action="store_true", help="only the pairs at ImageNet's size")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0, help="scale down the numbers of examples")
@@ -225,9 +281,12 @@ def main() -> None:
         return size | {axis: int(size[axis] * given.scale) for axis in ("train", "test")}
 
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        if given.cifar or not given.imagenet:
+        everything = not (given.cifar or given.soft or given.imagenet)
+        if given.cifar or everything:
             compare(scaled(CIFAR), Path(folder), given.rounds)
-        if given.imagenet or not given.cifar:
+        if given.soft or everything:
+            compare_soft(scaled(CIFAR), Path(folder), given.rounds)
+        if given.imagenet or everything:
             pairs(scaled(IMAGENET), Path(folder))
 
 

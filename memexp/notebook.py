@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from memexp.analysis.estimates import Estimates
-    from memexp.analysis.pairs import Pairs
+    from memexp.analysis.pairs import Pairs, Test
     from memexp.one_example import Influences, Shown
 
 _TESTS = 4  # examples beside a training example
@@ -197,17 +197,18 @@ class RunView(Answers):
 
         return examples_frame(self.estimates, self.merged.examples, self.run.manifest.classes)
 
-    def pairs(self, fdr: float = SHOWN_FDR) -> pandas.DataFrame:
+    def pairs(self, fdr: float = SHOWN_FDR, test: Test | None = None) -> pandas.DataFrame:
         """One row for each high-influence pair at a false discovery rate of at most ``fdr``, most certain first.
 
-        1 gives all that pass the thresholds of the estimate; with few trials most of these are noise.
+        1 gives all that pass the thresholds of the estimate; with few trials most of these are noise. ``test``: of
+        ``"margins"`` or of ``"accuracy"``; without it that of the estimate.
         """
         from memexp.analysis.tables import pairs_frame
 
-        return pairs_frame(self._pairs(fdr), self.merged.examples, self.run.manifest.classes)
+        return pairs_frame(self._pairs(fdr, test), self.merged.examples, self.run.manifest.classes)
 
-    def _pairs(self, fdr: float) -> Pairs:
-        return self.estimates.pairs.passing().discoveries(fdr)
+    def _pairs(self, fdr: float, test: Test | None = None) -> Pairs:
+        return self.estimates.pairs.passing().judged(test).discoveries(fdr)
 
     def to_xarray(
         self, what: Literal["estimates", "pairs", "trials"] = "estimates", fdr: float = SHOWN_FDR

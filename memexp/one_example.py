@@ -269,7 +269,7 @@ def _rates(view: Answers, estimates: Estimates, axis: str, one: int, others: NDA
         others = others if axis == "test" else groups[others]
     mine = here == one
     rates = np.full(1 + max(int(others.max(initial=0)), int(there.max(initial=0))), np.nan)
-    rates[there[mine]] = pairs.fdr[mine]
+    rates[there[mine]] = pairs.rate[mine]
     return np.asarray(rates[others])
 
 

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 import memexp
 from memexp.answers import Answers
 from memexp.errors import Incomplete, InputError
-from memexp.report.pictures import pair_rows
+from memexp.report.pictures import pair_rows, rate_in_words
 from memexp.runs.run import Run
 from memexp.store.commit import commit
 from memexp.store.trials import DONE, FAILED
@@ -152,7 +152,8 @@ def test_the_table_of_examples_is_the_store_s(view: memexp.RunView) -> None:
 def test_the_table_of_pairs_is_the_store_s(view: memexp.RunView) -> None:
     table, pairs = view.pairs(fdr=1), view.estimates.pairs.passing().by_certainty()
     np.testing.assert_array_equal(table[["train", "test"]].to_numpy(), np.stack([pairs.train, pairs.test], 1))
-    assert table["fdr"].is_monotonic_increasing
+    assert table["fdr_soft"].is_monotonic_increasing
+    assert view.pairs(fdr=1, test="accuracy")["fdr"].is_monotonic_increasing
     assert (table["train_class_name"] == table["test_class_name"]).all()
     data = view.to_xarray("pairs", fdr=1)
     assert data.sizes == {"pair": len(pairs)}
@@ -162,16 +163,18 @@ def test_the_table_of_pairs_is_the_store_s(view: memexp.RunView) -> None:
 
 def test_pairs_that_are_no_discoveries_are_left_out_unless_they_are_asked_for(view: memexp.RunView) -> None:
     pairs = view.estimates.pairs.passing()
-    sure = int((pairs.fdr <= 0.05).sum())
+    assert pairs.judged_by == "margins"
+    sure = int((pairs.rate <= 0.05).sum())
+    assert len(view.pairs(test="accuracy")) == int((pairs.fdr <= 0.05).sum())
     assert 0 < sure < len(pairs)
     assert len(view.pairs()) == view.to_xarray("pairs").sizes["pair"] == sure
-    assert (view.pairs()["fdr"] <= 0.05).all()
+    assert (view.pairs()["fdr_soft"] <= 0.05).all()
     assert f"{sure} pairs of high influence at a false discovery rate of 0.05, {len(pairs)} at any" in str(
         view._repr_html_()
     )
-    assert len(view.pairs(fdr=0.2)) == int((pairs.fdr <= 0.2).sum()) > sure
+    assert len(view.pairs(fdr=0.2)) == int((pairs.rate <= 0.2).sum()) > sure
     drawn = sum(bool(each.get_images()) for each in view.plot_pairs(rows=9)[:, 0])
-    assert drawn == len(np.unique(pairs.train[pairs.fdr <= 0.05]))
+    assert drawn == len(np.unique(pairs.train[pairs.rate <= 0.05]))
 
 
 def test_estimates_can_be_made_again_from_the_trials_as_xarray(view: memexp.RunView) -> None:
@@ -249,12 +252,12 @@ def test_the_gallery_shows_the_most_memorized(view: memexp.RunView) -> None:
 def test_pairs_are_drawn_row_by_row(view: memexp.RunView) -> None:
     pairs = view.estimates.pairs.passing().by_certainty()
     rows = pair_rows(pairs, 3)
-    assert rows[0].fdr[0] == pairs.fdr.min()
+    assert rows[0].rate[0] == pairs.rate.min()
     assert len({row.train[0] for row in rows}) == 3
     grid = view.plot_pairs(rows=3, fdr=1)
     assert grid.shape == (3, 5)
     for line, row in zip(grid, rows, strict=True):
-        assert f"{row.influence[0]:.2f}\nFDR {row.fdr[0]:.2g}" in line[1].get_title()
+        assert f"{row.influence[0]:.2f}\n{rate_in_words(row.rate[0])}" in line[1].get_title()
         np.testing.assert_array_equal(line[0].get_images()[0].get_array(), view.data.x_train[row.train[0], ..., 0])
         np.testing.assert_array_equal(line[1].get_images()[0].get_array(), view.data.x_test[row.test[0], ..., 0])
     assert view.plot_pairs(Figure().subplots(1, 3)).shape == (1, 3), "one row of Axes is a row"
@@ -337,7 +340,7 @@ def test_influences_of_one_example_are_those_of_a_loop(view: memexp.RunView) -> 
     np.testing.assert_allclose(of_trains.influence, [loop(k, 7) for k in of_trains.example], atol=1e-6)
     assert (np.diff(of_trains.influence) <= 0).all()
     pairs = view.estimates.pairs
-    listed = {(k, j): rate for k, j, rate in zip(pairs.train, pairs.test, pairs.fdr, strict=True)}
+    listed = {(k, j): rate for k, j, rate in zip(pairs.train, pairs.test, pairs.rate, strict=True)}
     for found, key in ((on_tests, lambda j: (i, j)), (of_trains, lambda k: (k, 7))):
         for example, rate in zip(found.example, found.fdr, strict=True):
             assert listed.get(key(example), np.nan) == pytest.approx(rate, nan_ok=True)

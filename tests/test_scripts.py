@@ -280,7 +280,7 @@ def read_memorization(root: Path) -> np.ndarray:
 
 def test_pairs_that_are_noise_are_not_drawn(runs: Runs, script: Script) -> None:
     done = script("figure4.py", "base")
-    sure = open_estimates(open_run(runs["base"]).paths).pairs.passing().fdr <= 0.05
+    sure = open_estimates(open_run(runs["base"]).paths).pairs.passing().rate <= 0.05
     assert done.returncode == (0 if sure.any() else 2)
     assert ("train more trials" in done.stderr) != sure.any()
 

@@ -18,12 +18,13 @@ from memexp.analysis.calibrated import Calibrated, calibrated, no_calibrated, sm
 from memexp.analysis.counts import Counts, count_train
 from memexp.analysis.dense import holds_matrix, write_dense
 from memexp.analysis.grouped import groups_of
-from memexp.analysis.levels import STEPS, Levels, probabilities
 from memexp.analysis.means import ScoreTrials, TrainScores, welch
 from memexp.analysis.merged import Merged, finish_store
-from memexp.analysis.pairs import Pairs, Selection, select_pairs
+from memexp.analysis.pairs import Pairs, Selection
 from memexp.analysis.posterior import Posterior, no_posterior, posterior
 from memexp.analysis.products import Operands, Tile, Trials
+from memexp.analysis.search import select_pairs
+from memexp.analysis.soft import no_margins, soft_of
 from memexp.brief import Brief
 from memexp.errors import StoreError, command
 from memexp.files import explain_unwritable, link
@@ -31,7 +32,7 @@ from memexp.store.derived import MATRICES, derived_lock, replacing
 from memexp.store.paths import RunPaths
 from memexp.store.sealed import EVERY_CHUNK, NotWhole, Sealed, read_attributes, read_metadata
 
-ESTIMATES_SCHEMA = 6
+ESTIMATES_SCHEMA = 7
 
 Matrix = tuple[str, Operands, Callable[[Tile], NDArray[np.float32]]]
 
@@ -69,7 +70,7 @@ class Estimates(Brief):
     posterior, calibrated
         Memorization for picked examples, and with the help of margins; all NaN where trials gave numbers.
     tested
-        Pairs that were looked at: the family of the false discovery rates.
+        Pairs that were looked at.
     passed
         Pairs that pass the selection's thresholds; more than are kept, where they were cut to the strongest.
     """
@@ -162,10 +163,12 @@ def estimate(
         scores = estimate_of_numbers(TrainScores.of_run(merged)) if counts is None else estimate_memorization(counts)
         trials = trials_of(merged, device)
         labels = merged.examples["test_label"], merged.examples["train_label"]
-        soft = soft_levels(merged, trials) if isinstance(trials, Trials) else None
+        soft = soft_of(merged, trials) if isinstance(trials, Trials) else None
+        if soft is None and selection.test == "margins":
+            raise no_margins(merged)
         matrices: list[Matrix] = [("influence", trials, trials.influence)] if dense else []
         if dense and soft is not None:
-            matrices.append(("influence_soft", soft, soft.difference))
+            matrices.append(("influence_soft", soft.probabilities, soft.probabilities.difference))
         told = partial(_part, tell, parts=1 + len(matrices))
         groups = groups_of(merged.examples)
         found = select_pairs(trials, labels, scores.memorization, selection, memory_gb, told(0), soft, groups)
@@ -176,8 +179,8 @@ def estimate(
         with replacing(paths.estimates) as building, zarr.config.set(EVERY_CHUNK):
             group = zarr.create_group(building, attributes=_attributes(merged, estimates))
             for record in (scores, *others):
-                _write_arrays(group, record, "train")
-            _write_arrays(group.create_group("pairs"), found.pairs, "pair")
+                _write_arrays(group, vars(record), "train")
+            _write_arrays(group.create_group("pairs"), found.pairs.columns(), "pair")
             # once more, for when the root's attributes are damaged
             group["memorization"].attrs["selection"] = asdict(selection)
             made = {name for name, *_ in matrices}
@@ -199,16 +202,6 @@ def _beside(merged: Merged, counts: Counts | None, threshold: float) -> tuple[Po
     return posterior(counts, threshold, smoothed), calibrated(counts, smoothed)
 
 
-def soft_levels(merged: Merged, trials: Trials) -> Levels | None:
-    """Probabilities of the test examples' labels, from margins that are read band by band; None without margins."""
-    if "test_margin" not in merged.matrices:
-        return None
-    values = np.empty((trials.shape[0], merged.n_trials), np.uint16)
-    for rows, (margin,) in merged.bands("test_margin"):
-        values[rows] = probabilities(margin)
-    return Levels(trials, values, STEPS)
-
-
 def _part(tell: Callable[[float], None], done: int, parts: int) -> Callable[[float], None]:
     """Progress of the part of the work that comes after ``done`` others."""
     return lambda share: tell((done + share) / parts)
@@ -226,7 +219,8 @@ def open_estimates(paths: RunPaths) -> Estimates:
     scores = Memorization(**{field.name: store.read(field.name) for field in fields(Memorization)})
     likely = Posterior(**{field.name: store.read(field.name) for field in fields(Posterior)})
     margins = Calibrated(**{field.name: store.read(field.name) for field in fields(Calibrated)})
-    pairs = Pairs(**{field.name: store.read(f"pairs/{field.name}") for field in fields(Pairs)})
+    columns = {name: store.read(f"pairs/{name}") for name in Pairs.names()}
+    pairs = Pairs(**columns, judged_by=store.attributes["discoveries_by"])
     selection = Selection(**store.attributes["selection"])
     trials, tested, passed = (int(store.attributes[name]) for name in ("trials", "pairs_tested", "pairs_passed"))
     return Estimates(scores, pairs, selection, trials, tested, passed, likely, margins)
@@ -301,6 +295,7 @@ def _attributes(merged: Merged, estimates: Estimates) -> dict[str, Any]:
         "selection": asdict(estimates.selection),
         "pairs_tested": estimates.tested,
         "pairs_passed": estimates.passed,
+        "discoveries_by": estimates.pairs.judged_by,
         "median_se": _median(estimates.scores.memorization_se),
     }
 
@@ -311,8 +306,7 @@ def _median(values: NDArray[np.float32]) -> float | None:
     return float(np.median(defined)) if len(defined) else None
 
 
-def _write_arrays(group: zarr.Group, record: Memorization | Posterior | Calibrated | Pairs, axis: str) -> None:
-    for field in fields(record):
-        values = getattr(record, field.name)
+def _write_arrays(group: zarr.Group, arrays: dict[str, NDArray[Any]], axis: str) -> None:
+    for name, values in arrays.items():
         codecs = [ZstdCodec(level=3), Crc32cCodec()]
-        group.create_array(field.name, data=values, compressors=codecs, dimension_names=(axis,))
+        group.create_array(name, data=values, compressors=codecs, dimension_names=(axis,))

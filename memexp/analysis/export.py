@@ -6,7 +6,6 @@ import csv
 import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,8 +58,8 @@ def export(
             return [out]
         beside = out.with_name(f"{out.stem}-pairs{out.suffix}")
         write[form](train_table(merged, estimates, classes), out)
-        pairs = {each.name: getattr(estimates.pairs, each.name) for each in fields(estimates.pairs)}
-        write[form](pairs if classes is None else pair_columns(estimates.pairs, merged.examples, list(classes)), beside)
+        named = None if classes is None else pair_columns(estimates.pairs, merged.examples, list(classes))
+        write[form](named or estimates.pairs.columns(), beside)
         return [out, beside]
 
 

@@ -47,21 +47,33 @@ def difference(k_in: ArrayLike, n_in: ArrayLike, k_out: ArrayLike, n_out: ArrayL
     """
     k1, n1, k2, n2 = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (k_in, n_in, k_out, n_out)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        p1, p2 = k1 / n1, k2 / n2
+        value = k1 / n1 - k2 / n2
         q1, q2 = (k1 + 1) / (n1 + 2), (k2 + 1) / (n2 + 2)
-        value = p1 - p2
         se = np.sqrt(q1 * (1 - q1) / (n1 + 2) + q2 * (1 - q2) / (n2 + 2))
-        (low1, high1), (low2, high2) = _wilson_bounds(p1, n1), _wilson_bounds(p2, n2)
-        low = value - np.hypot(p1 - low1, high2 - p2)
-        high = value + np.hypot(high1 - p1, p2 - low2)
-        low = np.maximum(np.minimum(low, q1 - q2 - Z95 * se), -1.0)
-        high = np.minimum(np.maximum(high, q1 - q2 + Z95 * se), 1.0)
+    low, high = closed_bounds(k1, n1, k2, n2)
     defined = (n1 > 0) & (n2 > 0)
     few = defined & ((n1 + 1) * (n2 + 1) <= MOST_OUTCOMES)
     if few.any():
         low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
         low[few], high[few] = _from_tables(k1[few], n1[few], k2[few], n2[few])
     return Difference(*(np.where(defined, a, np.nan) for a in (value, se, low, high)))
+
+
+def closed_bounds(k1: Floats, n1: Floats, k2: Floats, n2: Floats, z: float = Z95) -> tuple[Floats, Floats]:
+    """Ends of the union of Newcombe's and Agresti and Caffo's intervals, ``z`` standard errors wide to either side.
+
+    NaN where a side has no trial.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p1, p2 = k1 / n1, k2 / n2
+        q1, q2 = (k1 + 1) / (n1 + 2), (k2 + 1) / (n2 + 2)
+        se = np.sqrt(q1 * (1 - q1) / (n1 + 2) + q2 * (1 - q2) / (n2 + 2))
+        (low1, high1), (low2, high2) = _wilson_bounds(p1, n1, z), _wilson_bounds(p2, n2, z)
+        low = p1 - p2 - np.hypot(p1 - low1, high2 - p2)
+        high = p1 - p2 + np.hypot(high1 - p1, p2 - low2)
+        low = np.maximum(np.minimum(low, q1 - q2 - z * se), -1.0)
+        high = np.minimum(np.maximum(high, q1 - q2 + z * se), 1.0)
+    return low, high
 
 
 def _from_tables(k1: Floats, n1: Floats, k2: Floats, n2: Floats) -> tuple[Floats, Floats]:
@@ -84,9 +96,9 @@ def wilson(k: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats, Floats]:
         return (share, *_wilson_bounds(share, trials))
 
 
-def _wilson_bounds(p: Floats, n: Floats) -> tuple[Floats, Floats]:
-    centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    half = Z95 * np.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
+def _wilson_bounds(p: Floats, n: Floats, z: float = Z95) -> tuple[Floats, Floats]:
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from scipy.stats import rankdata
 
 from memexp.analysis.products import Index, Tile, Trials, strips
 
@@ -53,10 +52,17 @@ def ranks(margin: Margins) -> Values:
     n_trials = margin.shape[1]
     scale = min(1.0, RANKS / max(1, n_trials - 1))
     found = np.empty(margin.shape, np.uint16)
+    place = np.arange(n_trials)
     for top in range(0, len(margin), _BAND):
-        # float64: the newest scipy gives ranks in the precision of the values, which would round halves otherwise.
-        band = rankdata(margin[top : top + _BAND].astype(np.float64), axis=1)
-        found[top : top + _BAND] = np.rint((band - 1) * scale)
+        band = margin[top : top + _BAND].astype(np.float32)  # sorts faster than float16
+        order = np.argsort(band, axis=1)
+        ordered = np.take_along_axis(band, order, axis=1)
+        new = np.ones((len(band), n_trials + 1), np.bool_)
+        new[:, 1:-1] = ordered[:, 1:] != ordered[:, :-1]
+        first = np.maximum.accumulate(np.where(new[:, :-1], place, 0), axis=1)
+        last = np.minimum.accumulate(np.where(new[:, 1:], place, n_trials)[:, ::-1], axis=1)[:, ::-1]
+        rank = np.rint((first + last) / 2 * scale).astype(np.uint16)
+        np.put_along_axis(found[top : top + _BAND], order, rank, axis=1)
     return found
 
 

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
-from scipy.stats import t as student
+from scipy.special import stdtr
 
-from memexp.analysis.discovery import SCREEN
-from memexp.analysis.levels import Levels, Margins, ranks
+from memexp.analysis.discovery import SCREEN, Tally, one_permutation, smallest_allowed
+from memexp.analysis.levels import RANKS, Levels, Values
 from memexp.analysis.products import Tile, Trials
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
 FEWEST = 4  # trials, for a fourth moment
+
+_BAND = 1024
 
 
 class RankTest:
@@ -32,24 +33,35 @@ class RankTest:
     ----------
     trials
         Whose masks are used.
-    margin : float16, shape (M, T)
-        Of the test examples.
+    ranked : uint16, shape (M, T)
+        Of each test example's margins among the trials, from :func:`memexp.analysis.levels.ranks`.
     """
 
-    def __init__(self, trials: Trials, margin: Margins) -> None:
-        self.levels = Levels(trials, ranks(margin))
-        self._deviation, self._shape = _moments(self.levels)
-        self._step = np.array([np.gcd.reduce(row - row.min()) for row in self.levels.values], np.float64)
+    def __init__(self, trials: Trials, ranked: Values) -> None:
+        self.levels = Levels(trials, ranked)
+        self._deviation, self._shape, self._step = _moments(ranked)
         self._of_masks = _k_ratio_of_masks(trials.in_count, trials.n_trials)
+        n, total = trials.in_count, trials.n_trials
+        enough = (n > 0) & (n < total) & (total >= FEWEST)
+        self._can = enough & (one_permutation(n, total) <= smallest_allowed(n, total))
 
-    def testable(self, train: Places, least: float) -> NDArray[np.bool_]:
-        """Which training examples can have a one-sided p-value of ``least`` at all: a matter of their masks."""
-        n, total = self.levels.trials.in_count[train], self.levels.trials.n_trials
-        return (n > 0) & (n < total) & (total >= FEWEST) & (_one_permutation(n, total) <= least)
+    def family(self, tests: Places, trains: Places) -> NDArray[np.int64]:
+        """Pairs that can reach a small p-value: the same number for either sign, (2,).
 
-    def varies(self, test: Places) -> NDArray[np.bool_]:
-        """Which test examples have margins that differ between trials."""
-        return np.asarray(self._deviation[test] > 0)
+        That the margins of the test example differ between trials, and how many trials saw the training example,
+        are all that it depends on.
+        """
+        return np.full(2, int((self._deviation[tests] > 0).sum()) * int(self._can[trains].sum()))
+
+    def in_family(self, train: Places, test: Places) -> NDArray[np.bool_]:
+        """The same, of given pairs; (P,)."""
+        return np.asarray(self._can[train] & (self._deviation[test] > 0))
+
+    def tested(self, tile: Tile, tests: Places, trains: Places) -> Tally:
+        """What the test says of a tile, whose places are ``tests`` and ``trains``."""
+        train, test, sums = self.look_at(tile, tests, trains)
+        can = self.in_family(train, test)
+        return Tally(self.family(tests, trains), *self.p_values(train[can], test[can], sums[can]))
 
     def look_at(self, tile: Tile, tests: Places, trains: Places) -> tuple[Places, Places, Floats]:
         """Pairs that are at least ``SCREEN`` standard errors from no influence: train, test, sum of ranks."""
@@ -77,7 +89,7 @@ class RankTest:
         tail = np.full(len(distance), 0.5)
         kurtosis = _kurtosis(self._shape[test], self._of_masks[train], total)
         tail[known] = _tail(distance[known], kurtosis[known])
-        smallest = _one_permutation(self.levels.trials.in_count[train], total)
+        smallest = one_permutation(self.levels.trials.in_count[train], total)
         return np.minimum(1.0, 2 * np.maximum(tail, smallest)), gap > 0
 
     def _null(self, train: Places) -> tuple[Floats, Floats]:
@@ -86,14 +98,24 @@ class RankTest:
         return n / total, np.sqrt(n * (total - n) / total)
 
 
-def _moments(levels: Levels) -> tuple[Floats, Floats]:
-    """Of each test example's ranks the standard deviation and k4 / k2^2, from exact sums of powers; each (M,)."""
-    total = levels.trials.n_trials
-    sums = np.array([[(row.astype(np.int64) ** k).sum() for k in (1, 2, 3, 4)] for row in levels.values], np.float64)
-    first, second, third, fourth = sums.reshape(-1, 4).T / total
-    spread = np.where(np.ptp(levels.values, axis=1) > 0, second - first**2, 0.0)
-    quartic = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
-    return np.sqrt(spread * total / max(1, total - 1)), _k_ratio(spread, quartic, total)
+def _moments(ranked: Values) -> tuple[Floats, Floats, Floats]:
+    """Of each test example's ranks the standard deviation, k4 / k2^2, and what all differences are multiples of; (M,).
+
+    From how often each rank occurs, so that sums of powers are exact.
+    """
+    total, rank = ranked.shape[1], np.arange(RANKS + 1)
+    powers, step = np.empty((4, len(ranked))), np.empty(len(ranked))
+    for top in range(0, len(ranked), _BAND):
+        band = ranked[top : top + _BAND]
+        places = np.arange(len(band))[:, None] * (RANKS + 1) + band
+        often = np.bincount(places.ravel(), minlength=len(band) * (RANKS + 1)).reshape(len(band), -1)
+        powers[:, top : top + _BAND] = (often @ rank[:, None] ** np.arange(1, 5)).T
+        first = (often > 0).argmax(axis=1)[:, None]
+        step[top : top + _BAND] = np.gcd.reduce(np.where(often > 0, rank - first, 0), axis=1)
+    first_moment, second, third, fourth = powers / total
+    spread = np.where(step > 0, second - first_moment**2, 0.0)
+    quartic = fourth - 4 * first_moment * third + 6 * first_moment**2 * second - 3 * first_moment**4
+    return np.sqrt(spread * total / max(1, total - 1)), _k_ratio(spread, quartic, total), step
 
 
 def _k_ratio_of_masks(n_in: NDArray[np.int64], total: int) -> Floats:
@@ -134,9 +156,4 @@ def _tail(distance: Floats, kurtosis: Floats) -> Floats:
         share = np.minimum(distance**2 / (freedom + 1), 1.0)
         of_beta = np.sqrt(share * freedom / (1 - share))
         of_t = distance * np.sqrt(freedom / (freedom - 2))
-    return np.asarray(student.sf(np.where(flat, of_beta, of_t), freedom))
-
-
-def _one_permutation(n_in: NDArray[np.int64], total: int) -> Floats:
-    """One of all ways to choose the trials that saw the example."""
-    return np.asarray(np.exp(gammaln(n_in + 1.0) + gammaln(total - n_in + 1.0) - gammaln(total + 1.0)))
+    return np.asarray(stdtr(freedom, -np.where(flat, of_beta, of_t)))

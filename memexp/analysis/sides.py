@@ -16,8 +16,9 @@ from memexp.analysis.counts import Counts
 from memexp.analysis.grouped import groups_of, representatives
 from memexp.analysis.means import ScoreTrials, TrainScores
 from memexp.analysis.merged import Merged
-from memexp.analysis.pairs import Selection, select_pairs
+from memexp.analysis.pairs import Selection
 from memexp.analysis.products import Packed, Trials, row_sums
+from memexp.analysis.search import select_pairs
 from memexp.errors import InputError, command
 
 Floats = NDArray[np.float64]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 from memexp.analysis.counts import Counts
-from memexp.analysis.discovery import SCREEN, permutation_p_values
-from memexp.analysis.intervals import Difference
+from memexp.analysis.discovery import SCREEN, Reach, permutation_p_values
+from memexp.analysis.intervals import Difference, closed_bounds
 from memexp.analysis.means import ScoreTrials, difference, p_values
 from memexp.analysis.products import Tile, Trials
 from memexp.analysis.strongest import Candidates
 
+Floats = NDArray[np.float64]
 Values = NDArray[np.float32]
 Places = NDArray[np.intp]
 
@@ -26,6 +29,14 @@ class Significance(Protocol):
         """Which influences (tests, trains) are so far from 0 that their p-values matter."""
         ...
 
+    def family(self, tests: Places, trains: Places) -> NDArray[np.int64]:
+        """How many of these pairs are tested for harmful, and for helpful influence, shape (2,)."""
+        ...
+
+    def in_family(self, pairs: Candidates) -> NDArray[np.bool_]:
+        """Which of the given pairs are tested for influence of their sign, shape (P,)."""
+        ...
+
     def p_values(self, pairs: Candidates) -> NDArray[np.float64]:
         """Two-sided, shape (P,)."""
         ...
@@ -34,12 +45,28 @@ class Significance(Protocol):
         """Counts of the pairs, and their influence with standard error and interval; each of shape (P,)."""
         ...
 
+    def bounds(self, pairs: Candidates, tail: float) -> tuple[Floats, Floats]:
+        """Ends of intervals of which so large a share misses the truth at either end, each of shape (P,)."""
+        ...
+
 
 @dataclass(frozen=True)
 class CountSignificance:
     """Permutation tests of counts."""
 
     trials: Trials
+
+    @cached_property
+    def _reach(self) -> Reach:
+        return Reach(self.trials.in_count, self.trials.correct, self.trials.n_trials)
+
+    def family(self, tests: Places, trains: Places) -> NDArray[np.int64]:
+        """Pairs that can reach a small p-value."""
+        return self._reach.family(tests, trains)
+
+    def in_family(self, pairs: Candidates) -> NDArray[np.bool_]:
+        """The same, of given pairs."""
+        return self._reach.holds(pairs.train, pairs.test, pairs.value > 0)
 
     def far(self, value: Values, tests: Places, trains: Places) -> NDArray[np.bool_]:
         """At least ``SCREEN`` standard errors of no influence."""
@@ -61,6 +88,11 @@ class CountSignificance:
         counts = Counts(in_correct, in_count, out_correct, self.trials.n_trials - in_count)
         return counts, counts.difference()
 
+    def bounds(self, pairs: Candidates, tail: float) -> tuple[Floats, Floats]:
+        """The closed formulas, whatever the number of trials."""
+        k_in, n_in, k_out, n_out = (each.astype(np.float64) for each in vars(self.errors(pairs)[0]).values())
+        return closed_bounds(k_in, n_in, k_out, n_out, -float(ndtri(tail)))
+
     def _in_correct(self, pairs: Candidates) -> NDArray[np.int64]:
         """The counts k that the pairs' influences came from: (k T - n c) / (n (T - n)) solved for k."""
         total = self.trials.n_trials
@@ -74,6 +106,18 @@ class ScoreSignificance:
     """Welch's t tests of numbers; where counts of right trials would stand there is -1."""
 
     trials: ScoreTrials
+
+    def family(self, tests: Places, trains: Places) -> NDArray[np.int64]:
+        """All pairs of training examples that were in and out."""
+        return np.full(2, int(self._tested(trains).sum()) * len(tests))
+
+    def in_family(self, pairs: Candidates) -> NDArray[np.bool_]:
+        """The same, of given pairs."""
+        return self._tested(pairs.train)
+
+    def _tested(self, trains: Places) -> NDArray[np.bool_]:
+        count = self.trials.in_count[trains]
+        return np.asarray((count > 0) & (count < self.trials.n_trials))
 
     def far(self, value: Values, tests: Places, trains: Places) -> NDArray[np.bool_]:
         """At least ``SCREEN`` standard errors."""
@@ -90,6 +134,12 @@ class ScoreSignificance:
         count, none = self.trials.in_count[pairs.train], np.full(len(pairs), -1)
         counts = Counts(none, count, none, self.trials.n_trials - count)
         return counts, difference(self.trials.of_pairs(pairs.train, pairs.test))
+
+    def bounds(self, pairs: Candidates, tail: float) -> tuple[Floats, Floats]:
+        """Welch's; NaN where nothing tells the spread."""
+        found = self.trials.of_pairs(pairs.train, pairs.test)
+        half = np.where(found.se > 0, stdtrit(found.freedom, 1 - tail) * found.se, np.nan)
+        return found.value - half, found.value + half
 
 
 def significance_of(trials: Trials | ScoreTrials) -> Significance:

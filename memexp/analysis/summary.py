@@ -83,7 +83,7 @@ def _describe_pairs(estimates: Estimates, groups: Groups | None) -> Rows:
     facts = pair_facts(sure.train if groups is None else groups[sure.train], sure.test)
     what = "training examples" if groups is None else "groups of training examples"
     found = f"{facts.pairs:,} of high influence at a false discovery rate of {SHOWN_FDR:g}"
-    rows = [("pairs", f"{found}, among {estimates.tested:,}")]
+    rows = [("pairs", f"{found} (test of {passing.judged_by}), among {estimates.tested:,}")]
     if facts.pairs:
         influenced = f"{facts.unique_trains:,} {what} influence {facts.unique_tests:,} test examples"
         rows.append(("", f"{influenced}, {facts.single_influencers:,} of which have one influencer only"))

@@ -54,7 +54,7 @@ def example_columns(examples: Columns, classes: list[str]) -> Columns:
 
 def pair_columns(pairs: Pairs, examples: Columns, classes: list[str]) -> Columns:
     """Of each pair, shape (P,): both examples' indices, names and class names, then the estimates."""
-    columns = {field.name: getattr(pairs, field.name) for field in fields(Pairs)}
+    columns = pairs.columns()
     names = np.array(classes)
     named = {f"{axis}_id": ids(examples, axis)[columns[axis]] for axis in ("train", "test")}
     named |= {f"{axis}_class_name": names[examples[f"{axis}_label"][columns[axis]]] for axis in ("train", "test")}

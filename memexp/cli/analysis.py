@@ -68,6 +68,10 @@ def estimate(
     fdr: Annotated[
         float | None, typer.Option(min=0, max=1, help="Pairs: only discoveries at this false discovery rate; 1: all.")
     ] = None,
+    test: Annotated[
+        Literal["margins", "accuracy"] | None,
+        typer.Option(help="Whose false discovery rates tell discoveries. [default: margins where recorded]"),
+    ] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Also write the whole influence matrix.")] = False,
     memory_gb: Annotated[float, typer.Option(min=0.01, help="Memory for parts of the influence matrix.")] = 1.0,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to multiply.")] = "cpu",
@@ -87,8 +91,8 @@ def estimate(
 
         require_gpu()
     opened = open_run(run)
-    given = {"memorization": memorization, "influence": influence, "most": most}
-    given |= {"all_classes": all_classes, "strongest": strongest, "fdr": fdr}
+    given: dict[str, Any] = {"memorization": memorization, "influence": influence, "most": most}
+    given |= {"all_classes": all_classes, "strongest": strongest, "fdr": fdr, "test": test}
     selection = store.chosen_selection(opened.paths, Selection()).changed(**given)
     if opened.spec.subsets.design == "remove":
         remark("the subsets of this run were chosen, not drawn: differences are no estimates of memorization")

@@ -125,10 +125,11 @@ def name_of(source: Source, axis: str, example: int) -> tuple[str, str | None]:
 def pairs_section(source: Source) -> dict[str, Any]:
     """How many pairs are discoveries and how many are not, and rows of the most certain of both."""
     passing = source.estimates.pairs.passing().by_certainty()
-    sure = passing.fdr <= SHOWN_FDR
+    sure = passing.rate <= SHOWN_FDR
     found, rest = passing.take(sure), passing.take(~sure)
     return {
         "rate": f"{SHOWN_FDR:g}",
+        "test": f"test of {passing.judged_by}",
         "found": f"{len(found):,}",
         "rest": f"{len(rest):,}" if len(rest) else "",
         "rows": _pair_rows(source, found),
@@ -146,16 +147,16 @@ def _pair_rows(source: Source, pairs: Pairs) -> list[tuple[Card, list[Card]]]:
 
 
 def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
-    """Its interval is shown where the pair is a discovery: of the others it does not hold what it promises."""
+    """With an interval where the pair is a discovery, the one of listed pairs."""
     examples, test = source.merged.examples, pairs.test[k]
-    sure = pairs.fdr[k] <= SHOWN_FDR
-    interval = f" [{pairs.influence_low[k]:.2f}, {pairs.influence_high[k]:.2f}]" if sure else ""
+    sure = pairs.rate[k] <= SHOWN_FDR
+    interval = f" [{pairs.influence_listed_low[k]:.2f}, {pairs.influence_listed_high[k]:.2f}]" if sure else ""
     return Card(
         data_uri(source.look.x_test[test]) if source.look else None,
         class_name(source, examples["test_label"][test]),
         (
             f"{pairs.influence[k]:.2f}{interval}",
-            rate_in_words(pairs.fdr[k]),
+            rate_in_words(pairs.rate[k]),
             f"{examples['test_set'][test] if 'test_set' in examples else 'test'} #{examples['test_index'][test]}",
             *told(source, "test", int(test)),
         ),

@@ -35,7 +35,6 @@ _SHOWN = (
 _LIKELY = (
     "memorization_posterior", "memorization_posterior_low", "memorization_posterior_high", "probability_memorized"
 )  # fmt: skip
-_PAIR_SHOWN = ("influence", "influence_low", "influence_high", "fdr")
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,10 @@ def _pair_columns(contents: Contents) -> dict[str, NDArray[Any]]:
     return {
         "train": train[order],
         "test": test[order],
-        **{key: getattr(pairs, key)[order] for key in _PAIR_SHOWN},
+        "influence": pairs.influence[order],
+        "influence_low": pairs.influence_listed_low[order],
+        "influence_high": pairs.influence_listed_high[order],
+        "fdr": pairs.rate[order],
     }
 
 

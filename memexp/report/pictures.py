@@ -72,7 +72,7 @@ def draw_pairs(
         if row is not None:
             train = row.train[0]
             places[0], titles[0] = shown(images.x_train[train]), f"{names[0][train]}: {scores.memorization[train]:.2f}"
-            for k, (test, influence, rate) in enumerate(zip(row.test, row.influence, row.fdr, strict=True), 1):
+            for k, (test, influence, rate) in enumerate(zip(row.test, row.influence, row.rate, strict=True), 1):
                 if k < len(line):
                     places[k] = shown(images.x_test[test])
                     titles[k] = f"{names[1][test]}: {influence:.2f}\n{rate_in_words(rate)}"

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom, norm
 
 from memexp.analysis import SHOWN_FDR, products
-from memexp.analysis.discovery import SCREEN, Discoveries, permutation_p_values
-from memexp.analysis.pairs import Pairs, Selection, select_pairs
+from memexp.analysis.discovery import SCREEN, Discoveries, Reach, Tally, permutation_p_values
+from memexp.analysis.pairs import Pairs, Selection
+from memexp.analysis.search import select_pairs
 from tests.analysis.test_estimates import brute_force, packed
 from tests.conftest import ROOT
 
@@ -43,6 +44,26 @@ def test_p_values_are_tails_of_the_hypergeometric_distribution(n_trials: int, da
     assert p_value(k, in_count, correct, n_trials) == pytest.approx(min(1, 2 * expected), rel=1e-6, abs=1e-300)
 
 
+@settings(max_examples=30)
+@given(st.integers(1, 60), st.integers(0, 2**32))
+def test_a_family_is_of_the_pairs_that_can_reach_a_small_p_value(n_trials: int, seed: int) -> None:
+    """Against the tails of all tables of given margins."""
+    draws = np.random.default_rng(seed)
+    in_count, correct = draws.integers(0, n_trials + 1, 4), draws.integers(0, n_trials + 1, 5)
+    most = max(hypergeom(n_trials, n, n).pmf(n) <= 1e-3 for n in in_count)
+    wanted = np.zeros((2, 5, 4), bool)
+    for (j, c), (i, n) in itertools.product(enumerate(correct), enumerate(in_count)):
+        tails = hypergeom(n_trials, c, n)
+        for sign, p in enumerate((tails.cdf(max(0, n + c - n_trials)), tails.sf(min(n, c) - 1))):
+            wanted[sign, j, i] = 0 < n < n_trials and (p <= 1e-3 * (1 + 1e-9) or not most)
+    reach = Reach(in_count, correct, n_trials)
+    tests, trains = np.array([0, 2, 3]), np.array([1, 3])
+    np.testing.assert_array_equal(reach.family(tests, trains), wanted[:, tests][:, :, trains].sum((1, 2)))
+    for sign, (test, train) in itertools.product((0, 1), itertools.product(range(5), range(4))):
+        holds = reach.holds(np.array([train]), np.array([test]), np.array([bool(sign)]))
+        assert holds[0] == wanted[sign, test, train]
+
+
 @given(
     st.lists(st.tuples(st.floats(1e-30, 1), st.booleans()), min_size=1, max_size=60),
     st.integers(0, 1000),
@@ -55,9 +76,10 @@ def test_the_stream_adjusts_like_the_whole_list_of_each_sign(
     values, positive = np.array([p for p, _ in found_pairs]), np.array([sign for _, sign in found_pairs])
     stream = Discoveries()
     for part in np.array_split(np.arange(len(values)), parts):
-        stream.add(len(part), values[part], positive[part])
-    stream.add(others, np.empty(0), np.empty(0, bool))
-    found = stream.adjusted(values, positive)
+        stream.add(Tally(np.full(2, len(part)), values[part], positive[part]))
+    stream.add(Tally(np.full(2, others), np.empty(0), np.empty(0, bool)))
+    found = stream.adjusted(values, positive, np.ones(len(values), bool))
+    assert (stream.adjusted(values, positive, np.zeros(len(values), bool)) == 1).all()
     for sign in (True, False):
         one_sided = np.where((values < 1) & (positive == sign), values / 2, 1.0)
         whole = false_discovery_control(np.concatenate([one_sided, np.ones(others)]))[: len(values)][positive == sign]

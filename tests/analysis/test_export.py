@@ -15,7 +15,6 @@ import pytest
 from memexp.analysis.estimates import Estimates, open_estimates
 from memexp.analysis.export import export
 from memexp.analysis.merged import Merged, open_merged
-from memexp.analysis.pairs import Pairs
 from memexp.errors import InputError
 from memexp.runs.run import Run
 from tests.analysis.test_estimates import brute_force
@@ -80,9 +79,8 @@ def test_csv_gives_every_number_back(scored: tuple[Merged, Estimates], tmp_path:
     np.testing.assert_array_equal(np.array(train["train_label"], int), merged.examples["train_label"])
     flipped = np.array(train["train_label_flipped"]) == "True"
     np.testing.assert_array_equal(flipped, merged.examples["train_label_flipped"])
-    for field in fields(Pairs):
-        values = getattr(estimates.pairs, field.name)
-        read = np.array(pairs[field.name])
+    for name, values in estimates.pairs.columns().items():
+        read = np.array(pairs[name])
         np.testing.assert_array_equal(read == "True" if values.dtype == bool else read.astype(values.dtype), values)
 
 
@@ -113,9 +111,9 @@ def test_parquet_gives_every_number_back(scored: tuple[Merged, Estimates], tmp_p
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     merged, estimates = scored
     train, pairs = (parquet.read_table(path) for path in export(merged, estimates, "parquet", tmp_path / "own.parquet"))
-    for table, record in ((train, estimates.scores), (pairs, estimates.pairs)):
-        for field in fields(record):
-            np.testing.assert_array_equal(table[field.name].to_numpy(), getattr(record, field.name))
+    for table, columns in ((train, vars(estimates.scores)), (pairs, estimates.pairs.columns())):
+        for name, values in columns.items():
+            np.testing.assert_array_equal(table[name].to_numpy(), values)
 
 
 def test_parquet_without_its_library_names_the_fix(

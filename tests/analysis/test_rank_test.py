@@ -18,7 +18,7 @@ from tests.analysis.test_levels import trials_of
 
 def all_pairs(margin: Any, mask: Any) -> tuple[Any, Any]:
     """Two-sided p-values and signs of (M, T) margins and (N, T) masks, (M, N)."""
-    test = RankTest(trials_of(mask), margin)
+    test = RankTest(trials_of(mask), ranks(margin))
     train, place = (places.ravel() for places in np.meshgrid(np.arange(len(mask)), np.arange(len(margin))))
     sums = test.levels.pair_sums(train, place).astype(float)
     p_values, positive = test.p_values(train, place, sums)
@@ -41,7 +41,7 @@ def test_tails_are_the_exact_ones_and_never_much_smaller(n_in: int, n_out: int) 
     total = n_in + n_out
     exact = rank_sums(n_in, n_out)[::-1].cumsum()[::-1]
     mask = np.arange(total)[None] < n_in
-    test = RankTest(trials_of(mask), np.arange(total, dtype=np.float16)[None])
+    test = RankTest(trials_of(mask), ranks(np.arange(total, dtype=np.float16)[None]))
     worst = []
     for level in (0.1, 0.01, 1e-3, 1e-4, 1e-6, 1e-8):
         if level < 1 / comb(total, n_in):
@@ -88,12 +88,12 @@ def test_where_nothing_can_be_told_the_p_value_is_1() -> None:
     np.testing.assert_array_equal(p_values[:, :2], 1)
     assert p_values[0, 2] == 1
     assert p_values[1, 2] < 1
-    few = RankTest(trials_of(mask[:, :3]), margin[:, :3])
+    few = RankTest(trials_of(mask[:, :3]), ranks(margin[:, :3]))
     assert (few.p_values(np.array([2]), np.array([1]), np.array([3.0]))[0] == 1).all()
-    test = RankTest(trials_of(mask), margin)
-    np.testing.assert_array_equal(test.testable(np.arange(3), 0.001), [False, False, True])
-    assert not test.testable(np.array([2]), 1 / comb(20, 12) / 2).any()
-    np.testing.assert_array_equal(test.varies(np.arange(2)), [False, True])
+    test = RankTest(trials_of(mask), ranks(margin))
+    places = np.array([0, 1, 2, 2]), np.array([1, 1, 1, 0])
+    np.testing.assert_array_equal(test.in_family(*places), [False, False, True, False])
+    np.testing.assert_array_equal(test.family(np.arange(2), np.arange(3)), [1, 1])
 
 
 @pytest.mark.parametrize("kind", ["normal", "two humps", "heavy tails", "few values"])
@@ -119,7 +119,7 @@ def test_a_tile_gives_the_pairs_beyond_the_screen_with_their_sums() -> None:
     draws = np.random.default_rng(2)
     mask = draws.random((30, 60)) < 0.7
     margin = (draws.normal(size=(20, 60)) + 2 * mask[:20]).astype(np.float16)
-    test = RankTest(trials_of(mask), margin)
+    test = RankTest(trials_of(mask), ranks(margin))
     tests, trains = np.arange(5, 20), np.arange(2, 30)
     train, place, sums = test.look_at(Tile(tests, trains), tests, trains)
     rank = ranks(margin).astype(float)

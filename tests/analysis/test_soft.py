@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,16 @@ import numpy as np
 import pytest
 import zarr
 from numpy.typing import NDArray
+from scipy.stats import beta, false_discovery_control, kstat, rankdata
+from scipy.stats import t as student
 
 from memexp.analysis import dense
 from memexp.analysis.estimates import Estimates, estimate
 from memexp.analysis.levels import Levels
 from memexp.analysis.merged import merge
-from memexp.analysis.pairs import Selection
+from memexp.analysis.pairs import Pairs, Selection
 from memexp.analysis.products import Tile
+from memexp.errors import InputError
 from memexp.store.derived import MATRICES
 from memexp.store.paths import RunPaths
 from memexp.store.sealed import NotWhole
@@ -54,11 +59,64 @@ def test_soft_influence_equals_brute_force(tmp_path: Path) -> None:
                 assert np.isnan(pairs.influence_soft_se[k])
 
 
+def rank_test(margin: Any, saw: Any) -> tuple[float, bool]:
+    """Two-sided p-value and sign, from scipy's ranks and moments of Pitman's permutation distribution."""
+    rank = np.rint((rankdata(margin) - 1) * min(1, 127 / (len(margin) - 1)))
+    total, n = len(margin), int(saw.sum())
+    gap = rank[saw].sum() - n * rank.mean()
+    if n in (0, total) or np.ptp(rank) == 0:
+        return 1.0, gap > 0
+    step = np.gcd.reduce((rank - rank.min()).astype(int))
+    distance = max(abs(gap) - step / 2, 0) / (rank.std(ddof=1) * np.sqrt(n * (total - n) / total))
+    k = [kstat(values, 4) / kstat(values, 2) ** 2 for values in (rank, saw.astype(float))]
+    bend = (total - 2) * (total - 3) / (3 * total * (total - 1) ** 2) * k[0] * k[1]
+    excess = 3 * (total - 1) / (total + 1) * (1 + bend) - 3
+    if excess < 0:  # Pearson's type II: a Beta distribution, stretched
+        a = -3 / excess - 1.5
+        tail = beta.sf((distance / np.sqrt(2 * a + 1) + 1) / 2, a, a)
+    else:
+        freedom = 4 + 6 / excess
+        tail = student.sf(distance * np.sqrt(freedom / (freedom - 2)), freedom)
+    return min(1.0, 2 * max(tail, 1 / comb(total, n))), gap > 0
+
+
+def test_p_values_and_rates_of_margins_equal_brute_force(tmp_path: Path) -> None:
+    """Of every pair, from the trials alone; the rates by scipy's adjustment of each sign by itself."""
+    trials = {name: values.copy() for name, values in TRIALS.items()}
+    half = np.flatnonzero(np.abs(trials["mask"].sum(0) - 15) < 8)[[0, 1, 0, 1]]
+    planted = (4 * trials["mask"][:, half] - 2) * [1, 1, 1, -1] + np.random.default_rng(0).normal(size=(30, 4))
+    trials["test_margin"][:, :4], trials["test_correct"][:, :4] = planted, planted > 0
+    pairs = estimate(merge(make_store(tmp_path / "a", trials, np.full(30, DONE, np.uint8), 7)), EVERY).pairs
+    assert pairs.judged_by == "margins"
+    assert len(pairs) == 40
+    found = [rank_test(trials["test_margin"][:, j], trials["mask"][:, i]) for i, j in zip(*places(pairs), strict=True)]
+    p_value, positive = (np.array(each) for each in zip(*found, strict=True))
+    np.testing.assert_allclose(pairs.p_value_soft, p_value, rtol=1e-5)
+    n_in = trials["mask"].sum(0)
+    smallest = np.array([1 / comb(30, int(n)) for n in n_in])[pairs.train]
+    family = (smallest <= 1e-3) & (np.ptp(trials["test_margin"], axis=0)[pairs.test] > 0)
+    far = (p_value < 2e-3) & family & ((pairs.influence > 0) == positive) & (pairs.influence != 0)
+    assert far.sum() >= 3
+    for sign in (True, False):
+        one_sided = np.where((positive == sign) & (p_value < 1), p_value / 2, 1.0)[family]
+        whole = np.ones(len(pairs))
+        whole[family] = false_discovery_control(one_sided)
+        mine = far & (positive == sign)
+        np.testing.assert_allclose(pairs.fdr_soft[mine], whole[mine], rtol=0.0024)
+        assert (pairs.fdr_soft[positive == sign] >= whole[positive == sign] * (1 - 1e-6)).all()
+    assert (pairs.fdr_soft[~family] == 1).all()
+    assert (pairs.fdr_soft[np.where(positive, pairs.influence < 0, pairs.influence > 0)] == 1).all()
+
+
+def places(pairs: Pairs) -> tuple[Any, Any]:
+    return pairs.train, pairs.test
+
+
 def test_any_partition_of_the_trials_gives_the_same_bits(tmp_path: Path) -> None:
     whole = estimated(store(tmp_path / "whole")).pairs
     late, early = store(tmp_path / "late", slice(14, 30)), store(tmp_path / "early", slice(0, 14))
     parts = estimated(late, early).pairs
-    for name in ("train", "test", "influence_soft", "influence_soft_se"):
+    for name in ("train", "test", "influence_soft", "influence_soft_se", "p_value_soft", "fdr_soft"):
         assert getattr(whole, name).tobytes() == getattr(parts, name).tobytes(), name
 
 
@@ -125,3 +183,11 @@ def test_without_margins_it_is_undefined(tmp_path: Path) -> None:
     assert len(pairs) > 20
     assert np.isnan(pairs.influence_soft).all()
     assert np.isnan(pairs.influence_soft_se).all()
+    assert np.isnan(pairs.p_value_soft).all()
+    assert np.isnan(pairs.fdr_soft).all()
+    assert pairs.judged_by == "accuracy"
+    np.testing.assert_array_equal(pairs.discoveries().fdr, np.sort(pairs.fdr[pairs.fdr <= 0.05]))
+    with pytest.raises(InputError, match="no margins"):
+        pairs.judged("margins")
+    with pytest.raises(InputError, match="--test accuracy"):
+        estimate(merge(RunPaths(tmp_path / "a")), replace(EVERY, test="margins"))

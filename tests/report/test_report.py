@@ -193,7 +193,7 @@ def test_the_overview_explains_its_numbers(run_copy: Run, page: Any) -> None:
     assert f"(n = {found.scores.out_count[first]})" in page.locator("#memorized ~ .cards .card").first.inner_text()
     likely = found.posterior.memorization_posterior[first], found.posterior.memorization_posterior_low[first]
     assert "likely {:.2f} [{:.2f}, ".format(*likely) in page.locator("#memorized ~ .cards .card").first.inner_text()
-    discoveries = int((found.pairs.passing().fdr <= 0.05).sum())
+    discoveries = int((found.pairs.passing().rate <= 0.05).sum())
     assert f"{discoveries} pairs of one class" in page.inner_text("body")
     for table in page.locator("table").all():
         name = table.locator("th").first.bounding_box()
@@ -265,7 +265,7 @@ def test_the_keyboard_opens_an_example_with_its_pairs(run_copy: Run, page: Any) 
     assert cards == min(60, int((found.pairs.influence[mine] > 0).sum())) + int((found.pairs.influence[mine] < 0).sum())
     text = page.inner_text("#influences")
     assert text.count("FDR") == cards, "each pair has its false discovery rate"
-    assert text.count("[") == int((found.pairs.fdr[mine] <= 0.05).sum()), "only discoveries have an interval"
+    assert text.count("[") == int((found.pairs.rate[mine] <= 0.05).sum()), "only discoveries have an interval"
     page.keyboard.press("Escape")
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "search"
@@ -279,7 +279,7 @@ def test_pairs_that_are_no_discoveries_are_hidden_until_they_are_asked_for(run_c
     assert "look at the lower end" not in text
     found, rest = re.split("<details>", text.split('id="pairs"')[1])
     rates = [float(rate) for rate in re.findall(r"<br>FDR ([\d.]+)<br>test", found)]
-    assert rates == [float(f"{rate:.2g}") for rate in sure.fdr], "the most certain first, each with its rate"
+    assert rates == [float(f"{rate:.2g}") for rate in sure.rate], "the most certain first, each with its rate"
     assert len(re.findall(r"\[.*?\]<br>FDR", found)) == len(sure)
     assert not re.search(r"\[[^]]*\]<br>FDR", rest), "an interval of such a pair does not hold what it promises"
     page.goto(path.as_uri())
@@ -381,7 +381,7 @@ def made_up_report(tmp_path: Path, n: int) -> Path:
     counts = np.full(n, 70, np.int32)
     low, value, high = scores[:3]
     memorization = Memorization(value, value / 9, low, high, scores[3], scores[4], counts, counts)
-    empty = {each.name: np.empty(0, np.int64) for each in dataclasses.fields(Pairs)}
+    empty = {name: np.empty(0, np.int64) for name in Pairs.names()}
     beside = no_posterior(n), no_calibrated(n)
     estimates = Estimates(memorization, Pairs(**empty), Selection(), 100, 0, 0, *beside)  # type: ignore[arg-type]
     examples = {"train_index": np.arange(n), "train_label": random.integers(0, 10, n)}
