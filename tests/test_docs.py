@@ -35,6 +35,7 @@ EVERY_BLOCK = [block for page in PAGES for block in blocks(page)]
 # Blocks that are neither run nor read here, by page and first words, and why.
 CANNOT_RUN = {
     ("README.md", "make demo"): "installs; test_the_demo_finds_the_flipped_labels does what it does",
+    ("README.md", "python3 -m venv"): "fetches PyTorch from another index",
     ("README.md", "memexp launch specs/digits.yaml"): "test_the_demo_finds_the_flipped_labels does it",
     ("README.md", "spec.yaml ->"): "a picture in letters",
     ("README.md", "memorization[i]"): "a formula",
