@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,29 @@ def test_a_tiny_trial_of_each_spec(file: SpecFile, tmp_path: Path) -> None:
     assert mask.sum() - plan.subset in ((0, 1) if plan.spec.trial is not None else (0,))  # 0.7 of 332 is no integer
     assert np.isfinite(outcome.arrays["in_accuracy"])
     assert np.isfinite(outcome.arrays["train_loss"]) or plan.spec.trial is not None
+
+
+def test_gpu_hours_of_the_specs_are_those_of_the_documentation_and_follow_from_the_seconds() -> None:
+    table = (ROOT / "docs/models.md").read_text("utf-8")
+    told = {}
+    for file in SPECS:
+        found = re.search(
+            r"not measured: ([\d,]+) s a trial on an H100, about ([\d,.]+) GPU-hours", file.path.read_text("utf-8")
+        )
+        if found:
+            seconds, hours = found.groups()
+            told[file.spec.name] = (
+                f"{file.spec.training.precision} | {seconds} | {file.spec.subsets.trials:,} | {hours} |"
+            )
+            exact = float(seconds.replace(",", "")) * file.spec.subsets.trials / 3600
+            assert exact == pytest.approx(float(hours.replace(",", "")), rel=0.07)
+    assert told.keys() >= {
+        "cifar10_fast",
+        "cifar100_fast",
+        *(path.stem for path in (ROOT / "specs/paper").glob("*.yaml")),
+    }
+    for name, row in told.items():
+        assert re.search(rf"^\| \[{name}\]\([^)]*\) \| {re.escape(row)}$", table, re.MULTILINE), name
 
 
 def test_less_than_an_epoch_is_refused_because_a_trial_must_see_its_whole_subset(tmp_path: Path) -> None:
