@@ -57,7 +57,7 @@ def draw_values(axes: Axes, values: Values, flipped: NDArray[np.bool_] | None) -
     if planted.any():
         axes.legend(frameon=False, fontsize=8, loc="upper left")
     axes.set_yscale("log")
-    axes.set_xlabel(values.name)
+    axes.set_xlabel("value of a training example")
     axes.set_ylabel("training examples")
     return axes
 
@@ -65,6 +65,6 @@ def draw_values(axes: Axes, values: Values, flipped: NDArray[np.bool_] | None) -
 def save_values(values: Values, flipped: NDArray[np.bool_] | None, path: Path) -> Path:
     """Write the histogram of the values as a picture."""
     figure = Figure(figsize=(5.2, 3.6), layout="constrained")
-    draw_values(figure.subplots(), values, flipped)
+    draw_values(figure.subplots(), values, flipped).set_title(values.name, fontsize=9)
     figure.savefig(path)
     return path
