@@ -239,3 +239,31 @@ def test_thresholds_let_fewer_others_through_than_allowed() -> None:
         passed = scores > Roc.threshold(scores, member, fpr)
         assert (passed & ~member).sum() / 100 < fpr
         assert (scores >= Roc.threshold(scores, member, fpr))[~member].sum() / 100 >= fpr
+
+
+def test_the_intervals_over_targets_cover() -> None:
+    """The examples stay, the trials are drawn anew: the truth is the mean over all draws, though targets share models.
+
+    In 200 draws the intervals of AUC hold it in 0.91 to 0.98 of them with 32 balanced trials or 16 targets of 64, in
+    0.86 (lira) to 0.94 with 16 trials of coins; those of the true positives at 1 % in 0.88 to 0.95.
+    """
+    world = np.random.default_rng(7)
+    hard, gain, test = world.normal(2, 2, (80, 1)), world.exponential(1, (80, 1)), world.normal(2, 2, (30, 1))
+    found = []
+    for seed in range(30):
+        random, subsets = np.random.default_rng(seed), Subsets(design="balanced", ratio=0.5, trials=16, seed=seed)
+        mask = draw_masks(subsets, 80, range(16)).T
+        margin = hard + gain * mask + random.normal(0, 1.5, mask.shape) + random.normal(0, 0.5, (1, 16))
+        arrays = {
+            "mask": mask,
+            "train_margin": margin.astype(np.float16),
+            "test_margin": (test + random.normal(0, 1.5, (30, 16))).astype(np.float16),
+        }
+        number = np.arange(16)
+        found.append(attack(table_of_arrays(arrays, groups(subsets, np.zeros_like(number), number))).methods)
+    for name in ("lira", "rmia", "loss"):
+        aucs = [each[name].auc for each in found]
+        truth = np.mean([auc.value for auc in aucs])
+        assert np.mean([auc.low < truth < auc.high for auc in aucs]) >= 0.8
+        half = np.mean([auc.high - auc.low for auc in aucs]) / 2
+        assert half < 3.5 * np.std([auc.value for auc in aucs]), "intervals that are not needlessly wide"
