@@ -88,11 +88,10 @@ class Answers:
         attack
             ``methods``: of each attack ``auc``, ``tpr``, ... with intervals; ``risk``: of each training example.
         """
-        from memexp.analysis.attack import attack
+        from memexp.analysis.attack import attack_run
 
         self.run.require_random_subsets()
-        subsets = self.run.spec.subsets
-        return attack(self._table(trials), targets, subsets.design == "bernoulli" and subsets.ratio == 0.5)
+        return attack_run(self.merged, self._table(trials), self.run.spec.subsets, targets)
 
     def lds(
         self, scores: NDArray[Any] | str | Path, outcome: str | None = None, trials: tuple[int, int] | None = None

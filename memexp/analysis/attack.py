@@ -8,7 +8,8 @@ saw, so the whole group is left out; where it is the whole run, one trial of the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,13 @@ from numpy.typing import NDArray
 from memexp.analysis.privacy import Audit, audit
 from memexp.analysis.roc import Curve, Roc
 from memexp.analysis.shadows import Shadows, separation
+from memexp.analysis.tested import places_of
 from memexp.analysis.trial_table import TrialTable
 from memexp.errors import InputError
+
+if TYPE_CHECKING:
+    from memexp.analysis.merged import Merged
+    from memexp.spec.subsets import Subsets
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.bool_]
@@ -150,6 +156,22 @@ def attackable(table: TrialTable) -> bool:
     except InputError:
         return False
     return True
+
+
+def attack_run(
+    merged: Merged,
+    table: TrialTable,
+    subsets: Subsets,
+    targets: int | None = None,
+    tell: Callable[[float], None] = lambda _: None,
+) -> Attack:
+    """Attack trials of a run: with the first test set as population, and bounds on epsilon where its design allows.
+
+    ``table``: of the trials that take part; the rest as for :func:`attack`. Groups of examples toss one coin
+    together, so that no epsilon is told of them.
+    """
+    coin = subsets.design == "bernoulli" and subsets.ratio == 0.5 and subsets.groups is None
+    return attack(replace(table, n_test=len(places_of(merged.examples))), targets, coin, tell)
 
 
 def _audited(bounds: list[list[float]]) -> Audit | None:

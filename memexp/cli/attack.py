@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,20 +31,17 @@ def attack(
     as_json: Json = False,
 ) -> None:
     """Membership inference: each trial attacked with the others as shadow models; needs `record: [..., margin]`."""
-    from memexp.analysis.attack import attack as attacked
+    from memexp.analysis.attack import attack_run
     from memexp.analysis.grouped import describe_groups, group_columns
-    from memexp.analysis.tested import places_of
     from memexp.analysis.trial_table import chosen, table_of_merged
 
     opened, merged = open_trials(run, csv, to)
     subsets = opened.spec.subsets
     table = chosen(table_of_merged(merged, subsets), trials)
-    table = replace(table, n_test=len(places_of(merged.examples)))  # the population of RMIA: the first test set
-    coin = subsets.design == "bernoulli" and subsets.ratio == 0.5 and subsets.groups is None
     if (groups := describe_groups(merged.examples)) is not None:
         remark(f"{groups}. A member is an example whose group was in; no epsilon is told, which needs a coin for each")
     with progress("attacking", 1, "parts") as tell:
-        found = attacked(table, targets, coin, tell)
+        found = attack_run(merged, table, subsets, targets, tell)
     if as_json:
         print_json(numbers(found))
     else:

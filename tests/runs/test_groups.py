@@ -14,8 +14,9 @@ import yaml
 
 import memexp as package
 from memexp.analysis.grouped import representatives
-from memexp.analysis.pairs import Selection, select_pairs
+from memexp.analysis.pairs import Selection
 from memexp.analysis.products import Trials
+from memexp.analysis.search import select_pairs
 from memexp.data.grouping import numbered_groups, read_groups
 from memexp.errors import DataError, SpecError
 from memexp.runs.plan import make_plan
@@ -284,3 +285,18 @@ def test_masked_names_of_groups_are_told_apart_from_numbers() -> None:
 
     with pytest.raises(DataError, match="float64; groups are named by text or integers"):
         names_of_groups("here", np.array([0.5, 1.0]), 2)
+
+
+@pytest.mark.parametrize("groups", [None, "groups"])
+def test_no_epsilon_is_told_of_groups_which_toss_one_coin_together(groups: str | None, tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    x = draws.normal(size=(140, 3))
+    data = {"x_train": x[:120], "y_train": np.arange(120) % 2, "x_test": x[120:], "y_test": np.arange(20) % 2}
+    spec = {
+        "name": "coin",
+        "model": {"arch": "memexp_mlp", "hidden": [8]},
+        "training": {"epochs": 5, "batch_size": 2, "lr": 0.1},
+        "subsets": {"design": "bernoulli", "ratio": 0.5, "trials": 12, "groups": groups},
+    }
+    run = package.launch(spec, data=data | {"groups": np.arange(120) // 2}, runs=tmp_path, workers=0)
+    assert (run.attack().audit is None) == (groups is not None)
