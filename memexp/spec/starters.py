@@ -63,6 +63,7 @@ time_min: 60                     # time limit of a task, minutes
 cpus: 2                          # processors of a task
 mem_gb: 8
 # gpus: 1                        # of a task, which then has one worker for each
+# on_end: 'echo "$RUN: $STATE $REASON" | mail -s memexp me@example.org'   # run when the run has ended or given up
 # setup:                         # shell lines before Python
 #   - module load cuda
 """

@@ -22,6 +22,7 @@ from memexp.cli.app import app
 from memexp.cli.help import EXAMPLES, GROUPS
 from memexp.cli.slurm import profile_names
 from memexp.runs.run import Run
+from tests.conftest import ROOT
 
 MEMEXP: Any = typer.main.get_command(app)
 Memexp = Callable[..., Any]
@@ -75,10 +76,16 @@ def test_speed_does_not_count_what_came_before_the_first_sign_of_work(
 
 
 def test_every_command_that_tells_facts_tells_them_as_json(memexp: Memexp, run_copy: Run, tmp_path: Path) -> None:
+    rows = [line.split("|") for line in (ROOT / "docs/json.md").read_text("utf-8").splitlines() if "| `memexp" in line]
+    documented = {row[1].strip(" `"): row[2].split(",") for row in rows}
+
     def told(*words: str, code: int = 0) -> dict[str, Any]:
         done = memexp(*words, "--json")
         assert done.returncode == code, done.stderr
-        return dict(json.loads(done.stdout))
+        found = dict(json.loads(done.stdout))
+        name = " ".join(["memexp", words[0], *(word for word in words if word == "--usage")])
+        assert set(found) == {key.strip() for key in documented[name]}
+        return found
 
     trials = run_copy.store().layout.n_trials
     assert told("merge", "copy") == {
@@ -105,6 +112,7 @@ def test_every_command_that_tells_facts_tells_them_as_json(memexp: Memexp, run_c
     assert Path(lists["file"]).is_file()
     verdict = told("verify", "copy", "--retrain", "0")
     assert (verdict["problems"], verdict["retrained"], verdict["blocks"]) == ([], [], run_copy.store().layout.n_blocks)
+    told("status", "copy")
     usage = told("status", "copy", "--usage")
     assert usage["run"] == "copy"
     assert usage["advice"] == {}
