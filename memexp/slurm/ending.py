@@ -84,5 +84,6 @@ def _join(paths: RunPaths, launch_id: str, number: int, folder: Path, element: s
             with open(folder / f"{element}_0_log.out", "ab") as log:
                 log.write(f"-- {path.name}\n".encode() + said + b"\n")
         path.unlink(missing_ok=True)
-    for name in (f"{element}_submitted.pkl", f"{element}_0_result.pkl"):
-        (folder / name).unlink(missing_ok=True)
+    links = folder.glob(".submission_file_*.sh")  # to the script, which stays under the job's number
+    for path in (folder / f"{element}_submitted.pkl", folder / f"{element}_0_result.pkl", *links):
+        path.unlink(missing_ok=True)

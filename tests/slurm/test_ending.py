@@ -30,6 +30,7 @@ def paths(tmp_path: Path) -> RunPaths:
         Launch(name, "slurm", tasks, {}, profile, [Job(f"x.{name}.0", 0, len(tasks), number)]).write(paths)
         folder = paths.logs / f"x.{name}.0"
         folder.mkdir()
+        (folder / ".submission_file_0a.sh").symlink_to(folder / f"{number}_submission.sh")
         elements = [f"{number}_{index}" for index in range(len(tasks))] if len(tasks) > 1 else [number]
         for task, element in enumerate(elements):
             for file in (f"{element}_0_log.out", f"{element}_submitted.pkl", f"{element}_0_result.pkl"):
@@ -40,7 +41,7 @@ def paths(tmp_path: Path) -> RunPaths:
 
 
 def files(paths: RunPaths) -> list[str]:
-    return sorted(str(path.relative_to(paths.logs)) for path in paths.logs.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(paths.logs)) for path in paths.logs.rglob("*") if not path.is_dir())
 
 
 def launches(paths: RunPaths) -> list[Launch]:
