@@ -122,7 +122,7 @@ def test_two_profiles_share_a_run(user: User, new_run: Callable[..., Run]) -> No
     assert "Job completed successfully" in user.memexp("logs", user.root).stdout
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 def test_usage_of_known_memory_and_time(user: User) -> None:
     (user.folder / "greedy.py").write_text(GREEDY)
     note = user.folder / "before.json"
@@ -132,7 +132,7 @@ def test_usage_of_known_memory_and_time(user: User) -> None:
     user.launch("--block", 2, mem_gb=12, cpus=2, workers=1, time_min=30, seconds_per_trial=20)
     (launch,) = read_launches(open_run(user.root).paths)
     job = str(launch.jobs[0].job_id)
-    eventually(lambda: not user.status()["missing"] and user.idle(), 150)
+    eventually(lambda: user.slurm.record(job)["JobState"] == "COMPLETED", 300)
     record = user.slurm.record(job)
     clocks = [record[key].partition("T")[2].split(":") for key in ("StartTime", "EndTime")]
     start, end = (3600 * int(h) + 60 * int(m) + int(s) for h, m, s in clocks)
