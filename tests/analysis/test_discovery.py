@@ -141,6 +141,7 @@ def test_of_listed_pairs_an_interval_above_0_says_little_and_the_rate_what_it_pr
     draws = np.random.default_rng(0)
     truth = np.zeros((100, 60))
     counts = {name: np.zeros(3) for name in ("listed", "interval above 0", "discoveries")}
+    covered = 0
     for _ in range(20):
         mask = np.argsort(np.argsort(draws.random((60, 100)), axis=0), axis=0) < 42
         truth[np.arange(30), np.arange(30)] = draws.uniform(0.2, 0.6, 30)
@@ -150,6 +151,8 @@ def test_of_listed_pairs_an_interval_above_0_says_little_and_the_rate_what_it_pr
         real = truth[pairs.test, pairs.train]
         holds = (pairs.influence_low <= real + 1e-6) & (real <= pairs.influence_high + 1e-6)
         listed = np.ones(len(pairs), bool), pairs.influence_low > 0, pairs.fdr <= SHOWN_FDR
+        np.testing.assert_array_equal(np.isnan(pairs.influence_listed_low), ~listed[2])
+        covered += ((pairs.influence_listed_low <= real) & (real <= pairs.influence_listed_high)).sum()
         for name, chosen in zip(counts, listed, strict=True):
             counts[name] += chosen.sum(), (real[chosen] == 0).sum(), holds[chosen].sum()
     shares = {name: (each[0] / 20, each[1] / each[0], each[2] / each[0]) for name, each in counts.items()}
@@ -162,6 +165,27 @@ def test_of_listed_pairs_an_interval_above_0_says_little_and_the_rate_what_it_pr
     assert shares["discoveries"][0] > 15
     assert shares["discoveries"][1] < 0.05
     assert shares["discoveries"][2] > 0.9
+    print("their own intervals, that allow for having been picked:", covered / counts["discoveries"][0])
+    assert covered > 0.95 * counts["discoveries"][0]
+
+
+def test_intervals_of_listed_pairs_are_at_the_false_coverage_level() -> None:
+    """R of m pairs are listed: the usual closed formulas at a level of 1 - .05 R / m."""
+    pairs = select(*planted(np.random.default_rng(1), 0.7), Selection())
+    listed = pairs.fdr <= SHOWN_FDR
+    assert 3 <= listed.sum() < len(pairs)
+    z = norm.isf(0.025 * listed.sum() / 1200)
+    for k in np.flatnonzero(listed):
+        n1, n2 = pairs.in_count[k], pairs.out_count[k]
+        k1, k2 = pairs.in_correct[k], pairs.out_correct[k]
+        ends = [[(2 * x + z * z + sign * z * np.sqrt(z * z + 4 * x * (1 - x / n))) / (2 * (n + z * z))
+                 for sign in (-1, 1)] for x, n in ((k1, n1), (k2, n2))]  # fmt: skip
+        value, (q1, q2) = k1 / n1 - k2 / n2, ((k1 + 1) / (n1 + 2), (k2 + 1) / (n2 + 2))
+        half = z * np.sqrt(q1 * (1 - q1) / (n1 + 2) + q2 * (1 - q2) / (n2 + 2))
+        low = value - np.hypot(k1 / n1 - ends[0][0], ends[1][1] - k2 / n2)
+        high = value + np.hypot(ends[0][1] - k1 / n1, k2 / n2 - ends[1][0])
+        assert pairs.influence_listed_low[k] == pytest.approx(min(low, q1 - q2 - half), abs=1e-6)
+        assert pairs.influence_listed_high[k] == pytest.approx(min(1, max(high, q1 - q2 + half)), abs=1e-6)
 
 
 def test_discoveries_come_by_certainty() -> None:

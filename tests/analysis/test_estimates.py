@@ -278,6 +278,13 @@ def test_what_was_selected_once_is_selected_again_until_the_user_chooses_otherwi
     other = memexp("estimate", root, "--one-class", "--fdr", 1, "--most", 100_000)
     assert open_estimates(run_copy.paths).selection == Selection(0.1, 0.05)
     assert "only the strongest" not in other.stderr
+    assert "(test of margins), among" in other.stderr
+    by_accuracy = memexp("estimate", root, "--fdr", 0.5, "--test", "accuracy")
+    assert "(test of accuracy), among" in by_accuracy.stderr
+    assert "false discovery rate <= 0.5, test of accuracy\n" in by_accuracy.stderr
+    found = open_estimates(run_copy.paths)
+    assert (found.pairs.judged_by, found.selection.test) == ("accuracy", "accuracy")
+    assert (found.pairs.fdr <= 0.5).all()
     assert Selection(fdr=0.05).changed(most=None, fdr=1.0) == Selection()
 
 
