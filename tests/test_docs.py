@@ -42,6 +42,8 @@ CANNOT_RUN = {
     ("docs/estimators.md", "memorization[i]"): "a formula",
     ("docs/estimators.md", "se(T) ="): "a formula",
     ("docs/estimators.md", "python benchmarks/designs.py"): "ten minutes",
+    ("docs/estimators.md", "python benchmarks/estimators.py"): "ten minutes; trains 4,000 networks",
+    ("docs/estimators.md", "python benchmarks/until.py"): "minutes; tests/launch/test_until.py does a part",
     ("docs/experiments.md", "make paper"): "installs, and trains for twenty minutes or more",
     ("docs/models.md", "memexp launch specs/cifar100_small.yaml"): "needs CIFAR-100, and half an hour",
     ("docs/slurm.md", "memexp doctor --profile"): "needs a cluster; tests/slurm/test_cluster.py has one",

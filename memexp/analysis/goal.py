@@ -5,12 +5,34 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from memexp.analysis.estimates import memorization_of
+from memexp.analysis.estimates import Memorization, memorization_of
 from memexp.analysis.merged import open_merged
 from memexp.store.goal import Goal
 from memexp.store.launches import note_goal
 from memexp.store.paths import RunPaths
+
+
+def least_of_share(errors: NDArray[np.float64], share: float) -> float:
+    """The least value that this share of all examples does not exceed.
+
+    An example whose error is undefined counts as one without any bound.
+    """
+    return float(np.quantile(np.nan_to_num(errors, nan=np.inf), share, method="inverted_cdf"))
+
+
+def _expected(found: Memorization, goal: Goal) -> int | None:
+    """The first look from here at which the error is small enough if accuracies stay what they are now."""
+    for look in [goal.trials, *(look for look in goal.looks if look > goal.trials)]:
+        variance = np.zeros(len(found.in_count))
+        for accuracy, count in ((found.in_accuracy, found.in_count), (found.out_accuracy, found.out_count)):
+            number = count * (look / goal.trials)
+            share = (number * accuracy + 1) / (number + 2)  # Agresti and Caffo, as memorization_se
+            variance += share * (1 - share) / (number + 2)
+        if least_of_share(np.sqrt(variance), goal.quantile) <= goal.se:
+            return look
+    return None
 
 
 def judge(paths: RunPaths, goal: Goal) -> Goal:
@@ -18,17 +40,16 @@ def judge(paths: RunPaths, goal: Goal) -> Goal:
 
     The same trials give the same answer on every machine, since it rests on integer counts.
 
-    The quantile is the least value that this share of all examples does not exceed; an example whose error is
-    undefined counts as one without any bound.
-
     Raises
     ------
     MemexpError
         If no trial is done.
     """
     merged = open_merged(paths)
-    errors = memorization_of(merged).memorization_se.astype(np.float64)
-    value = float(np.quantile(np.nan_to_num(errors, nan=np.inf), goal.quantile, method="inverted_cdf"))
-    judged = replace(goal, judged=True, measured=value if np.isfinite(value) else None, counted=merged.n_trials)
+    found = memorization_of(merged)
+    errors = found.memorization_se.astype(np.float64)
+    value = least_of_share(errors, goal.quantile)
+    measured, expected = value if np.isfinite(value) else None, None if merged.numbers else _expected(found, goal)
+    judged = replace(goal, judged=True, measured=measured, counted=merged.n_trials, expected=expected)
     note_goal(paths, judged)
     return judged

@@ -20,6 +20,8 @@ class Goal:
     judged, measured, counted
         Whether that look was taken; what was measured, from how many trials (failed ones do not count). Without a
         number, too many examples were in, or out, in all of them.
+    expected
+        The look at which these trials let expect the goal to be reached; None where they let expect it at none.
     """
 
     se: float
@@ -29,6 +31,7 @@ class Goal:
     judged: bool = False
     measured: float | None = None
     counted: int = 0
+    expected: int | None = None
 
     @property
     def reached(self) -> bool:
@@ -47,7 +50,7 @@ class Goal:
 
     def at(self, trials: int) -> Goal:
         """The same for a run of so many trials; one with fewer than the first look goes up to that."""
-        return replace(self, trials=max(trials, self.looks[0]), judged=False, measured=None, counted=0)
+        return replace(self, trials=max(trials, self.looks[0]), judged=False, measured=None, counted=0, expected=None)
 
     @property
     def what(self) -> str:
@@ -66,4 +69,5 @@ class Goal:
             return f"{now}, reached"
         if self.next is None:
             return f"{now}, not reached with all trials of the spec; give it more, or accept this"
-        return f"{now}; goes on to {self.next:,}"
+        least = f"more than {self.looks[-1]:,}" if self.expected is None else f"about {self.expected:,}"
+        return f"{now}; goes on to {self.next:,} ({least} in all, by these trials)"

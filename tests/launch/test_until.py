@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+from benchmarks.until import simulate
 from memexp.analysis.goal import judge
 from memexp.launch.launch import launch_local
 from memexp.launch.until import Aim, in_rounds, looks, read_aim
@@ -23,7 +26,7 @@ from memexp.runs.pool import Progress, Resources
 from memexp.runs.run import Run, open_run
 from memexp.store.goal import Goal
 from memexp.store.launches import read_launches
-from tests.conftest import Done, assert_same_outcomes, make_spec
+from tests.conftest import Done, assert_same_outcomes, changed, make_spec
 
 HERE = Resources(workers=0)
 MEDIAN = "median of memorization_se over the training examples"
@@ -79,6 +82,9 @@ def test_it_stops_at_the_first_look_that_is_good_enough(
     for trials, goes_on in ((20, 30), (30, 50), (50, 80)):
         assert f"{MEDIAN} at most 0.12: {found[trials]:.4f} with {trials} trials; goes on to {goes_on}" in done.stderr
     assert f"{found[80]:.4f} with 80 trials, reached" in done.stderr
+    told = re.findall(r"goes on to \d+ \(about (\d+) in all, by these trials\)", done.stderr)
+    assert len(told) == 3
+    assert all(50 <= int(number) <= 120 for number in told), "what a pilot of few trials lets expect"
     assert [launch.until and launch.until.trials for launch in read_launches(run.paths)] == [20, 30, 50, 80]
     shown = memexp("status", "runs/tiny")
     assert f"until   {MEDIAN} at most 0.12: {found[80]:.4f} with 80 trials, reached" in shown.stdout
@@ -163,6 +169,11 @@ def test_a_look_counts_no_failed_trial_and_says_so(run_copy: Run) -> None:
     judged = judge(run_copy.paths, goal)
     assert (judged.counted, judged.next, judged.ended) == (40, 60, False)
     assert judged.measured == pytest.approx(brute_force(run_copy, 40, 0.5), abs=1e-7)
+    assert (judged.expected, "(more than 60 in all, by these trials)" in str(judged)) == (None, True)
+    reached = judge(
+        run_copy.paths, Goal(judged.measured + 1e-6, 0.5, [40, 60], 40)
+    )  # its own look, by the same numbers
+    assert (reached.reached, reached.expected) == (True, 40)
     failed = Goal(0.1, 0.5, [40], 40, judged=True, measured=0.2, counted=38)
     assert "0.2000 with 38 trials (2 failed), not reached" in str(failed)
 
@@ -201,3 +212,29 @@ def test_killed_and_launched_again(write_spec: Callable[..., Path], tmp_path: Pa
     runs: list[Any] = [open_run(tmp_path / runs / "tiny") for runs in ("noisy", "quiet")]
     assert_same_outcomes(*runs)
     assert runs[0].spec.subsets.trials == runs[1].spec.subsets.trials < 400
+
+
+def test_the_rule_does_not_bias_the_estimates() -> None:
+    """A part of benchmarks/until.py: goals where luck decides at which look to stop."""
+    by_rule, fixed = simulate(np.random.default_rng(1), 0.09, 0.5, 30)
+    assert by_rule.trials.std() > 5
+    np.testing.assert_array_equal(fixed.trials, by_rule.trials)
+    for found in (*by_rule[1:], *fixed[1:]):
+        assert abs(found.mean()) < 4 * found.std() / 30**0.5
+        assert found.std() < 0.1
+
+
+def test_a_sweep_stops_each_of_its_runs(memexp: Callable[..., Done], tmp_path: Path) -> None:
+    vary = {"seed": {"a": {"subsets": {"seed": 3}}, "b": {"subsets": {"seed": 4}}}}
+    sweep = {"name": "two", "base": changed(subsets={"trials": 200}), "vary": vary}
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    done = memexp("launch", "sweep.yaml", "--until", "se=0.2", "--workers", 0, "--yes")
+    assert done.returncode == 0, done.stderr
+    runs = [open_run(root) for root in sorted((tmp_path / "runs/two").iterdir()) if (root / "spec.yaml").exists()]
+    assert len(runs) == 2
+    for run in runs:
+        size = run.spec.subsets.trials
+        looked = [look for look in looks(make_spec(subsets={"trials": 200}), 10) if look <= size]
+        assert [brute_force(run, look, 0.5) <= 0.2 for look in looked] == [False] * (len(looked) - 1) + [True]
+        assert (last := read_launches(run.paths)[-1].until) is not None
+        assert last.reached
