@@ -24,7 +24,7 @@ from memexp.runs.plan import Plan, make_plan
 from memexp.spec.reading import read_spec
 from memexp.store.layout import Layout
 from memexp.store.trials import DONE, TrialStore, create_store
-from memexp.training.batches import Work, batches
+from memexp.training.batches import Draws, Work, batches
 
 _BATCHES = 20
 
@@ -86,7 +86,7 @@ def time_trial(plan: Plan, device: str = "cpu") -> TrialTimes:
 
 def _seconds_per_batch(work: Work, stacked: int) -> float:
     """Of one trial's batch, made as training makes them."""
-    draws = [np.random.default_rng(k) for k in range(stacked)]
+    draws = [Draws(0, k) for k in range(stacked)]
     order = torch.randint(len(work.y_train), (_BATCHES, stacked, work.spec.sgd.batch_size))
     return seconds(lambda: deque(batches(work, order, draws), maxlen=0), work.device, 3) / (_BATCHES * stacked)
 

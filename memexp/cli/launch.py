@@ -69,6 +69,7 @@ def _plan(made: Plan, device: str, as_json: bool) -> dict[str, Any]:
     """What a plan says as numbers, shown unless they are wanted as JSON."""
     from memexp.launch.where import local_resources
     from memexp.runs.pilot import seconds_per_trial
+    from memexp.runs.pool import KEEP_EVERY_SECONDS
     from memexp.spec.identity import typed_json
 
     where = local_resources(device=device)
@@ -83,6 +84,9 @@ def _plan(made: Plan, device: str, as_json: bool) -> dict[str, Any]:
             f"{duration(total / where.workers)} here with {where.workers} workers; {duration(total)} of one worker",
         ),
     ]
+    if made.spec.resumable and (block := seconds * made.layout.block_size) > KEEP_EVERY_SECONDS:
+        often = duration(KEEP_EVERY_SECONDS)
+        rows.append(("checkpoint", f"every {often}: a block, here {duration(block)}, may exceed a task's time limit"))
     if not as_json:
         show(rows)
     numbers = asdict(made.layout) | {"blocks": made.layout.n_blocks, "steps": made.steps, "subset": made.subset}

@@ -28,7 +28,7 @@ def recipe_rows(spec: Spec) -> list[tuple[str, str]]:
         given = in_words(training.arguments)
         rows.append(("recipe", f"train() of {training.code.name}" + (f" with {given}" if given else "")))
     else:
-        rows += [("recipe", _sgd(training)), ("rate", _schedule(training))]
+        rows += [("recipe", _optimizer(training)), ("rate", _schedule(training))]
         rows.append(("augmentation", _augmentation(training)))
     rows.append(("standardized", "yes" if training.standardize else "no"))
     if training.min_in_accuracy:
@@ -42,10 +42,15 @@ def in_words(arguments: dict[str, Any]) -> str:
     return ", ".join(f"{key}={short(value)}" for key, value in arguments.items())
 
 
-def _sgd(recipe: Training) -> str:
-    words = [f"SGD with batches of {recipe.batch_size:,} for {recipe.epochs:g} epochs", f"momentum {recipe.momentum:g}"]
-    words += ["Nesterov"] * recipe.nesterov
-    words.append(f"weight decay {recipe.weight_decay:g}")
+def _optimizer(recipe: Training) -> str:
+    own = recipe.optimizer == "sgd"
+    name = "SGD" if own else f"timm's {recipe.optimizer}"
+    words = [f"{name} with batches of {recipe.batch_size:,} for {recipe.epochs:g} epochs"]
+    words += [f"momentum {recipe.momentum:g}"] * own + ["Nesterov"] * recipe.nesterov
+    words += [given] if (given := in_words(recipe.optimizer_arguments)) else []
+    words.append(f"weight decay {recipe.weight_decay:g}" + ("" if own else " but on biases and norms"))
+    words += [f"gradients up to norm {recipe.clip_norm:g}"] if recipe.clip_norm is not None else []
+    words += [f"evaluated: average of the weights with {recipe.ema:g}"] if recipe.ema is not None else []
     words += [f"label smoothing {recipe.label_smoothing:g}"] if recipe.label_smoothing else []
     return ", ".join([*words, recipe.precision])
 
@@ -63,5 +68,14 @@ def _schedule(recipe: Training) -> str:
 
 def _augmentation(recipe: Training) -> str:
     crop, flip = recipe.augment.crop, recipe.augment.flip
-    words = [f"random crops with {crop} pixels of padding"] * bool(crop) + ["random left-right flips"] * flip
+    words = [f"random crops with {crop} pixels of padding"] * bool(crop)
+    if (cut := recipe.augment.random_resized_crop) is not None:
+        words.append(f"random boxes of {_range(cut.scale)} of the area, width / height {_range(cut.ratio)}, resized")
+    words += ["random left-right flips"] * flip
+    if (hole := recipe.augment.random_erasing) is not None:
+        words.append(f"a box of {_range(hole.scale)} of the area erased with probability {hole.probability:g}")
     return " and ".join(words) or "none"
+
+
+def _range(ends: list[float]) -> str:
+    return " to ".join(f"{end:.3g}" for end in ends)

@@ -51,6 +51,7 @@ def submit(
 ) -> int:
     """Submit the missing blocks; the exit code: 3 where nothing was since tasks are in the queue already, else 0."""
     from memexp.launch.submission import submit as hand_over
+    from memexp.slurm.packing import tasks_of_a_block
 
     done = hand_over(run, profile, seconds, accept, only, until, take)
     root, launch = run.paths.root, done.launch
@@ -67,8 +68,11 @@ def submit(
     rows = [("submitted", f"{tasks} tasks of up to {blocks} blocks as Slurm jobs {jobs}")]
     if seconds:
         workers = profile.resources.workers
-        each = -(-blocks // workers) * seconds
-        rows.append(("task", f"about {duration(each)} of {profile.time_min} min ({workers} workers)"))
+        each, turns = -(-blocks // workers) * seconds, tasks_of_a_block(seconds, profile)
+        if turns > 1:
+            rows.append(("block", f"about {duration(seconds)}: {turns} tasks, each goes on where the last stopped"))
+        else:
+            rows.append(("task", f"about {duration(each)} of {profile.time_min} min ({workers} workers)"))
     if launch.follow_up is not None and launch.follow_up.job_id:
         rows.append(("follow-up", f"job {launch.follow_up.job_id} estimates, or submits again what is missing"))
     if launch.until is not None:

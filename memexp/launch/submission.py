@@ -65,7 +65,7 @@ def fitting_block(plan: Plan, runs: Path, profile: Profile, block: int | None) -
         return block  # its blocks are what they are, and what it trained tells their time
     size = block or default_block_size(plan.data)
     seconds = profile.seconds_per_trial or (None if profile.gpus else _seconds_per_trial(plan))
-    require_fitting(seconds and seconds * size, size, profile, new=True)
+    require_fitting(seconds and seconds * size, size, profile, True, plan.spec.resumable)
     if seconds is None and block is None:
         seconds = _seconds_on_gpu(plan, known_rate(runs, profile))
         fitting = size if seconds is None else largest_block(seconds, profile)

@@ -93,7 +93,7 @@ def measure_pace(plan: Plan, device: str = "cpu") -> Pace:
     block, batch = plan.spec.model, plan.spec.sgd.batch_size
     image, n_classes = plan.data.x_train.shape[1:], len(plan.data.classes)
     model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
-    stacked = min(models.stack_size(model, device), plan.layout.block_size)
+    stacked = min(models.stack_size(model, device), plan.layout.block_size) if plan.spec.sgd.together else 1
     size = min(_FIRST_BATCH, batch)
     while True:
         few = min(plan.layout.n_train, max(2 * size, _FEW) if size == batch else size)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,10 +12,10 @@ from memexp.errors import DataError, InputError
 from memexp.runs.fitting import count, fit, group_notes
 from memexp.runs.recorded import record_faults, with_kind_of_answers
 from memexp.runs.run import default_block_size, planned_layout
+from memexp.runs.tried import Tried, recipe_faults, try_model
 from memexp.spec.designs import subset_size
 from memexp.spec.reading import SpecFile
 from memexp.spec.sampling_error import MAX_GROUP, balanced_group
-from memexp.spec.sections import Model, UserTraining
 from memexp.spec.spec import Spec, Training
 from memexp.spec.yaml_file import Fault
 from memexp.store.layout import Layout
@@ -100,17 +98,17 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
         With all faults: data, architecture, and how they fit together.
     """
     spec, faults = file.spec, []
-    tried = _Tried()
+    tried = Tried()
     try:
         data = load_examples(spec) if data is None else data
     except DataError as error:
         place = ("dataset",) if spec.trial is None else ("trial", "file")
         faults.append(Fault(("subsets", "groups") if str(error).startswith("subsets.groups") else place, str(error)))
     try:  # without images there is nothing to try a model on, and torch is not imported to say so
-        tried = _Tried() if data is None or spec.trial is not None else _try_model(spec, data)
+        tried = Tried() if data is None or spec.trial is not None else try_model(spec, data)
     except InputError as error:
         faults.append(Fault(("model", "arch"), str(error)))
-    faults += _recipe_faults(spec)
+    faults += recipe_faults(spec)
     if data is not None:
         spec = with_kind_of_answers(spec, data)
         faults += _foreign_lists(spec, data) or fit(spec, len(data.y_train), data.groups)
@@ -130,64 +128,6 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     ]
     kept = min(spec.keep.weights, layout.n_trials) * tried.file_bytes
     return Plan(spec, data, layout, subset, steps, tried.parameters, kept, notes)
-
-
-def _recipe_faults(spec: Spec) -> list[Fault]:
-    """What is wrong with the user's own training or trial, before it trains."""
-    if spec.trial is not None:
-        from memexp.training.own_trial import find_trial
-
-        try:
-            find_trial(spec.trial)
-        except InputError as error:
-            return [Fault(("trial", "file"), str(error))]
-    if not isinstance(spec.training, UserTraining):
-        return []
-    from memexp.training.recipes import find_recipe
-
-    try:
-        find_recipe(spec.training)
-    except InputError as error:
-        return [Fault(("training", "file"), str(error))]
-    return []
-
-
-class _Tried(NamedTuple):
-    """What trying a model told: its weights, the share of an image that it never sees, and a file of it."""
-
-    parameters: int = 0
-    unseen: float = 0.0
-    file_bytes: int = 0
-
-
-def _try_model(spec: Spec, data: Data) -> _Tried:
-    """Make the model once and try it."""
-    from memexp.training import models, tryout
-
-    (height, width, channels), n_classes = data.x_train.shape[1:], len(data.classes)
-    block, image = spec.model, (height, width, channels)
-    _require_weights(block)
-    model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
-    unseen = tryout.try_out(model, image, n_classes)
-    if isinstance(spec.training, Training):  # a user's own may train another part of it, or with other outputs
-        tryout.try_training(model, image, n_classes, spec.training.batch_size)
-    state = model.state_dict().values()  # and the header of the file, which names each
-    file_bytes = sum(value.nbytes for value in state) + 200 * len(state)
-    return _Tried(sum(parameter.numel() for parameter in model.parameters()), unseen, file_bytes)
-
-
-def _require_weights(model: Model) -> None:
-    """Refuse weights files of timm's networks that are absent; those that exist have become absolute paths."""
-    if model.code is not None:
-        return
-    configs = [model.arguments.get(key) for key in ("pretrained_cfg", "pretrained_cfg_overlay")]
-    named = [model.arguments.get("checkpoint_path"), *(each.get("file") for each in configs if isinstance(each, dict))]
-    for path in named:
-        if (path and not Path(str(path)).is_absolute()) or (path and not Path(str(path)).is_file()):
-            raise InputError(
-                f"the weights file {path} does not exist (relative paths start at the spec's folder); write it, for "
-                "example with torch.save(model.state_dict(), ...), or correct the path"
-            )
 
 
 def _foreign_lists(spec: Spec, data: Data) -> list[Fault]:

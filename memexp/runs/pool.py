@@ -22,10 +22,15 @@ from typing import Any, TextIO
 
 from memexp.errors import MemexpError
 from memexp.runs.software import differences, refuse_changed, software
+from memexp.store.partial import kept_shares
 from memexp.store.paths import RunPaths
 
 MAX_ATTEMPTS = 3
 _COMMIT_SECONDS = 3.0
+
+KEEP_EVERY_SECONDS = 900.0
+KEEP = "keep"  # what a worker is told to write a checkpoint
+_WORTH_KEEPING_SECONDS = 60.0  # what is less is trained again
 
 # glibc gives large buffers back to the system after every step and gets them again as fresh pages;
 # without that, and with huge pages, training the public demo's MLP was measured 1.2 times faster.
@@ -39,12 +44,16 @@ _MALLOC = {
 
 @dataclass(frozen=True)
 class Resources:
-    """Where a launch trains; never part of a run's identity. With 0 ``workers`` the launching process trains."""
+    """Where a launch trains; never part of a run's identity. With 0 ``workers`` the launching process trains.
+
+    ``keep_every``: seconds between two checkpoints of a block.
+    """
 
     workers: int
     threads: int = 1
     device: str = "cpu"
     gpus: int = 0
+    keep_every: float = KEEP_EVERY_SECONDS
 
     def environment_of(self, place: int, shown: str | None) -> dict[str, str]:
         """What a worker is told of the GPUs; places 0 to ``workers`` - 1 take them in turn.
@@ -100,8 +109,18 @@ class _Worker:
     place: int
     block: int | None = None
     since: float = 0.0
+    share: float = 0.0  # of its block that a checkpoint had when it began
+    keeps: bool = False  # whether checkpoints are written of what it trains
+    asked: bool = False  # whether it was told to write one, the last
     error: str | None = None
     exit_code: int | None = None
+
+    def tell(self, line: str) -> None:
+        """Write a line to its input."""
+        assert self.process.stdin is not None
+        with suppress(OSError):  # it has just died; its end is the next event
+            self.process.stdin.write(f"{line}\n")
+            self.process.stdin.flush()
 
     def end(self, grace_seconds: float = 0.0) -> int:
         """End the process if it still runs after the grace, and give its exit code."""
@@ -176,7 +195,7 @@ class LocalPool:
                     self._ended(worker, waiting)
                 else:
                     self._heard(worker, event)
-                    if worker.block is None and "error" not in event:
+                    if worker.block is None and "error" not in event and worker in self._workers:
                         self._give(worker, waiting)
                 on_progress(self.progress)
         finally:
@@ -192,12 +211,12 @@ class LocalPool:
         place = min(set(range(self.resources.workers)) - {worker.place for worker in self._workers})
         device, sharing = self.resources.device, str(self.resources.sharing)
         self._started += 1
-        threads = str(self.resources.threads)
+        threads, every = str(self.resources.threads), str(self.resources.keep_every)
         gpu = self.resources.environment_of(place, os.environ.get("CUDA_VISIBLE_DEVICES"))
         environment = _MALLOC | os.environ | gpu | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         with open(self.paths.logs / f"{attempt}.log", "w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "memexp.runs.worker", self.paths.root, attempt, device, threads, sharing],
+                [sys.executable, "-m", "memexp.runs.worker", self.paths.root, attempt, device, threads, sharing, every],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
                 encoding="utf-8",
             )  # fmt: skip
@@ -216,49 +235,62 @@ class LocalPool:
         self._events.put((worker, None))
 
     def _wind_up(self, waiting: deque[int], until: float) -> None:
-        """Let go of idle workers, and of those whose block would not be committed in time."""
+        """Let go of idle workers, and of those whose block would not be committed in time, once it is kept."""
         waiting.clear()  # these blocks stay missing in the store
         for worker in list(self._workers):
-            if worker.block is None or time.monotonic() + self._seconds_left(worker) > until:
-                self._note_unfinished(worker)
-                self._workers.remove(worker)
-                worker.end()
+            if worker.block is not None and time.monotonic() < until:
+                if worker.asked or time.monotonic() + self._seconds_left(worker) <= until:
+                    continue
+                if worker.keeps and time.monotonic() - worker.since >= self._worth_keeping:
+                    worker.asked = True
+                    worker.tell(KEEP)
+                    continue
+            self._let_go(worker)
 
-    def _note_unfinished(self, worker: _Worker) -> None:
-        """Keep how long its block would have taken in all."""
-        share = self.progress.running.get(worker.block, 0.0) if worker.block is not None else 0.0
-        if share > 0:
-            self.unfinished.append((time.monotonic() - worker.since) / share)
+    @property
+    def _worth_keeping(self) -> float:
+        return min(_WORTH_KEEPING_SECONDS, self.resources.keep_every)
+
+    def _let_go(self, worker: _Worker) -> None:
+        """End a worker, idle or not, and keep how long its block would have taken in all."""
+        gained = self._gained(worker)
+        if worker.block is not None and gained > 0:
+            self.unfinished.append((time.monotonic() - worker.since) / gained)
+        self._workers.remove(worker)
+        worker.end()
+
+    def _gained(self, worker: _Worker) -> float:
+        """The share of its block that this worker has trained."""
+        return self.progress.running.get(-1 if worker.block is None else worker.block, 0.0) - worker.share
 
     def _seconds_left(self, worker: _Worker) -> float:
         """Until the worker has trained and committed its block."""
-        assert worker.block is not None
-        share = self.progress.running.get(worker.block, 0.0)
-        spent = time.monotonic() - worker.since
-        return _COMMIT_SECONDS + (spent * (1 - share) / share if share > 0 else math.inf)
+        gained, spent = self._gained(worker), time.monotonic() - worker.since
+        return _COMMIT_SECONDS + (spent * (1 - worker.share - gained) / gained if gained > 0 else math.inf)
 
     def _give(self, worker: _Worker, waiting: deque[int]) -> None:
         """Hand the worker its next block, or let it go."""
-        assert worker.process.stdin is not None
         if not waiting:
             self._workers.remove(worker)
             worker.end()
             return
         worker.block, worker.since = waiting.popleft(), time.monotonic()
+        worker.share = kept_shares(self.paths, [worker.block]).get(worker.block, 0.0)
         self._attempts[worker.block] += 1
-        with suppress(OSError):  # it has just died; its end is the next event
-            worker.process.stdin.write(f"{worker.block}\n")
-            worker.process.stdin.flush()
+        worker.tell(str(worker.block))
 
     def _heard(self, worker: _Worker, event: dict[str, Any]) -> None:
         if "ready" in event:  # one that replaces a dead worker may find an installation that was edited since
             refuse_changed(differences(self._software, event.get("software", {})), self.paths.root)
+            worker.keeps = bool(event.get("keeps"))
         elif "progress" in event and worker.block is not None:
             self.progress.running[worker.block] = event["progress"]
         elif "committed" in event:
             failed = {int(trial): reason for trial, reason in event["failed"].items()}
             self.progress.settle(event["committed"], event["trained"], failed)
             worker.block = None
+        elif "kept" in event and worker.asked and worker in self._workers:
+            self._let_go(worker)
         elif "error" in event:
             worker.error, worker.exit_code = event["error"], event["exit_code"]
 

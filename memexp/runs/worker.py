@@ -1,10 +1,11 @@
 """The worker: trains blocks and commits them. One process trains many blocks.
 
-``Trainer`` is what every executor uses. Run as ``python -m memexp.runs.worker RUN ATTEMPT DEVICE THREADS SHARING``
+``Trainer`` is what every executor uses. Run as ``python -m memexp.runs.worker RUN ATTEMPT DEVICE THREADS SHARING S``
 it reads block numbers from standard input, one a line, and answers on standard output with one JSON object
 a line: ``{"ready": true, "software": {...}}``, ``{"progress": share}``, ``{"committed": block, ...}`` or, as its last,
-``{"error": text, "exit_code": n}`` (null where memexp has no explanation). It ends when its input ends,
-so that it never outlives the process that started it.
+``{"error": text, "exit_code": n}`` (null where memexp has no explanation). To ``keep`` it answers ``{"kept": block}``
+once the block's checkpoint is written, as it does every quarter of an hour. It ends when its input ends, so that it
+never outlives the process that started it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,18 +27,21 @@ import numpy as np
 import torch
 
 from memexp.errors import MemexpError, StoreError
-from memexp.files import KEPT, explain_unwritable, here, to_json, write_atomic
-from memexp.runs.pool import Progress
+from memexp.files import KEPT, explain_unwritable, here
+from memexp.runs.attempt import Attempt
+from memexp.runs.keeping import block_keeper
+from memexp.runs.pool import KEEP, KEEP_EVERY_SECONDS, Progress
 from memexp.runs.run import Run, open_run
 from memexp.runs.software import provenance, software
-from memexp.runs.used import used
 from memexp.spec.designs import draw_masks
 from memexp.spec.python_files import blamed
 from memexp.store.commit import commit
 from memexp.store.layout import Layout
-from memexp.store.paths import RunPaths
+from memexp.store.partial import checkpoint_path
 from memexp.store.trials import DONE, FAILED, MISSING
+from memexp.training.batches import Work
 from memexp.training.block import Outcome, prepare_block, train_block
+from memexp.training.checkpoint import BlockKeeper
 from memexp.training.devices import gpu_facts, set_up_torch
 from memexp.training.precision import remark
 
@@ -58,9 +61,18 @@ class Trainer:
         Processor threads of this process.
     sharing
         Workers that share the device.
+    keep_every
+        Seconds between two checkpoints of a block.
     """
 
-    def __init__(self, run: Run, device: str = "auto", threads: int = 1, sharing: int = 1) -> None:
+    def __init__(
+        self,
+        run: Run,
+        device: str = "auto",
+        threads: int = 1,
+        sharing: int = 1,
+        keep_every: float = KEEP_EVERY_SECONDS,
+    ) -> None:
         device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         set_up_torch(device, threads)
         where = gpu_facts(device) if device.startswith("cuda") else {"device": f"cpu ({_processor()})"}
@@ -74,9 +86,25 @@ class Trainer:
             sys.stderr.write(f"{said}\n")
             where |= {"remark": said}
         self.made_by = here() | where | {"threads": threads} | provenance()
+        self._keep_every = keep_every
+        self._keeper: BlockKeeper | None = None
 
-    def train(self, block: int, tell: Callable[[float], None] = lambda _: None) -> dict[str, Any]:
-        """Train what is missing of a block and commit it.
+    def train(
+        self,
+        block: int,
+        tell: Callable[[float], None] = lambda _: None,
+        kept: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Train what is missing of a block, from its checkpoint where it has one, and commit it.
+
+        Parameters
+        ----------
+        block
+            Its number.
+        tell
+            Called now and then with the share that is done.
+        kept
+            Called after each checkpoint.
 
         Returns
         -------
@@ -88,7 +116,10 @@ class Trainer:
         missing = [trial for trial, state in zip(trials, self.store.status(trials), strict=True) if state == MISSING]
         if not missing:
             return {"trained": 0, "failed": {}, "seconds": 0.0, "counts": False}
-        outcomes = self.retrain(missing, tell)
+        if isinstance(self.work, Work):
+            self._keeper = block_keeper(self.run, block, missing, self.work.device.type, self._keep_every, kept)
+        spent = self._keeper.spent if self._keeper else 0.0
+        outcomes = self.retrain(missing, tell, self._keeper)
         content = self._empty_block(len(trials)) if len(missing) == len(trials) else self.store.read_block(block)
         failures: dict[int, str] = {}
         sums = self.store.layout.block_sums()
@@ -104,14 +135,22 @@ class Trainer:
             content["status"][row] = DONE if outcome.failure is None else FAILED
         found = zip(missing, outcomes, strict=True)
         weights = {trial: outcome.weights for trial, outcome in found if outcome.weights is not None}
-        seconds = time.time() - start
+        seconds = spent + time.time() - start
         counts = commit(
             self.run.paths, self.store, block, content,
             trained=missing, failures=failures, seconds=seconds, made_by=self.made_by, weights=weights,
         )  # fmt: skip
+        checkpoint_path(self.run.paths, block).unlink(missing_ok=True)
         return {"trained": len(missing), "failed": failures, "seconds": seconds, "counts": counts}
 
-    def retrain(self, trials: list[int], tell: Callable[[float], None] = lambda _: None) -> list[Outcome]:
+    def keep(self) -> None:
+        """Write the checkpoint of the block that trains now at its next step; called by another thread."""
+        if (keeper := self._keeper) is not None:
+            keeper.ask()
+
+    def retrain(
+        self, trials: list[int], tell: Callable[[float], None] = lambda _: None, keeper: BlockKeeper | None = None
+    ) -> list[Outcome]:
         """Train some trials together and give their outcomes, without recording them.
 
         Raises
@@ -123,7 +162,7 @@ class Trainer:
         """
         masks = draw_masks(self.run.spec.subsets, self.store.layout.n_train, trials, self.groups)
         with blamed():
-            outcomes = train_block(self.work, masks, trials, tell)
+            outcomes = train_block(self.work, masks, trials, tell, keeper)
         for trial, mask, outcome in zip(trials, masks, outcomes, strict=True):
             if outcome.failure is None and not np.array_equal(mask, outcome.arrays["mask"]):
                 raise StoreError(f"trial {trial} was not fed exactly its mask; nothing of it was recorded. Report this")
@@ -150,45 +189,25 @@ def _processor() -> str:
         return "unknown"
 
 
-class _Attempt:
-    """attempts/ID.json: what this worker met, rewritten as it goes on."""
-
-    def __init__(self, root: Path, attempt: str, device: str) -> None:
-        self.device = device
-        self.path = RunPaths(root).attempts / f"{attempt}.json"
-        self.record: dict[str, Any] = here() | {"start": _now(), "end": None, "blocks": [], "error": None}
-        write_atomic(self.path, to_json(self.record))
-
-    def update(self, block: int | None = None, error: str | None = None) -> None:
-        if block is not None:
-            self.record["blocks"].append(block)
-        self.record |= {"end": _now(), "error": error, "used": used() | _used_of_gpu(self.device)}
-        write_atomic(self.path, to_json(self.record))
-
-
-def _used_of_gpu(device: str) -> dict[str, float]:
-    """Peak of what torch held of the GPU's memory, and all of that."""
-    if not device.startswith("cuda"):
-        return {}
-    with suppress(RuntimeError):  # a GPU that failed must not hide why
-        peak, total = torch.cuda.max_memory_reserved(device), torch.cuda.get_device_properties(device).total_memory
-        return {"gpu_memory_mb": round(peak / 1e6, 1), "gpu_total_mb": round(total / 1e6, 1)}
-    return {}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _read_commands(lines: TextIO, blocks: queue.Queue[int]) -> None:
+def _read_commands(lines: TextIO, blocks: queue.Queue[int], keep: Callable[[], None]) -> None:
     """Pass block numbers on; when the input ends, the launching process is gone and so are we."""
     for line in lines:
-        blocks.put(int(line))
+        if line.strip() == KEEP:
+            keep()
+        else:
+            blocks.put(int(line))
     os._exit(0)
 
 
 def serve(
-    root: Path, attempt_id: str, device: str, threads: int, commands: TextIO, answers: TextIO, sharing: int = 1
+    root: Path,
+    attempt_id: str,
+    device: str,
+    threads: int,
+    commands: TextIO,
+    answers: TextIO,
+    sharing: int = 1,
+    keep_every: float = KEEP_EVERY_SECONDS,
 ) -> None:
     """Train the blocks that arrive on ``commands`` until it ends."""
 
@@ -197,13 +216,19 @@ def serve(
         answers.flush()
 
     blocks: queue.Queue[int] = queue.Queue()
-    threading.Thread(target=_read_commands, args=(commands, blocks), daemon=True).start()
+    trainer: Trainer | None = None
+
+    def keep() -> None:
+        if trainer is not None:
+            trainer.keep()
+
+    threading.Thread(target=_read_commands, args=(commands, blocks, keep), daemon=True).start()
     attempt = None
     try:
         with explain_unwritable(root, KEPT):
-            attempt = _Attempt(root, attempt_id, device)
-            trainer = Trainer(open_run(root), device, threads, sharing)
-            say(ready=True, software=software())
+            attempt = Attempt(root, attempt_id, device)
+            trainer = Trainer(open_run(root), device, threads, sharing, keep_every)
+            say(ready=True, software=software(), keeps=trainer.run.spec.resumable)
             while True:
                 _train_and_tell(trainer, blocks.get(), attempt, say)
     except Exception as error:  # the launcher decides whether to try again
@@ -228,7 +253,7 @@ def train_here(
         If the user's model or recipe fails, or the disk is full; finished blocks are kept.
     """
     progress = Progress()
-    attempt = _Attempt(run.paths.root, attempt_id, device)
+    attempt = Attempt(run.paths.root, attempt_id, device)
     try:
         trainer = Trainer(run, device, threads)
         for block in blocks:
@@ -260,7 +285,7 @@ def _in_words(error: Exception) -> str:
     return text
 
 
-def _train_and_tell(trainer: Trainer, block: int, attempt: _Attempt, say: Callable[..., None]) -> None:
+def _train_and_tell(trainer: Trainer, block: int, attempt: Attempt, say: Callable[..., None]) -> None:
     told = 0.0
 
     def tell(share: float) -> None:
@@ -269,18 +294,19 @@ def _train_and_tell(trainer: Trainer, block: int, attempt: _Attempt, say: Callab
             told = time.monotonic()
             say(progress=share)
 
-    summary = trainer.train(block, tell)
+    summary = trainer.train(block, tell, lambda: say(kept=block))
     attempt.update(block)
     say(committed=block, **summary)
 
 
 def main() -> None:
     """Entry point of a local worker process; see the module's docstring."""
-    root, attempt, device, threads, *sharing = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launcher, which ends us
+    root, attempt, device, threads, *more = sys.argv[1:]  # a launch of an earlier memexp says less
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):  # for the launcher, which ends us
+        signal.signal(name, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print goes to the log, not between our answers
-    serve(Path(root), attempt, device, int(threads), sys.stdin, answers, *map(int, sharing))
+    serve(Path(root), attempt, device, int(threads), sys.stdin, answers, *map(int, more[:1]), *map(float, more[1:]))
     answers.close()
     os._exit(1)  # serve only returns after a fault
 

@@ -56,7 +56,15 @@ def pack(blocks: Sequence[int], seconds_per_block: float | None, profile: Profil
     return [list(blocks[task::count]) for task in range(count)]
 
 
-def require_fitting(seconds_per_block: float | None, block_size: int, profile: Profile, new: bool) -> None:
+def tasks_of_a_block(seconds_per_block: float, profile: Profile) -> int:
+    """How many tasks, one after the other, train a block that goes on from checkpoints."""
+    room = 60 * profile.time_min - profile.signal_s - START_SECONDS
+    return max(1, math.ceil(seconds_per_block / max(room, 1.0)))
+
+
+def require_fitting(
+    seconds_per_block: float | None, block_size: int, profile: Profile, new: bool, resumable: bool
+) -> None:
     """Refuse blocks that would meet the time limit of every task again and again.
 
     Parameters
@@ -69,6 +77,8 @@ def require_fitting(seconds_per_block: float | None, block_size: int, profile: P
         Gives the time limit.
     new
         Whether the run is new, so that its blocks may still be made smaller.
+    resumable
+        Whether a block goes on where the task before it stopped, so that it may take longer than a task.
 
     Raises
     ------
@@ -76,7 +86,7 @@ def require_fitting(seconds_per_block: float | None, block_size: int, profile: P
         If one block takes longer than a task may.
     """
     room = 60 * profile.time_min - START_SECONDS
-    if seconds_per_block is None or seconds_per_block <= room:
+    if resumable or seconds_per_block is None or seconds_per_block <= room:
         return
     needed = math.ceil((seconds_per_block / FILL + START_SECONDS + profile.signal_s) / 60)
     fitting = int(FILL * room * block_size / seconds_per_block)
@@ -122,7 +132,7 @@ def prepare(
     limits: Limits,
 ) -> Prepared:
     """Tasks and arrays of a launch, as many as the limits allow."""
-    require_fitting(seconds_per_block, run.manifest.block_size, profile, new=False)
+    require_fitting(seconds_per_block, run.manifest.block_size, profile, False, run.spec.resumable)
     tasks = pack(blocks, seconds_per_block, profile)
     why = "" if seconds_per_block else "the first tasks measure the time of a trial; the follow-up submits the rest"
     most = min(number for number in (limits.room, profile.max_tasks, len(tasks)) if number is not None)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from memexp.errors import InputError
-from memexp.runs.pool import Resources
+from memexp.runs.pool import KEEP_EVERY_SECONDS, Resources
 from memexp.spec.sections import NUMBER, Flag
 from memexp.spec.subsets import Count, PositiveInt
 from memexp.spec.user_paths import user_path
@@ -130,6 +130,9 @@ class Profile(Place):
         3, description="give up after so many rounds of submission in a row that finished no block"
     )
     signal_s: PositiveInt = Field(120, description="seconds before the time limit at which a task is told to stop")
+    checkpoint_s: PositiveInt = Field(
+        int(KEEP_EVERY_SECONDS), description="seconds between two checkpoints of a block, where it trains for longer"
+    )
     seconds_per_trial: Annotated[float, Field(gt=0), NUMBER] | None = Field(
         None, description="time of a trial on one worker, for planning; measured where absent"
     )
@@ -181,7 +184,7 @@ class Profile(Place):
     def resources(self) -> Resources:
         """The workers of one task."""
         workers = self.workers or self.gpus or max(1, self.cpus // self.threads)
-        return Resources(workers, self.threads, "cuda" if self.gpus else "cpu", self.gpus)
+        return Resources(workers, self.threads, "cuda" if self.gpus else "cpu", self.gpus, self.checkpoint_s)
 
 
 # Keys that say how many tasks there are, and nothing of how one starts.

@@ -28,6 +28,7 @@ from memexp.store.commit import recover
 from memexp.store.goal import Goal
 from memexp.store.launches import Job, Launch, new_id, read_launch, read_launches
 from memexp.store.lock import launch_lock
+from memexp.store.partial import kept_shares
 from memexp.store.trials import TrialStore
 
 Entry = Callable[[str, str], None]
@@ -110,7 +111,9 @@ def launch_slurm(
         if not accept.software:
             require_same_software(run, trains_here=False)
         launch, limited, prepared = _planned(run, queue, profile, blocks, seconds_per_block)
-        launch = replace(launch, idle_rounds=idle_rounds, settled=store.layout.n_blocks - len(missing))
+        settled = store.layout.n_blocks - len(missing)
+        kept = sum(kept_shares(run.paths, missing).values())
+        launch = replace(launch, idle_rounds=idle_rounds, settled=settled, kept=kept)
         launch = replace(launch, accepted=accept.software, until=until)
         launch.write(run.paths)  # before the first job: one that starts at once reads its blocks here
         launch, refused = _submit(run, launch, limited, then)

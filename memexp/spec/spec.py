@@ -14,7 +14,6 @@ from pydantic import (
     Discriminator,
     Field,
     SerializerFunctionWrapHandler,
-    StrictInt,
     Tag,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -30,67 +29,15 @@ from memexp.spec.argument_files import with_digests
 from memexp.spec.datasets import Dataset
 from memexp.spec.identity import typed_json
 from memexp.spec.index_sets import read_digest
-from memexp.spec.sections import NUMBER, Flag, MinInAccuracy, Model, PythonFile, Standardize, UserTraining, UserTrial
 from memexp.spec.sections import Block as _Block
-from memexp.spec.subsets import Count, PositiveInt
+from memexp.spec.sections import Model, PythonFile, UserTraining, UserTrial
+from memexp.spec.subsets import Count
 from memexp.spec.subsets import Subsets as Subsets
+from memexp.spec.training import Augment as Augment
+from memexp.spec.training import Training as Training
+from memexp.spec.training import without_later_keys
 from memexp.spec.user_paths import NAME
 from memexp.spec.yaml_text import as_yaml
-
-
-class Augment(_Block):
-    """Drawn anew for each image at each step, on the device."""
-
-    crop: Annotated[StrictInt, Field(ge=0, le=4096)] = Field(
-        0, description="zero padding in pixels, then a random crop"
-    )
-    flip: Flag = Field(False, description="left-right flip with probability 1/2")
-
-
-class Training(_Block):
-    """How one trial is trained: SGD, stated in full."""
-
-    epochs: Annotated[float, Field(gt=0, le=1e6), NUMBER] = Field(
-        description="passes over the trial's own training set"
-    )
-    batch_size: PositiveInt = Field(description="examples of a step, at most those that a trial trains on")
-    lr: Annotated[float, Field(gt=0), NUMBER] = Field(description="highest learning rate")
-    momentum: Annotated[float, Field(ge=0, lt=1), NUMBER] = Field(0.9, description="of SGD")
-    nesterov: Flag = Field(False, description="Nesterov's momentum; needs a momentum above 0")
-    weight_decay: Annotated[float, Field(ge=0), NUMBER] = Field(0.0, description="on every parameter")
-    label_smoothing: Annotated[float, Field(ge=0, lt=1), NUMBER] = Field(
-        0.0, description="share of each label that is spread over all classes, in training only"
-    )
-    schedule: Literal["constant", "linear", "cosine", "step"] = Field(
-        "constant", description="after the warm-up; linear and cosine end at 0"
-    )
-    warmup_epochs: Annotated[float, Field(ge=0), NUMBER] = Field(0.0, description="epochs of linear rise from 0")
-    milestones: list[Annotated[float, Field(gt=0), NUMBER]] = Field(
-        default=[], description="for step: epochs at which the rate is multiplied by decay"
-    )
-    decay: Annotated[float, Field(gt=0, lt=1), NUMBER] = Field(
-        0.1, description="for step: the factor at each milestone"
-    )
-    augment: Augment = Field(default_factory=Augment, description="random changes of the training images")
-    standardize: Standardize = False
-    precision: Literal["fp32", "tf32", "bf16"] = Field(
-        "fp32",
-        description="of products and convolutions; sums, weights and updates are fp32 always. tf32: operands of 10 "
-        "bits on a GPU, fp32 elsewhere; bf16: of 7 bits, faster where the device has units for it, fp32 elsewhere",
-    )
-    min_in_accuracy: MinInAccuracy = 0.0
-
-    @model_validator(mode="after")
-    def _coherent(self) -> Training:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs = {self.warmup_epochs:g} must be less than epochs = {self.epochs:g}")
-        if bool(self.milestones) != (self.schedule == "step"):
-            raise ValueError("milestones go with 'schedule: step', and 'schedule: step' needs them")
-        if self.milestones != sorted(set(self.milestones)) or max(self.milestones, default=0.0) >= self.epochs:
-            raise ValueError(f"milestones = {self.milestones} must rise, and stay below epochs = {self.epochs:g}")
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
-        return self
 
 
 class Keep(_Block):
@@ -221,6 +168,11 @@ class Spec(_Block):
         assert isinstance(self.training, Training)
         return self.training
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a trial can be gone on with after any of its steps: not where a file of the user's trains it."""
+        return isinstance(self.training, Training)
+
     def to_yaml(self) -> str:
         """The resolved spec: every default filled in, every file's content in it."""
         return as_yaml(self.model_dump())
@@ -250,9 +202,11 @@ class Spec(_Block):
             else:
                 science[name].pop("file", None)
             science[name] = with_digests(science[name]) if contents else science[name]
-        if isinstance(self.training, Training) and (self.training.augment.crop or self.training.augment.flip):
-            # The device drew the moves of images once: other moves, and so another experiment than today's.
-            science["training"]["augment"]["drawn"] = "by the host"
+        if isinstance(self.training, Training):
+            science["training"] = without_later_keys(science["training"])
+            if self.training.augment.crop or self.training.augment.flip:
+                # The device drew the moves of images once: other moves, and so another experiment than today's.
+                science["training"]["augment"]["drawn"] = "by the host"
         return science
 
 

@@ -27,6 +27,7 @@ import numpy as np
 
 from memexp.errors import StoreError, command
 from memexp.files import KEPT, explain_unwritable, to_record, write_atomic, write_once
+from memexp.store.partial import drop_checkpoints
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import (
     Receipt,
@@ -95,7 +96,7 @@ def commit(
 
 
 def recover(paths: RunPaths, store: TrialStore) -> None:
-    """Finish what killed processes left: publish claimed blocks, drop files that nobody claimed."""
+    """Finish what killed processes left: publish claimed blocks, drop files that nobody claims."""
     receipts = list(read_receipts(paths))
     published = []
     for receipt in receipts:
@@ -114,6 +115,7 @@ def recover(paths: RunPaths, store: TrialStore) -> None:
     for leftover in [*paths.blocks.glob("*.npz"), *paths.weights.glob("*.part")]:
         if leftover.name not in claimed and time.time() - leftover.stat().st_mtime > _ORPHAN_AFTER_SECONDS:
             leftover.unlink(missing_ok=True)
+    drop_checkpoints(paths, store.layout.blocks_with(status == MISSING))
 
 
 def restore_states(paths: RunPaths, store: TrialStore, number: int) -> bool:

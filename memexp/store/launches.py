@@ -64,6 +64,8 @@ class Launch:
         Rounds of submission before this one, in a row, that finished no block.
     settled
         Blocks that were finished when this launch was made.
+    kept
+        Shares of the others that checkpoints had then, added up.
     gave_up
         Why its follow-up job submitted nothing though blocks are missing.
     followed
@@ -90,6 +92,7 @@ class Launch:
     follow_up: Job | None = None
     idle_rounds: int = 0
     settled: int = 0
+    kept: float = 0.0
     gave_up: str = ""
     followed: bool = False
     cluster: str = ""

@@ -60,6 +60,11 @@ class RunPaths:
         return self.root / "weights"
 
     @property
+    def partial(self) -> Path:
+        """Checkpoints of blocks that are long and not committed yet; the folder comes with the first one."""
+        return self.root / "partial"
+
+    @property
     def launches(self) -> Path:
         """One file for each submission."""
         return self.root / "launches"

@@ -19,6 +19,7 @@ from memexp.data import Data
 from memexp.seeds import generator
 from memexp.spec.designs import Mask
 from memexp.spec.spec import Augment, Spec
+from memexp.training.boxes import drawn_crops, drawn_holes, erase, resized
 
 # Of float32 images that are made at once. A processor's stay in its cache; a GPU's take a fraction of its memory.
 _PART_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
@@ -120,6 +121,15 @@ def normalized(work: Work, x: Tensor) -> Tensor:
     return x.add_(work.shift) if work.spec.training.standardize else x
 
 
+class Draws:
+    """The generators of one trial's augmentation, one for each kind of change."""
+
+    def __init__(self, seed: int, trial: int) -> None:
+        self.moves, self.crops, self.holes = (
+            generator(seed, purpose, trial) for purpose in ("augment", "crops", "holes")
+        )
+
+
 def drawn_moves(augment: Augment, draws: np.random.Generator, count: int) -> NDArray[np.int64]:
     """Row and column (0 to 2 * crop) and coin (0 or 1) of ``count`` images, shape (count, 3).
 
@@ -159,7 +169,18 @@ def moved(x: Tensor, chosen: Tensor, moves: Tensor, crop: int) -> Tensor:
     return images.permute(0, 3, 1, 2)
 
 
-def batches(work: Work, order: Tensor, draws: Sequence[np.random.Generator]) -> Iterator[tuple[Tensor, Tensor]]:
+def _drawn(work: Work, draws: Draws, count: int) -> NDArray[np.int64]:
+    """All changes of ``count`` images: moves, then boxes to cut and to erase where asked, shape (count, 3, 7 or 11)."""
+    augment, size = work.spec.sgd.augment, (work.x_train.shape[2], work.x_train.shape[3])
+    found = [drawn_moves(augment, draws.moves, count)]
+    if augment.random_resized_crop is not None:
+        found.append(drawn_crops(augment.random_resized_crop, draws.crops, count, size))
+    if augment.random_erasing is not None:
+        found.append(drawn_holes(augment.random_erasing, draws.holes, count, size))
+    return np.concatenate(found, axis=1) if len(found) > 1 else found[0]
+
+
+def batches(work: Work, order: Tensor, draws: Sequence[Draws]) -> Iterator[tuple[Tensor, Tensor]]:
     """What S trials are fed step by step. A part of the steps is made at once: a GPU launches few kernels for it.
 
     Parameters
@@ -167,7 +188,7 @@ def batches(work: Work, order: Tensor, draws: Sequence[np.random.Generator]) -> 
     order : int64, shape (steps, S, B), in the host's memory
         Numbers of the training examples.
     draws
-        The augmentation's generator of each trial.
+        The augmentation's generators of each trial.
 
     Yields
     ------
@@ -183,7 +204,16 @@ def batches(work: Work, order: Tensor, draws: Sequence[np.random.Generator]) -> 
         yield from zip(x.split(step), y.split(step), strict=True)
 
 
-def _made(work: Work, part: Tensor, draws: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
+def skip(work: Work, draws: Sequence[Draws], steps: int) -> None:
+    """Draw what :func:`batches` would draw for so many steps, for trials that have taken them already."""
+    augment = work.spec.sgd.augment
+    if augment.moves or augment.random_erasing:
+        for draw in draws:
+            for _ in range(steps):  # a step at a time, for the memory's sake
+                _drawn(work, draw, work.spec.sgd.batch_size)
+
+
+def _made(work: Work, part: Tensor, draws: Sequence[Draws]) -> tuple[Tensor, Tensor]:
     """Images and labels of some steps, (steps, S, B) -> (steps * S * B, C, H, W) and (steps * S * B,)."""
     steps, _, batch = part.shape
     augment, here, chosen, x = work.spec.sgd.augment, part.flatten(), on_device(work, part.flatten()), work.x_train
@@ -191,13 +221,18 @@ def _made(work: Work, part: Tensor, draws: Sequence[np.random.Generator]) -> tup
     if x.device != work.device:  # the host's memory has them all: what is chosen goes up, and is numbered anew
         x = on_device(work, chosen_images(x, here))
         chosen = torch.arange(len(here), device=work.device)
-    if augment.crop or augment.flip:
-        each = [drawn_moves(augment, draw, steps * batch).reshape(steps, batch, 3) for draw in draws]
-        moves = on_device(work, torch.from_numpy(np.stack(each, axis=1).reshape(-1, 3)))
-        x = moved(x, chosen, moves, augment.crop)
+    if augment.moves or augment.random_erasing:
+        each = [_drawn(work, draw, steps * batch).reshape(steps, batch, -1) for draw in draws]
+        stacked = np.stack(each, axis=1)
+        changes = on_device(work, torch.from_numpy(stacked.reshape(-1, stacked.shape[-1])))
+        if augment.random_resized_crop is not None:
+            x = resized(x, chosen, changes[:, 3:7], changes[:, 2].bool())
+        else:
+            x = moved(x, chosen, changes[:, :3], augment.crop)
     elif x is work.x_train:
         x = chosen_images(x, chosen)
-    return normalized(work, x), y
+    x = normalized(work, x)
+    return erase(x, changes[:, -4:]) if augment.random_erasing else x, y
 
 
 def _stream(members: NDArray[np.intp], draws: np.random.Generator) -> Iterator[NDArray[np.intp]]:

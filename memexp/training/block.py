@@ -23,22 +23,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from memexp.data import Data
-from memexp.seeds import generator, torch_seed
+from memexp.seeds import torch_seed
 from memexp.spec.designs import Mask, subset_size
 from memexp.spec.sections import UserTraining
 from memexp.spec.spec import Spec
 from memexp.store.layout import PROBABILITY_STEPS
 from memexp.training import models
 from memexp.training.architectures import MLP
-from memexp.training.batches import Work, batches, epochs, normalized, on_device, prepare
+from memexp.training.batches import Draws, Work, batches, epochs, normalized, on_device, prepare, skip
+from memexp.training.checkpoint import Keeper, Moment
 from memexp.training.kept import weights_file
 from memexp.training.learning import Learning
+from memexp.training.optimizers import Updates
 from memexp.training.outcome import Outcome as Outcome
 from memexp.training.outcome import Progress
 from memexp.training.own_trial import OwnTrials, run_trials
 from memexp.training.precision import Forward, computing, precision_of
 from memexp.training.recipes import train_one
-from memexp.training.sgd import SGD, learning_rate
+from memexp.training.sgd import learning_rate
 
 _EVALUATED = 2048  # examples of one evaluation pass of all its trials, at most
 _EVALUATED_PIXELS = _EVALUATED * 64 * 64  # and their pixels: larger images come in smaller numbers
@@ -63,32 +65,55 @@ def count_steps(spec: Spec, n_train: int, trial: int = 0) -> int:
     return math.ceil(recipe.epochs * subset_size(spec.subsets, n_train, trial) / recipe.batch_size)
 
 
+class Trained(NamedTuple):
+    """S trials after their last step: the stack, what it was fed, (S, N), how it learned, seconds before a stop."""
+
+    stack: nn.Module
+    fed: Mask
+    learning: Learning | None = None
+    seconds: float = 0.0
+
+
 def _trained(
-    work: Work, masks: Mask, trials: Sequence[int], forward: Forward, tell: Progress
-) -> tuple[nn.Module, Mask, Learning | None]:
-    """Train S trials together from fresh weights; the stack, the examples it was fed, (S, N), and how it learned."""
+    work: Work,
+    masks: Mask,
+    trials: Sequence[int],
+    forward: Forward,
+    tell: Progress,
+    keeper: Keeper,
+) -> Trained:
+    """Train S trials together, from fresh weights or from where they were interrupted."""
     if isinstance(work.spec.training, UserTraining):  # which is handed the subset and nothing else
         (trial,) = trials
         stack = train_one(work, work.spec.training, _fresh(work, trial), masks[0], trial)
         tell(1.0)
-        return stack, masks, None
+        return Trained(stack, masks)
     recipe, seed = work.spec.sgd, work.spec.subsets.seed
-    stack = models.stack([_fresh(work, trial) for trial in trials]).to(work.device).train()
-    optimizer = SGD(stack, recipe)
+    stack = models.stack([_fresh(work, trial) for trial in trials], recipe.together).to(work.device).train()
+    updates = Updates(stack, recipe)
     steps = count_steps(work.spec, len(work.y_train), trials[0])
-    draws = [generator(seed, "augment", trial) for trial in trials]
+    draws = [Draws(seed, trial) for trial in trials]
     torch.manual_seed(torch_seed(seed, "layers", trials[0]))  # for dropout and the like
-    fed, step = np.zeros_like(masks), 0
     learning = Learning(masks) if "learning" in work.spec.record else None
-    for epoch, fed in epochs(work, masks, trials, steps):  # noqa: B007 (fed is what the last epoch leaves)
-        for x, y in batches(work, epoch, draws):
-            optimizer.before_backward()
+    moment = Moment(stack, [*updates.states, *([learning] if learning else [])], work.device)
+    first, seconds = keeper.begin(trials, moment)  # 0, unless they were interrupted
+    fed, step = np.zeros_like(masks), 0
+    for epoch, fed in epochs(work, masks, trials, steps):
+        done, step = step, max(step, min(first, step + len(epoch)))
+        skip(work, draws, step - done)
+        if step - done == len(epoch):
+            continue
+        keeper.require_same(fed)
+        for x, y in batches(work, epoch[step - done :], draws):
+            if keeper.due():
+                keeper.keep(moment, step, fed, step / steps)
+            updates.before_backward()
             with forward():
                 logits = stack(x.unflatten(0, (len(trials), -1))).flatten(0, 1)
             # the sum over trials of each trial's mean: trials do not see each other's gradient
             loss = F.cross_entropy(logits.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
             (loss / recipe.batch_size).backward()
-            optimizer.step(learning_rate(recipe, steps, step))
+            updates.step(learning_rate(recipe, steps, step))
             if learning is not None:
                 learning.step(logits, y)
             step += 1
@@ -98,7 +123,8 @@ def _trained(
         # Nothing brings a trial back from NaN; the evaluation records why it failed. In a stack the others go on.
         if len(trials) == 1 and not loss.isfinite():  # which waits for the device
             break
-    return stack, fed, learning
+    updates.finish()
+    return Trained(stack, fed, learning, seconds)
 
 
 def _fresh(work: Work, trial: int) -> nn.Module:
@@ -190,8 +216,8 @@ def train(work: Work, masks: Mask, trials: Sequence[int], tell: Progress = lambd
     torch.set_flush_denormal(True)
     dense = isinstance(_fresh(work, trials[0]), MLP)
     with computing(precision_of(work.spec), work.device, dense) as forward:
-        stack, _, _ = _trained(work, masks, trials, forward, tell)
-    return stack.eval()
+        trained = _trained(work, masks, trials, forward, tell, Keeper())
+    return trained.stack.eval()
 
 
 def evaluate(work: Work, stack: nn.Module) -> tuple[float, bool]:
@@ -209,7 +235,8 @@ def evaluate_again(work: Work, model: nn.Module, mask: Mask, stacked: int) -> Ou
     """
     torch.set_flush_denormal(True)
     with computing(precision_of(work.spec), work.device, isinstance(model, MLP)) as forward:
-        stack = models.stack([model] * stacked).to(work.device)
+        together = isinstance(work.spec.training, UserTraining) or work.spec.training.together
+        stack = models.stack([model] * stacked, together).to(work.device)
         train = _evaluated(work, stack, work.x_train, work.y_train, stacked, forward)
         test = _evaluated(work, stack, work.x_test, work.y_test, stacked, forward)
     return _outcome(work, mask, train, test, 0, math.nan)
@@ -231,7 +258,11 @@ def prepare_block(spec: Spec, data: Data, device: str, sharing: int = 1) -> Work
 
 
 def train_block(
-    work: Work | OwnTrials, masks: Mask, trials: Sequence[int], tell: Progress = lambda _: None
+    work: Work | OwnTrials,
+    masks: Mask,
+    trials: Sequence[int],
+    tell: Progress = lambda _: None,
+    keeper: Keeper | None = None,
 ) -> list[Outcome]:
     """Train and evaluate some trials.
 
@@ -245,6 +276,8 @@ def train_block(
         Their numbers: they decide initial weights, data order and augmentation.
     tell
         Called now and then with the share of the block that is done.
+    keeper
+        Keeps how far they have come, and knows how far they were; not for trials of the user's own.
 
     Returns
     -------
@@ -256,32 +289,35 @@ def train_block(
     # Momenta of pixels that are always 0 decay to denormal numbers, on which the optimizer was
     # measured five times slower. Zero is what they stand for.
     torch.set_flush_denormal(True)
-    model = _fresh(work, trials[0])
-    outcomes: dict[int, Outcome] = {}
+    model, keeper = _fresh(work, trials[0]), keeper or Keeper()
     with computing(precision_of(work.spec), work.device, isinstance(model, MLP)) as forward:
         for part in _stacks(work, trials, models.stack_size(model, work.device.type)):
-            start, done = time.perf_counter(), len(outcomes)
-            mine = [trials[k] for k in part]
+            mine = [int(trials[k]) for k in part]
+            if keeper.outcomes.keys() >= set(mine):
+                continue
+            start, done = time.perf_counter(), len(keeper.outcomes)
 
             def tell_part(share: float, done: int = done, count: int = len(mine)) -> None:
                 tell((done + share * count) / len(trials))
 
-            stack, fed, learning = _trained(work, masks[part], mine, forward, tell_part)
+            stack, fed, learning, spent = _trained(work, masks[part], mine, forward, tell_part, keeper)
             train = _evaluated(work, stack, work.x_train, work.y_train, len(mine), forward)
             test = _evaluated(work, stack, work.x_test, work.y_test, len(mine), forward)
-            seconds = (time.perf_counter() - start) / len(mine)
-            for s, k in enumerate(part):
-                outcomes[int(k)] = _outcome(work, fed[s], train, test, s, seconds)
+            seconds = (spent + time.perf_counter() - start) / len(mine)
+            outcomes: dict[int, Outcome] = {}
+            for s, trial in enumerate(mine):
+                outcomes[trial] = _outcome(work, fed[s], train, test, s, seconds)
                 if learning is not None:
-                    outcomes[int(k)].arrays.update(learning.arrays(s))
-                if trials[k] < work.spec.keep.weights and outcomes[int(k)].failure is None:
-                    outcomes[int(k)] = replace(outcomes[int(k)], weights=weights_file(stack, s))
-    return [outcomes[k] for k in range(len(trials))]
+                    outcomes[trial].arrays.update(learning.arrays(s))
+                if trial < work.spec.keep.weights and outcomes[trial].failure is None:
+                    outcomes[trial] = replace(outcomes[trial], weights=weights_file(stack, s))
+            keeper.finish(outcomes)
+    return [keeper.outcomes[trial] for trial in trials]
 
 
 def _stacks(work: Work, trials: Sequence[int], size: int) -> list[NDArray[np.intp]]:
     """Places of the trials that train together: at most ``size``, of equally many steps."""
-    if isinstance(work.spec.training, UserTraining):
+    if isinstance(work.spec.training, UserTraining) or not work.spec.training.together:
         return [np.array([place]) for place in range(len(trials))]
     steps = np.array([count_steps(work.spec, len(work.y_train), trial) for trial in trials])
     alike = [np.flatnonzero(steps == count) for count in np.unique(steps)]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from memexp.spec.designs import Mask
 
+_COUNTS = ("_loss", "_right", "_learned", "_forgotten")
 _LAST = np.iinfo(np.uint16).max
 
 
@@ -68,6 +69,17 @@ class Learning:
         self._forgotten[s, examples] += self._right[s, examples] & ~right
         self._learned[s, examples] = np.where(right, self._learned[s, examples], number + 1)
         self._right[s, examples] = right
+
+    def state_dict(self) -> dict[str, Any]:
+        """All counts, and what was noted since the last epoch's end, as tensors."""
+        counts = {name: torch.from_numpy(getattr(self, name)) for name in _COUNTS}
+        return counts | {"position": self._position, "steps": [list(each) for each in self._steps]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with :meth:`state_dict`."""
+        for name in _COUNTS:
+            getattr(self, name)[:] = state[name].cpu().numpy()
+        self._position, self._steps = state["position"], [(loss, right) for loss, right in state["steps"]]
 
     def arrays(self, s: int) -> dict[str, NDArray[Any]]:
         """What is recorded of trial ``s``, each (N,); NaN and 0 for examples that it did not see.

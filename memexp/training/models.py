@@ -186,12 +186,13 @@ class OneTrial(nn.Module):
         return logits[None]
 
 
-def stack(models: Sequence[nn.Module]) -> nn.Module:
+def stack(models: Sequence[nn.Module], together: bool = True) -> nn.Module:
     """Several models of one architecture as one module, (S, B, C, H, W) -> (S, B, classes).
 
-    Only for models that :func:`stack_size` allows to stack, unless there is a single one.
+    Only for models that :func:`stack_size` allows to stack, unless there is a single one. Not ``together``: that one
+    keeps its tensors as they are.
     """
-    if not isinstance(models[0], MLP):
+    if not (together and isinstance(models[0], MLP)):
         (model,) = models
         return OneTrial(model.to(memory_format=torch.channels_last))  # as the images are
     stacked = copy.deepcopy(models[0])

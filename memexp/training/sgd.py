@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,3 +95,20 @@ class SGD:
         )
         for number, momentum in zip(used, momenta, strict=True):
             self._momenta[number] = momentum
+
+    def state_dict(self) -> dict[str, Any]:
+        """The momenta, as tensors; None for a parameter that has none yet."""
+        return {"momenta": self._momenta, "gradients": self._carried()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the momenta of :meth:`state_dict`."""
+        self._momenta = list(state["momenta"])
+        for gradient, kept in zip(self._carried(), state["gradients"], strict=True):
+            gradient.copy_(kept)
+
+    def _carried(self) -> list[Tensor]:
+        """Gradients that are momenta."""
+        if not self._accumulates:
+            return []
+        return [parameter.grad for parameter in self._parameters if parameter.grad is not None]

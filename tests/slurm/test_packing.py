@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from memexp.errors import InputError, SpecError
 from memexp.slurm import scheduler
-from memexp.slurm.packing import FILL, PILOT_TASKS, START_SECONDS, START_SHARE, pack, require_fitting, split
+from memexp.slurm.packing import (
+    FILL,
+    PILOT_TASKS,
+    START_SECONDS,
+    START_SHARE,
+    pack,
+    require_fitting,
+    split,
+    tasks_of_a_block,
+)
 from memexp.slurm.profile import Profile, find_profile, follow_up_profile, read_profile
 from memexp.slurm.sbatch import batch_script
 from memexp.slurm.submit import require_plain_path
@@ -56,14 +65,22 @@ def test_a_pilot_where_nothing_is_known() -> None:
 
 def test_blocks_that_no_task_could_finish_are_refused() -> None:
     profile = Profile(time_min=60)
-    require_fitting(3500, 10, profile, new=True)
-    require_fitting(None, 10, profile, new=True)
+    require_fitting(3500, 10, profile, new=True, resumable=False)
+    require_fitting(None, 10, profile, new=True, resumable=False)
     with pytest.raises(InputError, match=r"10 trials takes about 120 min .*time_min: 153 .* \(--block 3\)"):
-        require_fitting(7200, 10, profile, new=True)
-    require_fitting(7200, 10, Profile(time_min=153), new=True)
-    require_fitting(7200 * 3 / 10, 3, profile, new=True)
+        require_fitting(7200, 10, profile, new=True, resumable=False)
+    require_fitting(7200, 10, Profile(time_min=153), new=True, resumable=False)
+    require_fitting(7200 * 3 / 10, 3, profile, new=True, resumable=False)
     with pytest.raises(InputError, match=r"resume --time-min 153`\), or a new run of smaller blocks"):
-        require_fitting(7200, 10, profile, new=False)
+        require_fitting(7200, 10, profile, new=False, resumable=False)
+    require_fitting(7200, 10, profile, new=True, resumable=True)
+
+
+def test_a_block_that_goes_on_from_checkpoints_needs_so_many_tasks() -> None:
+    profile = Profile(time_min=240, signal_s=120)
+    room = 240 * 60 - 120 - START_SECONDS
+    assert [tasks_of_a_block(seconds, profile) for seconds in (60, room, room + 1, 36_000)] == [1, 1, 2, 3]
+    assert pack([3, 4], 36_000, profile) == [[3], [4]]
 
 
 @given(count=st.integers(1, 5000), most=st.integers(1, 1001))

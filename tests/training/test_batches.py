@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from memexp.data import load_data
-from memexp.seeds import generator
 from memexp.spec.spec import Augment
-from memexp.training.batches import _PART_BYTES, _moments, batches, drawn_moves, moved, normalized, prepare
+from memexp.training.batches import _PART_BYTES, Draws, _moments, batches, drawn_moves, moved, normalized, prepare
 from tests.conftest import make_spec
 
 
@@ -56,7 +55,7 @@ def test_draws_are_the_same_alone_in_a_stack_and_in_parts_of_any_size(monkeypatc
 
     def fed(trials: list[int], part_bytes: int) -> list[torch.Tensor]:
         monkeypatch.setitem(_PART_BYTES, "cpu", part_bytes)
-        draws = [generator(3, "augment", trial) for trial in trials]
+        draws = [Draws(3, trial) for trial in trials]
         return [x.unflatten(0, (len(trials), 32)) for x, _ in batches(work, order[:, trials], draws)]
 
     together = fed([0, 1, 2], 1 << 30)

@@ -246,7 +246,8 @@ FAULTS: dict[str, tuple[Callable[..., Any], str, str, int]] = {
     "memory not pinned": (batches.on_device, "x.pin_memory().to", "x.to", IN_HOST_MEMORY),
     "a copy that waits": (batches.on_device, "non_blocking=True", "non_blocking=False", RESIDENT),
     "network not moved": (block._trained, ".to(work.device).train()", ".train()", RESIDENT),
-    "draws of the device's own": (block._trained, '"augment"', "work.device.type", RESIDENT),
+    "draws of the device's own": (
+        block._trained, "Draws(seed, trial)", "Draws(seed + len(work.device.type), trial)", RESIDENT),
     "a wait in every step": (block._trained, "step += 1", "step += 1 + 0 * int(loss)", RESIDENT),
     "results not fetched": (block._evaluated, "torch.cat(parts, 1).cpu()", "torch.cat(parts, 1)", RESIDENT),
     "images not brought to the device for evaluation": (

@@ -21,6 +21,7 @@ from memexp.spec.spec import Spec
 from memexp.training import devices, models
 from memexp.training.batches import _placed, epochs, normalized, prepare
 from memexp.training.block import Outcome, _evaluated, _fresh, _trained, count_steps, train_block
+from memexp.training.checkpoint import Keeper
 from memexp.training.sgd import learning_rate
 from tests.conftest import make_spec
 
@@ -78,7 +79,7 @@ def test_a_stack_takes_the_steps_of_a_plain_loop(recipe: dict[str, Any]) -> None
     work = prepare(spec, load_data(spec.dataset), "cpu")
     trials, steps = [3, 4, 5], count_steps(spec, 200)
     masks = draw_masks(spec.subsets, 200, trials)
-    stack, _, _ = _trained(work, masks, trials, nullcontext, lambda _: None)
+    stack, *_ = _trained(work, masks, trials, nullcontext, lambda _: None, Keeper())
     for s, trial in enumerate(trials):
         model = _fresh(work, trial)
         options = {name: getattr(spec.training, name) for name in ("lr", "momentum", "nesterov", "weight_decay")}
