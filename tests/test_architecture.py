@@ -44,6 +44,7 @@ LAYERS = {
         "training.optimizers",
         "training.own_trial",
         "training.precision",
+        "training.pretrained",
         "training.tryout",
         "training.recipes",
         "training.sgd",

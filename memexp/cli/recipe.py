@@ -30,7 +30,9 @@ def recipe_rows(spec: Spec) -> list[tuple[str, str]]:
     else:
         rows += [("recipe", _optimizer(training)), ("rate", _schedule(training))]
         rows.append(("augmentation", _augmentation(training)))
-    rows.append(("standardized", "yes" if training.standardize else "no"))
+    of_weights = training.standardize == "weights"
+    moments = "by the mean and deviation of timm's weights" if of_weights else "yes" if training.standardize else "no"
+    rows.append(("standardized", moments))
     if training.min_in_accuracy:
         text = f"a trial below {training.min_in_accuracy:g} on its own training set has failed"
         rows.append(("gate", text))

@@ -124,6 +124,7 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
         *_notes(spec),
         *group_notes(data.groups),
         *_model_notes(tried.unseen),
+        *([f"not of the weights file, but fresh in each trial: {', '.join(tried.fresh)}"] if tried.fresh else []),
         *(_data_notes(data) if spec.trial is None else []),
     ]
     kept = min(spec.keep.weights, layout.n_trials) * tried.file_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ def recipe_faults(spec: Spec) -> list[Fault]:
             return [Fault(("trial", "file"), str(error))]
     if isinstance(spec.training, Training):
         return _optimizer_faults(spec.training)
+    if spec.training is None:  # a trial of the user's own
+        return []
     from memexp.training.recipes import find_recipe
 
     try:
@@ -45,27 +48,32 @@ def _optimizer_faults(recipe: Training) -> list[Fault]:
 
 
 class Tried(NamedTuple):
-    """What trying a model told: its weights, the share of an image that it never sees, and a file of it."""
+    """What trying a model told: its weights, the share of an image that it never sees, a file's size, what is fresh."""
 
     parameters: int = 0
     unseen: float = 0.0
     file_bytes: int = 0
+    fresh: Sequence[str] = ()
 
 
 def try_model(spec: Spec, data: Data) -> Tried:
     """Make the model once and try it."""
     from memexp.training import models, tryout
+    from memexp.training.pretrained import load_weights
 
     (height, width, channels), n_classes = data.x_train.shape[1:], len(data.classes)
     block, image = spec.model, (height, width, channels)
     _require_weights(block)
     model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
+    fresh = load_weights(model, file) if block.code is None and (file := block.arguments.get("weights")) else []
+    if spec.training.standardize == "weights":
+        models.moments_of_weights(block.arch, channels)
     unseen = tryout.try_out(model, image, n_classes)
     if isinstance(spec.training, Training):  # a user's own may train another part of it, or with other outputs
         tryout.try_training(model, image, n_classes, spec.training.batch_size)
     state = model.state_dict().values()  # and the header of the file, which names each
     file_bytes = sum(value.nbytes for value in state) + 200 * len(state)
-    return Tried(sum(parameter.numel() for parameter in model.parameters()), unseen, file_bytes)
+    return Tried(sum(parameter.numel() for parameter in model.parameters()), unseen, file_bytes, fresh)
 
 
 def _require_weights(model: Model) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -45,8 +45,18 @@ def _flag(value: Any) -> Any:
 NUMBER = BeforeValidator(_number)  # the last in an annotation, so that a schema shows the bounds before it
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
+
+def _standardize(value: Any) -> Any:
+    return value if value == "weights" else _flag(value)
+
+
 Standardize = Annotated[
-    Flag, Field(description="subtract the training set's mean and divide by its deviation, per channel")
+    bool | Literal["weights"],
+    BeforeValidator(_standardize),
+    Field(
+        description="subtract a mean and divide by a deviation, per channel: those of the training images, or of what "
+        "timm's weights were trained on"
+    ),
 ]
 MinInAccuracy = Annotated[
     float,

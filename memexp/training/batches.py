@@ -20,6 +20,7 @@ from memexp.seeds import generator
 from memexp.spec.designs import Mask
 from memexp.spec.spec import Augment, Spec
 from memexp.training.boxes import drawn_crops, drawn_holes, erase, resized
+from memexp.training.models import moments_of_weights
 
 # Of float32 images that are made at once. A processor's stay in its cache; a GPU's take a fraction of its memory.
 _PART_BYTES = {"cpu": 1 << 20, "cuda": 256 << 20}
@@ -64,7 +65,7 @@ def prepare(spec: Spec, data: Data, device: str, sharing: int = 1) -> Work:
     unit = 1 / 255 if data.x_train.dtype == np.uint8 else 1.0
     scale, shift = torch.full((x_train.shape[1], 1, 1), unit), torch.zeros(x_train.shape[1], 1, 1)
     if spec.training.standardize:
-        mean, deviation = (unit * moment for moment in _moments(data.x_train))
+        mean, deviation = _moments_of(spec, data.x_train, unit)
         deviation[_constant(mean, deviation, data.x_train[..., 0].size)] = 1.0
         scale = torch.tensor(unit / deviation, dtype=torch.float32)[:, None, None]
         shift = torch.tensor(-mean / deviation, dtype=torch.float32)[:, None, None]
@@ -82,6 +83,15 @@ def _placed(x: NDArray[Any], device: torch.device, sharing: int = 1) -> Tensor:
     if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] // (2 * sharing):
         return images
     return images.to(device)
+
+
+def _moments_of(spec: Spec, x: NDArray[Any], unit: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of each channel that images are standardized by, where the largest pixel is 1."""
+    if spec.training.standardize == "weights":
+        of_weights = moments_of_weights(spec.model.arch, x.shape[3])
+        return np.array(of_weights[0]), np.array(of_weights[1])
+    mean, deviation = _moments(x)
+    return unit * mean, unit * deviation
 
 
 def _moments(x: NDArray[Any], part_values: int = 1 << 24) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -21,6 +21,7 @@ from memexp.spec.python_files import blamed, function_in, require_call
 from memexp.spec.sections import PythonFile
 from memexp.training.architectures import MLP, NETWORKS, default_cfgs
 from memexp.training.arguments import refused
+from memexp.training.pretrained import load_weights
 
 
 def create(
@@ -36,7 +37,8 @@ def create(
     Parameters
     ----------
     arch, arguments
-        The spec's model block.
+        The spec's model block; ``weights`` among the arguments names a file that :func:`load_weights` reads, unless
+        a file of the user's defines the network, whose argument it then is.
     image
         (H, W, C) of one image.
     n_classes
@@ -52,6 +54,8 @@ def create(
         If timm (the file) does not know the architecture, or it does not take the arguments or the image.
     """
     height, width, channels = image
+    begins_with = arguments.get("weights") if code is None else None
+    arguments = arguments if begins_with is None else {key: arguments[key] for key in arguments if key != "weights"}
     fitted: dict[str, Any] = {"num_classes": n_classes, "in_chans": channels}
     make: Callable[..., Any]
     if code is not None:
@@ -72,7 +76,29 @@ def create(
         made = _made(arch, make, fitted, arguments, code is None)
     if not isinstance(made, nn.Module):
         raise InputError(f"{arch!r} gives {type(made).__name__}; it must return a torch module")
+    if begins_with is not None:
+        load_weights(made, begins_with)
     return made
+
+
+def moments_of_weights(arch: str, channels: int) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel, in units of the largest pixel, that timm's weights of a network expect.
+
+    Raises
+    ------
+    InputError
+        If it is none of timm's, or its weights are for images of other channels.
+    """
+    if arch not in NETWORKS:
+        import timm
+
+        config = timm.get_pretrained_cfg(arch) if timm.is_model(arch) else None
+        if config is not None and len(config.mean) == channels:
+            return list(config.mean), list(config.std)
+    raise InputError(
+        f"standardize: weights: {arch!r} has no mean and deviation for images of {channels} channels, only timm's "
+        "networks have; write true, which takes those of the training images"
+    )
 
 
 def _made(arch: str, make: Callable[..., Any], fitted: dict[str, Any], arguments: dict[str, Any], timms: bool) -> Any:
