@@ -22,10 +22,9 @@ def recipe_faults(spec: Spec) -> list[Fault]:
             find_trial(spec.trial)
         except InputError as error:
             return [Fault(("trial", "file"), str(error))]
+        return []
     if isinstance(spec.training, Training):
         return _optimizer_faults(spec.training)
-    if spec.training is None:  # a trial of the user's own
-        return []
     from memexp.training.recipes import find_recipe
 
     try:

@@ -235,7 +235,8 @@ def plant(patch: pytest.MonkeyPatch, function: Callable[..., Any], right: str, w
 FAULTS: dict[str, tuple[Callable[..., Any], str, str, int]] = {
     "rows counted on the host": (
         batches.moved, "torch.arange(height, device=x.device)", "torch.arange(height)", RESIDENT),
-    "moves left on the host": (batches._made, "changes = on_device(work, ", "moves = (lambda _, x: x)(work, ", RESIDENT),
+    "moves left on the host": (
+        batches._made, "changes = on_device(work, ", "changes = (lambda _, x: x)(work, ", RESIDENT),
     "scale left on the host": (batches.prepare, "scale.to(device)", "scale", RESIDENT),
     "labels chosen by the host's numbers": (
         batches._made, "work.y_train.index_select(0, chosen)", "work.y_train.index_select(0, here)", RESIDENT),
