@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from memexp.data.prepare import prepare_images
@@ -21,6 +22,7 @@ from memexp.spec.designs import draw_masks
 from memexp.spec.reading import SpecFile, read_spec
 from memexp.spec.spec import Spec
 from memexp.spec.sweep import SweepFile, read_file
+from memexp.training import models
 from tests.conftest import ROOT
 from tests.data.test_data import idx_bytes
 
@@ -93,6 +95,10 @@ def tiny(spec: Spec, folder: Path) -> Spec:
         return spec  # they are small already
     value = spec.model_dump(exclude_none=True)
     value["dataset"] = stand_in(spec, folder)
+    if "weights" in value["model"]:
+        value["model"]["weights"] = str(folder / "weights.pth")
+        network = models.create(spec.model.arch, {"width": spec.model.arguments["width"]}, (28, 28, 1), 5, 0)
+        torch.save(network.state_dict(), value["model"]["weights"])
     share = 1 / spec.training.epochs
     value["training"] |= {
         "epochs": 1,
