@@ -37,7 +37,8 @@ def test_all_faults_come_in_one_message_with_their_lines(tmp_path: Path) -> None
         "  line 2: nme: unknown key. Did you mean 'name'? Allowed: dataset, keep, model, name, "
         "record, subsets, training, trial",
         "  line 3: dataset.path: missing; the spec needs it",
-        "  line 3: dataset.pth: unknown key. Did you mean 'path'? Allowed: class_names, label_noise, limit, path, source",
+        "  line 3: dataset.pth: unknown key. Did you mean 'path'? Allowed: class_names, label_noise, limit, path, source, "
+        "tests",
         "  line 6: training.epochs: 'many': must be a valid number, unable to parse string as a number",
         "  line 8: training.learning_rate: unknown key. Did you mean 'lr'? Allowed: augment, batch_size, clip_norm, decay, "
         "ema, epochs, label_smoothing, lr, milestones, min_in_accuracy, momentum, nesterov, optimizer, "
