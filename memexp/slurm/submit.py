@@ -111,10 +111,9 @@ def launch_slurm(
         if not accept.software:
             require_same_software(run, trains_here=False)
         launch, limited, prepared = _planned(run, queue, profile, blocks, seconds_per_block)
-        settled = store.layout.n_blocks - len(missing)
+        launch = replace(launch, idle_rounds=idle_rounds, settled=store.layout.n_blocks - len(missing))
         kept = sum(kept_shares(run.paths, missing).values())
-        launch = replace(launch, idle_rounds=idle_rounds, settled=settled, kept=kept)
-        launch = replace(launch, accepted=accept.software, until=until)
+        launch = replace(launch, kept=kept, accepted=accept.software, until=until)
         launch.write(run.paths)  # before the first job: one that starts at once reads its blocks here
         launch, refused = _submit(run, launch, limited, then)
         _cancel_taken(taken, launch)
