@@ -319,6 +319,6 @@ class RunView(Answers):
         return f"RunView({str(self.run.paths.root)!r}: {words})"
 
     def _repr_html_(self) -> str:
-        from memexp.report.report import render_notebook
+        from memexp.report.pages import render_notebook
 
         return render_notebook(self.spec.name, facts.facts(self.run, vars(self).get("estimates")))

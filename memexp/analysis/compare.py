@@ -15,6 +15,7 @@ from memexp.analysis.agreement import (
     agree,
     mean_agreement,
 )
+from memexp.analysis.differences import Differences, differences
 from memexp.analysis.pairs import Selection
 from memexp.analysis.sides import Indices, Side, deal, side_of_outcomes
 from memexp.errors import InputError
@@ -57,6 +58,8 @@ class Comparison:
         Why a quantity is None, by its name.
     note
         What else a reader must know of the second side, or nothing.
+    differences
+        Of memorization, example by example, with their noise; None unless both sides have trials that give classes.
     """
 
     names: tuple[str, str]
@@ -65,6 +68,7 @@ class Comparison:
     selection: Selection
     absent: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    differences: Differences | None = None
 
 
 def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Comparison:
@@ -111,7 +115,13 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
     }
     absent = {"influence": unlike or f"no pair is selected ({selection})"} | lacking if influence is None else lacking
     note = "; ".join(each for each in (note, unlike) if each)
-    return Comparison((first.name, second.name), memorization, influence, selection, absent, note)
+    each = None if unlike else _differences(first, second)
+    return Comparison((first.name, second.name), memorization, influence, selection, absent, note, each)
+
+
+def _differences(first: Side, second: Side) -> Differences | None:
+    a, b = first.outcomes, second.outcomes
+    return None if a is None or b is None or a.numbers else differences(a.counts(), b.counts())
 
 
 def placed(run: Side, file: Side) -> tuple[Side, str]:

@@ -46,6 +46,10 @@ class Judged:
         Share of the votes for the given label with a 95% interval (Wilson); NaN without votes.
     share_suggested, share_suggested_low, share_suggested_high : float64
         The same for the suggested one. It was picked as the largest, so with few trials its share is a little high.
+    other : int64
+        What they say instead: the class of most votes beside the given label, of equal ones the lowest; -1 if none.
+    votes_other : int64
+        How many votes it has.
     confidence : float64
         Mean probability of the given label in these trials; NaN where neither probabilities nor margins are recorded.
     memorization : float64
@@ -65,6 +69,8 @@ class Judged:
     share_suggested: Floats
     share_suggested_low: Floats
     share_suggested_high: Floats
+    other: Ints
+    votes_other: Ints
     confidence: Floats
     memorization: Floats
     rank: Ints
@@ -157,7 +163,7 @@ def table(labels: Labels, examples: dict[str, NDArray[Any]], classes: list[str])
         if f"{axis}_index" in examples:
             columns |= {"id": ids(examples, axis)[order], "source_index": examples[f"{axis}_index"][order]}
         columns |= {field.name: getattr(judged, field.name)[order] for field in fields(Judged)}
-        columns |= {f"{name}_class_name": names[columns[name]] for name in ("given", "suggested")}
+        columns |= {f"{name}_class_name": names[columns[name]] for name in ("given", "suggested", "other")}
         planted = axis == "train" and "train_label_flipped" in examples
         if "train_label_flipped" in examples:
             columns["flipped"] = examples["train_label_flipped"][order] if planted else np.full(len(order), False)
@@ -177,18 +183,18 @@ def _judged(
 ) -> tuple[Judged, Floats, Floats]:
     """What trials say of each label, the confusion, and for each class the mean of what it gets of its own, (K,)."""
     given = votes.labels(axis)
-    parts: list[tuple[Ints, Ints, Ints, Ints, Floats]] = []
+    parts: list[tuple[Ints | Floats, ...]] = []
     confusion = np.zeros((votes.n_classes, votes.n_classes))
     classes, own = np.zeros(votes.n_classes), np.zeros(votes.n_classes)
     for band in votes.bands(axis):
         label = given[band.rows]
-        parts.append((*_suggested(band, label), band.confidence))
+        parts.append((*_suggested(band, label), *_other(band, label), band.confidence))
         known = band.n > 0
         np.add.at(confusion, label[known], band.shares[known])
         np.add.at(classes, label[known], 1)
         np.add.at(own, label[known], band.said[known, label[known]])
         tell(band.rows.stop)
-    suggested, k_given, k_suggested, n, confidence = (np.concatenate(each) for each in zip(*parts, strict=True))
+    suggested, k_given, k_suggested, n, other, k_other, confidence = map(np.concatenate, zip(*parts, strict=True))
     columns: dict[str, Floats] = {}
     for name, k in (("given", k_given), ("suggested", k_suggested)):
         columns |= dict(zip((f"share_{name}", f"share_{name}_low", f"share_{name}_high"), wilson(k, n), strict=True))
@@ -202,8 +208,9 @@ def _judged(
         confusion /= classes[:, None]
     none = np.zeros(len(given), np.bool_)
     found = Judged(
-        given, suggested, n, **columns, confidence=confidence, memorization=memorization, rank=rank, issue=none
-    )
+        given, suggested, n, **columns, other=other, votes_other=k_other, confidence=confidence,
+        memorization=memorization, rank=rank, issue=none,
+    )  # fmt: skip
     return found, confusion, np.divide(own, classes, out=np.full(len(own), np.inf), where=classes > 0)
 
 
@@ -214,6 +221,16 @@ def _suggested(band: Band, label: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     most, mine = band.votes[row, suggested], band.votes[row, label]
     suggested = np.where(most == mine, label, suggested)
     return np.where(band.n > 0, suggested, -1), mine, most, band.n
+
+
+def _other(band: Band, label: Ints) -> tuple[Ints, Ints]:
+    """Class of most votes beside the given label, or -1, and its votes; each (B,)."""
+    row = np.arange(len(label))
+    votes = band.votes.copy()
+    votes[row, label] = -1
+    other = votes.argmax(axis=1)
+    most = np.maximum(votes[row, other], 0)
+    return np.where(most > 0, other, -1), most
 
 
 def _issues(votes: Votes, axis: str, judged: Judged, threshold: Floats, tell: Callable[[int], None]) -> Bools:

@@ -206,6 +206,7 @@ def _compare(
     first: Path, second: Path | None, selection: Selection, deals: int, figure: Path | None, as_json: bool
 ) -> dict[str, Any]:
     """Compare two, and print it unless it is wanted as JSON, which is returned."""
+    from memexp.analysis import SHOWN_FDR
     from memexp.analysis.compare import numbers, table
 
     found = compared(first, second, selection, deals)
@@ -222,6 +223,9 @@ def _compare(
         else:
             out.say(f"\n{name}" + (f" ({found.selection})" if name == "influence" else ""))
             table(curves, lambda line: out.say(line))
+    if found.differences is not None:
+        sure = len(found.differences.by_certainty(SHOWN_FDR))
+        out.say(f"\n{sure:,} examples differ in memorization at a false discovery rate of {SHOWN_FDR:g}")
     if figure is not None:
         from memexp.report.figures import save_comparison
 

@@ -8,15 +8,19 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.compare import Comparison
 from memexp.analysis.estimates import Estimates
 from memexp.analysis.grouped import group_in_words
+from memexp.analysis.labels import Labels, judge_labels
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.posterior import Posterior
+from memexp.analysis.products import row_sums
 from memexp.analysis.tables import ids
+from memexp.analysis.votes import Votes
 from memexp.report.looks import Images, Look, look_of
 from memexp.report.pictures import pair_rows, rate_in_words
 from memexp.report.thumbnails import data_uri
@@ -64,6 +68,23 @@ class Source:
     def look(self) -> Look | None:
         """What is drawn of the images."""
         return None if self.images is None else look_of(self.images)
+
+    @cached_property
+    def test_accuracy(self) -> NDArray[Any]:
+        """Share of the trials that get each test example right, shape (M,); of numbers, their mean."""
+        if self.merged.numbers:
+            return np.asarray(self.merged.whole("test_score").mean(1))
+        return np.asarray(row_sums(self.merged.packed("test_correct")) / self.merged.n_trials)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the trials recorded which class they predicted."""
+        return "train_predicted" in self.merged.matrices
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What the trials say of the labels, where they recorded which class they predicted."""
+        return judge_labels(Votes(self.merged, len(self.manifest.classes)))
 
 
 def class_name(source: Source, label: int) -> str:

@@ -1,4 +1,4 @@
-"""The explorer: every training example in the browser, with the tests it helps and hurts; no network.
+"""The explorer: every training example in the browser, with the tests it helps and hurts, and every test example.
 
 Numbers travel as base64 of little-endian arrays in one script file, because a page opened from a disk
 may load scripts and images but may not fetch anything else. Pictures are sprite sheets in the order of
@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.estimates import Estimates, Memorization
 from memexp.analysis.grouped import groups_in_words, groups_of
+from memexp.analysis.labels import Judged
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.tables import ids
 from memexp.report.looks import Images, Look, look_of
 from memexp.report.thumbnails import write_sheets
+from memexp.spec.index_sets import LABELS
 
 MOST_EXAMPLES = 100_000
 MOST_PAIRS = 100_000
@@ -35,6 +37,7 @@ _SHOWN = (
 _LIKELY = (
     "memorization_posterior", "memorization_posterior_low", "memorization_posterior_high", "probability_memorized"
 )  # fmt: skip
+_INTEGERS = ("u1", "i1", "u2", "i2", "i4")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Contents:
     train : shape (R,)
         Training examples, most memorized first, undefined ones last.
     test : shape (S,)
-        Test examples of the pairs, those of the most certain pairs first.
+        Test examples, those of the most certain pairs first, those without a pair last.
     pairs
         Pairs of these, most certain first.
     left_out
@@ -64,21 +67,52 @@ def rank(scores: Memorization) -> NDArray[np.intp]:
     return np.lexsort((-scores.memorization_low, -scores.memorization))
 
 
-def choose(estimates: Estimates, most: int = MOST_EXAMPLES) -> Contents:
+def choose(estimates: Estimates, n_test: int, most: int = MOST_EXAMPLES) -> Contents:
     """What fits into a page: the ``most`` memorized examples, and the most certain pairs of them."""
     order = rank(estimates.scores)
     train = order[:most]
     ordered = estimates.pairs.by_certainty()
     pairs = ordered.take(np.flatnonzero(np.isin(ordered.train, train))[:MOST_PAIRS])
     _, first = np.unique(pairs.test, return_index=True)
-    return Contents(train, pairs.test[np.sort(first)].astype(np.intp), pairs, len(order) - len(train))
+    paired = pairs.test[np.sort(first)].astype(np.intp)
+    rest = np.setdiff1d(np.arange(n_test), paired)[: max(0, most - len(paired))]
+    return Contents(train, np.concatenate([paired, rest]), pairs, len(order) - len(train))
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a run may have beside its estimates.
+
+    Attributes
+    ----------
+    judged
+        What trials say of the labels of each axis.
+    test_accuracy : shape (M,)
+        Share of the trials that get each test example right; of numbers, their mean.
+    identity
+        Of the run, under which a browser keeps what was marked.
+    labels
+        Digest of the training labels, by which a spec knows lists of its examples.
+    """
+
+    judged: Mapping[str, Judged] = field(default_factory=dict)
+    test_accuracy: NDArray[Any] | None = None
+    identity: str = ""
+    labels: str = ""
 
 
 def write_explorer(
-    folder: Path, name: str, classes: list[str], merged: Merged, estimates: Estimates, images: Images | None
+    folder: Path,
+    name: str,
+    classes: list[str],
+    merged: Merged,
+    estimates: Estimates,
+    images: Images | None,
+    extras: Extras = Extras(),
 ) -> Contents:
     """Write data.js, and the sprite sheets where there are images, into a folder."""
-    contents, look = choose(estimates), None if images is None else look_of(images)
+    contents = choose(estimates, len(merged.examples["test_index"]))
+    look = None if images is None else look_of(images)
     sheets = {} if look is None else _write_sprites(contents, look, folder / "sprites")
     data = {
         "name": name,
@@ -88,8 +122,11 @@ def write_explorer(
         "leftOut": contents.left_out,
         "shownRate": SHOWN_FDR,
         "threshold": estimates.selection.memorization,
-        "train": _packed(_train_columns(contents, merged, estimates)),
-        "test": _packed(_test_columns(contents, merged)),
+        "identity": extras.identity,
+        "removed": {LABELS: extras.labels} if extras.labels else {},
+        "trials": estimates.n_trials,
+        "train": _packed(_train_columns(contents, merged, estimates) | _said(contents.train, "train", extras)),
+        "test": _packed(_test_columns(contents, merged, extras) | _said(contents.test, "test", extras)),
         "pairs": _packed(_pair_columns(contents)),
         "texts": {axis: _texts(contents, axis, merged, look) for axis in ("train", "test")},
         "folder": look.link("") if look is not None else None,
@@ -117,6 +154,7 @@ def _train_columns(contents: Contents, merged: Merged, estimates: Estimates) -> 
     columns = {key: getattr(estimates.scores, key)[shown] for key in _SHOWN}
     columns |= {key: getattr(estimates.posterior, key)[shown] for key in _LIKELY}
     return columns | {
+        "place": shown,
         "index": examples["train_index"][shown],
         "label": examples["train_label"][shown],
         "truth": none if flipped is None else np.where(flipped, examples["train_label_original"], -1)[shown],
@@ -148,23 +186,30 @@ def _of_groups(contents: Contents, examples: Mapping[str, NDArray[Any]]) -> list
     return told
 
 
-def _test_columns(contents: Contents, merged: Merged) -> dict[str, NDArray[Any]]:
-    examples = merged.examples
-    return {"index": examples["test_index"][contents.test], "label": examples["test_label"][contents.test]}
+def _test_columns(contents: Contents, merged: Merged, extras: Extras) -> dict[str, NDArray[Any]]:
+    examples, shown = merged.examples, contents.test
+    columns = {"place": shown, "index": examples["test_index"][shown], "label": examples["test_label"][shown]}
+    if extras.test_accuracy is not None:
+        columns["accuracy"] = extras.test_accuracy[shown].astype(np.float32)
+    return columns
+
+
+def _said(shown: NDArray[np.intp], axis: str, extras: Extras) -> dict[str, NDArray[Any]]:
+    """What trials that did not see the examples say instead of the label, and how many do."""
+    judged = extras.judged.get(axis)
+    return {} if judged is None else {"other": judged.other[shown], "otherVotes": judged.votes_other[shown]}
 
 
 def _pair_columns(contents: Contents) -> dict[str, NDArray[Any]]:
-    """Pairs with places in the shown lists instead of indices, grouped by training example, most certain first."""
+    """Pairs, most certain first, with places in the shown lists instead of indices."""
     pairs = contents.pairs
-    train, test = _places(contents.train)[pairs.train], _places(contents.test)[pairs.test]
-    order = np.argsort(train, kind="stable")
     return {
-        "train": train[order],
-        "test": test[order],
-        "influence": pairs.influence[order],
-        "influence_low": pairs.influence_listed_low[order],
-        "influence_high": pairs.influence_listed_high[order],
-        "fdr": pairs.rate[order],
+        "train": _places(contents.train)[pairs.train],
+        "test": _places(contents.test)[pairs.test],
+        "influence": pairs.influence,
+        "influence_low": pairs.influence_listed_low,
+        "influence_high": pairs.influence_listed_high,
+        "fdr": pairs.rate,
     }
 
 
@@ -176,9 +221,14 @@ def _places(shown: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _packed(columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Columns as ["f4" or "i4", base64]."""
+    """Columns as [type, base64]: little-endian float32, or the narrowest integers that hold the values."""
     packed = {}
     for name, values in columns.items():
-        kind = "f4" if values.dtype.kind == "f" else "i4"
+        kind = "f4" if values.dtype.kind == "f" else _integers(values)
         packed[name] = [kind, base64.b64encode(values.astype(f"<{kind}").tobytes()).decode()]
     return packed
+
+
+def _integers(values: NDArray[Any]) -> str:
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    return next(kind for kind in _INTEGERS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)

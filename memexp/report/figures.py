@@ -35,11 +35,7 @@ def draw_histogram(axes: Axes, memorization: NDArray[np.float32], flipped: NDArr
         parts = [memorization[defined & ~flipped], memorization[defined & flipped]]
         axes.hist(parts, edges, stacked=True, color=[BLUE, ORANGE], label=["label as in the source", "flipped"])
         axes.legend(frameon=False, loc="upper center")
-    if defined.any():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_COUNTS)
-    else:
-        axes.set_yticks([])
+    _count_logarithmically(axes, bool(defined.any()))
     axes.set_xlabel("memorization")
     axes.set_ylabel("training examples")
     return axes
@@ -64,6 +60,24 @@ def draw_in_out(axes: Axes, in_accuracy: NDArray[np.float32], out_accuracy: NDAr
     _draw_density(axes, out_accuracy, in_accuracy, 0.0, 25, "training examples")
     axes.set(xlabel="accuracy when out", ylabel="accuracy when in")
     return axes
+
+
+def draw_out(axes: Axes, out_accuracy: NDArray[np.float32]) -> Axes:
+    """Histogram of accuracy without the example, on a logarithmic count axis."""
+    known = out_accuracy[~np.isnan(out_accuracy)]
+    axes.hist(known, np.linspace(0, 1, 41).tolist(), color=BLUE)
+    _count_logarithmically(axes, bool(len(known)))
+    axes.set(xlabel="accuracy when out", ylabel="training examples")
+    return axes
+
+
+def _count_logarithmically(axes: Axes, there: bool) -> None:
+    """A logarithmic axis of counts; none if there is nothing to count."""
+    if there:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_COUNTS)
+    else:
+        axes.set_yticks([])
 
 
 def _draw_density(axes: Axes, x: NDArray[Any], y: NDArray[Any], low: float, most: int, what: str) -> None:

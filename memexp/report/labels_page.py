@@ -1,20 +1,16 @@
-"""labels.html: the labels that are probably wrong, given beside suggested, with the confusion out of sample.
+"""labels.html: the labels that are probably wrong, given beside suggested.
 
 Whole by itself, as the overview is; its one script shows the pairs of labels that are asked for.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from memexp.analysis.labels import Judged, Labels, judge_labels
-from memexp.analysis.votes import Votes
+from memexp.analysis.labels import Judged, Labels
 from memexp.report.cards import Source, class_name, name_of, told
-from memexp.report.figures import as_svg
-from memexp.report.labels_figure import draw_confusion
 from memexp.report.thumbnails import data_uri
 
 _SHOWN = 150  # examples of each set
@@ -34,27 +30,17 @@ class Suspect(NamedTuple):
     link: str | None
 
 
-def has_labels(source: Source) -> bool:
-    """Whether the trials recorded which class they predicted."""
-    return "train_predicted" in source.merged.matrices
-
-
 def labels_values(source: Source) -> dict[str, Any]:
     """What the page's template shows."""
-    found = judge_labels(Votes(source.merged, len(source.manifest.classes)))
+    found = source.labels
     suspects = {axis: _suspects(source, axis, judged) for axis, judged in found.judged.items()}
     return {
         "sets": [(axis, _WORDS[axis], _facts(found, axis), suspects[axis]) for axis in found.judged],
         "pairs": _pairs(source, found, suspects),
-        "figures": {axis: _figure(source, found, axis) for axis in found.judged},
         "counted_by": found.counted_by,
         "shown": _SHOWN,
         "caption": source.look.caption if source.look else "",
     }
-
-
-def _figure(source: Source, found: Labels, axis: str) -> str:
-    return as_svg(partial(draw_confusion, confusion=found.confusion[axis], classes=source.manifest.classes), 4.8, 4.0)
 
 
 def _facts(found: Labels, axis: str) -> list[tuple[str, str]]:

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 
 from memexp.analysis.removal import Condition, difference
 from memexp.report.figures import draw_marginal_utility, svg_of
-from memexp.report.report import render, replace_report
+from memexp.report.numbers import PageFigure
+from memexp.report.pages import render
+from memexp.report.report import replace_report
 from memexp.spec.spec import Spec
 from memexp.store.manifest import Manifest
 from memexp.store.paths import RunPaths
@@ -40,7 +42,11 @@ def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, 
         drawn = Figure(figsize=(5.2, 4.6), layout="constrained")
         axes, removed = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         draw_marginal_utility(axes, removed, conditions, n_train)
-        figure = svg_of(drawn)
+        caption = (
+            "Without the examples that are memorized at least so much, and without as many random ones: mean and "
+            "standard deviation over trials; below, the share of the training set that is left."
+        )
+        figure = PageFigure("Test accuracy without examples, also in the table", svg_of(drawn), caption)
     controls = {c.name: c for c in conditions if c.control}
     return {"figure": figure, "rows": [_row(c, controls.get(c.name)) for c in conditions if not c.control]}
 

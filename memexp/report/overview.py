@@ -1,0 +1,233 @@
+"""index.html: the overview of a run, whole by itself, with no script and no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.analysis import SHOWN_FDR
+from memexp.analysis.compare import Comparison
+from memexp.analysis.grouped import describe_groups
+from memexp.analysis.tested import accuracy_by_set
+from memexp.analysis.worth import worth_of_memorized
+from memexp.report.cards import Source, memorized_card, pairs_section
+from memexp.report.classes_page import class_rows
+from memexp.report.explorer import rank
+from memexp.report.figures import (
+    COUNTED,
+    as_svg,
+    draw_accuracies,
+    draw_agreement,
+    draw_histogram,
+    draw_in_out,
+    draw_out,
+    draw_scatter,
+)
+from memexp.report.numbers import PageFigure, accuracy_numbers, curve_numbers, histogram_numbers, map_numbers
+from memexp.report.pictures import rate_in_words
+from memexp.spec.sampling_error import lemma_bound, worst_case_se
+
+_GALLERY = 60
+_DIFFERING = 24
+_ONE_ROW, _FEW = 0.96, 0.01  # a map whose points but these few are all in its highest row is one row
+
+
+def overview_values(source: Source) -> dict[str, Any]:
+    """What the page's template shows."""
+    return {
+        "facts": _facts(source),
+        "warnings": _warnings(source),
+        "caption": source.look.caption if source.look else "",
+        "figures": _figures(source),
+        "classes": class_rows(source),
+        "gallery": [memorized_card(source, int(i)) for i in _most_memorized(source)],
+        "pairs": pairs_section(source) if source.manifest.n_test else None,
+        "selection": source.estimates.selection,
+        "cut": source.estimates.cut(),
+        "flips": _flips(source),
+        "worth": _worth(source),
+        "has_posterior": bool(np.isfinite(source.estimates.posterior.memorization_posterior).any()),
+        "comparison": _comparison(source),
+        "removal": source.removal,
+        "groups": describe_groups(source.merged.examples),
+    }
+
+
+def _worth(source: Source) -> str | None:
+    """What memorized examples are worth to the test set; None where trials do not tell."""
+    if source.merged.numbers or "test" not in source.merged.accuracies:
+        return None
+    worth = worth_of_memorized(source.merged)
+    return str(worth) if worth.known else None
+
+
+def _comparison(source: Source) -> dict[str, object] | None:
+    found = source.comparison
+    if found is None:
+        return None
+    figures, ranks = [], []
+    for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
+        if curves is not None:
+            agreement = as_svg(partial(draw_agreement, curves=curves))
+            both = partial(draw_scatter, first=curves.first, second=curves.second, names=found.names)
+            scatter = as_svg(partial(both, what=COUNTED[name]), 4.4, 3.4)
+            values = (each.rank_correlation if each else np.nan for each in (curves.found, curves.by_chance))
+            ranks.append((name, *("–" if np.isnan(value) else f"{value:.3f}" for value in values)))
+            title = f"{name}, agreement over the threshold"
+            figures.append(PageFigure(title, agreement, title, *curve_numbers(curves)))
+            title, of_both = f"{name}, both estimates", map_numbers(curves.first, curves.second, found.names, -1.0)
+            figures.append(PageFigure(title, scatter, title, *of_both))
+    told = {"name": found.names[1], "figures": figures, "selection": str(found.selection), "ranks": ranks}
+    return told | {"rate": f"{SHOWN_FDR:g}", "differing": _differing(source, found)}
+
+
+def _differing(source: Source, found: Comparison) -> dict[str, object] | None:
+    """The examples that both memorize differently, the most certain first; None where that cannot be told."""
+    each, curves = found.differences, found.memorization
+    if each is None or curves is None:
+        return None
+    order = each.by_certainty(SHOWN_FDR)
+    cards = []
+    for i in order[:_DIFFERING].tolist():
+        lines = (
+            f"{curves.first[i]:.2f} here, {curves.second[i]:.2f} there",
+            f"{each.value[i]:+.2f} [{each.low[i]:+.2f}, {each.high[i]:+.2f}]",
+            rate_in_words(each.fdr[i]),
+        )
+        card = memorized_card(source, i)
+        place = next(k for k, line in enumerate(card.lines) if line.startswith("train #"))
+        cards.append(card._replace(lines=(*lines, *card.lines[place:])))
+    return {"found": f"{len(order):,}", "all": f"{int((~np.isnan(each.value)).sum()):,}", "cards": cards}
+
+
+def _mean(values: NDArray[np.float32]) -> str:
+    return _of_defined(np.mean, values)
+
+
+def _median(values: NDArray[np.float32]) -> str:
+    return _of_defined(np.median, values)
+
+
+def _of_defined(statistic: Callable[[NDArray[np.float32]], Any], values: NDArray[np.float32]) -> str:
+    defined = values[~np.isnan(values)]
+    return f"{statistic(defined):.3f}" if len(defined) else "–"
+
+
+def _facts(source: Source) -> list[tuple[str, str]]:
+    """Name and value of the numbers at the top."""
+    merged, scores, subsets = source.merged, source.estimates.scores, source.spec.subsets
+    facts = [
+        ("trials", f"{merged.n_trials:,} done, {merged.n_failed:,} failed, {merged.n_missing:,} missing"),
+        ("training examples", f"{source.manifest.n_train:,}"),
+        ("test examples", f"{source.manifest.n_test:,}" if source.manifest.n_test else "none"),
+        *(
+            (f"accuracy, {name}", _mean_and_deviation(merged.per_trial(f"{name}_accuracy")))
+            for name in merged.accuracies
+        ),
+        *((f"accuracy on {name}", _mean_and_deviation(each)) for name, each in accuracy_by_set(merged).items()),
+        ("memorization, mean", _mean(scores.memorization)),
+        ("examples with memorization ≥ 0.25", f"{int((scores.memorization >= 0.25).sum()):,}"),
+    ]
+    error = f"median {_median(scores.memorization_se)}"
+    if subsets.ratio is None or merged.numbers:  # numbers may spread as they like
+        return [*facts, ("standard error of memorization", error)]
+    worst, bound = (rule(subsets.ratio, merged.n_trials) for rule in (worst_case_se, lemma_bound))
+    return [
+        *facts,
+        ("standard error of memorization", f"{error}, at worst {worst:.3f}"),
+        ("the paper's bound of it (Lemma 2.1)", f"{bound:.3f}"),
+    ]
+
+
+def _mean_and_deviation(values: NDArray[np.floating]) -> str:
+    return f"{values.mean():.4f}" + (f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else "")
+
+
+def _warnings(source: Source) -> list[str]:
+    merged, scores = source.merged, source.estimates.scores
+    undefined = int(np.isnan(scores.memorization).sum())
+    in_accuracy = float(np.mean(merged.per_trial("in_accuracy")))
+    warnings = []
+    if merged.n_missing:
+        warnings.append(f"{merged.n_missing:,} trials are missing; the numbers will still move.")
+    if merged.n_failed:
+        warnings.append(f"{merged.n_failed:,} trials failed and are left out; see memexp status for the reasons.")
+    if undefined:
+        warnings.append(f"{undefined:,} examples were never in or never out: more trials define their memorization.")
+    if in_accuracy < 0.98 and not merged.numbers:
+        warnings.append(
+            f"The models get only {100 * in_accuracy:.1f} % of their own training examples right: what they did not "
+            "have time to fit does not count as memorized. More epochs, in a spec of another name, fit more."
+        )
+    return warnings
+
+
+def _figures(source: Source) -> list[PageFigure]:
+    scores = source.estimates.scores
+    flipped = source.merged.examples.get("train_label_flipped")
+    accuracies = {name: source.merged.per_trial(f"{name}_accuracy") for name in source.merged.accuracies}
+    caption = f"Memorization of {len(scores.memorization):,} training examples; the axis of counts is logarithmic."
+    return [
+        PageFigure(
+            "Histogram of memorization",
+            as_svg(lambda axes: draw_histogram(axes, scores.memorization, flipped), 4.0, 3.3),
+            caption,
+            *histogram_numbers(scores.memorization, "memorization", flipped),
+        ),
+        _accuracies_of_examples(source),
+        PageFigure(
+            "Accuracy of each trial",
+            as_svg(lambda axes: draw_accuracies(axes, accuracies), 4.0, 3.3),
+            "Each dot is a trial, the line the mean.",
+            *accuracy_numbers(accuracies),
+        ),
+    ]
+
+
+def _accuracies_of_examples(source: Source) -> PageFigure:
+    """Where the examples lie in the plane of both accuracies; where that would be one row, a histogram of the other."""
+    inside, outside = source.estimates.scores.in_accuracy, source.estimates.scores.out_accuracy
+    below = int((inside < _ONE_ROW).sum())
+    if source.merged.numbers or below > _FEW * len(inside):
+        return PageFigure(
+            "Accuracy with and without each example",
+            as_svg(lambda axes: draw_in_out(axes, inside, outside), 4.0, 3.3),
+            "Each training example by its two accuracies; memorization is the height above the diagonal.",
+            *map_numbers(outside, inside, ("out", "in")),
+        )
+    return PageFigure(
+        "Histogram of accuracy without each example",
+        as_svg(lambda axes: draw_out(axes, outside), 4.0, 3.3),
+        "Accuracy of the trials without each training example. With it, "
+        f"{'all' if not below else f'all but {below:,}'} are right in at least {100 * _ONE_ROW:.0f} % of their trials, "
+        "so that memorization is nearly what is missing here; the axis of counts is logarithmic.",
+        *histogram_numbers(outside, "accuracy when out"),
+    )
+
+
+def _most_memorized(source: Source) -> NDArray[np.intp]:
+    order = rank(source.estimates.scores)
+    return order[~np.isnan(source.estimates.scores.memorization[order])][:_GALLERY]
+
+
+def _flips(source: Source) -> dict[str, str] | None:
+    """How well memorization finds the labels that were flipped on purpose."""
+    flipped = source.merged.examples.get("train_label_flipped")
+    if flipped is None:
+        return None
+    from sklearn.metrics import roc_auc_score
+
+    scores = np.nan_to_num(source.estimates.scores.memorization, nan=-1.0)
+    count = int(flipped.sum())
+    top = np.argsort(-scores, kind="stable")[:count]
+    return {
+        "count": f"{count:,}",
+        "auroc": f"{roc_auc_score(flipped, scores):.4f}",
+        "found": f"{int(flipped[top].sum()):,}",
+        "mean_flipped": f"{scores[flipped].mean():.3f}",
+        "mean_other": f"{scores[~flipped].mean():.3f}",
+    }

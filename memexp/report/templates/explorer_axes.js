@@ -1,0 +1,81 @@
+// What differs between training and test examples: orders, filters, the words of a cell and of an example's own window.
+const saidInstead = (i) => otherShare(AXIS, i);
+const mostSay = (i) => otherShare(AXIS, i) > outAccuracy(AXIS, i);
+const said = (axis, i) => otherOf(axis, i) < 0 ? "" : `${className(otherOf(axis, i))}: ${percent(otherShare(axis, i))}`;
+const surest = (i) => hasPair(i) ? -pairs.fdr[group.order[group.first[i]]] : NaN;
+
+const AXES = {
+  train: {
+    value: mine.memorization, valueName: "memorization", lowest: -1,
+    orders: {
+      memorized: ["most memorized", null],
+      least: ["least memorized", (i) => -mine.memorization[i]],
+      sure: ["lower end of interval", (i) => mine.memorization_low[i]],
+      likely: ["likely memorization", (i) => mine.memorization_posterior[i]],
+      influence: ["most certain influence", surest],
+      out: ["lowest accuracy when out", (i) => -mine.out_accuracy[i]],
+      in: ["lowest accuracy when in", (i) => -mine.in_accuracy[i]],
+      said: ["most agreed on another class", saidInstead],
+      index: ["index", (i) => -mine.index[i]],
+    },
+    ticks: {
+      flipped: (i) => truthOf("train", i) >= 0,
+      unfitted: (i) => mine.in_accuracy[i] < 0.5,
+      disputed: mostSay,
+      undefined: (i) => Number.isNaN(mine.memorization[i]),
+    },
+    lines: (i) => [
+      interval(mine.memorization[i], mine.memorization_low[i], mine.memorization_high[i]),
+      `in ${fixed(mine.in_accuracy[i])}, out ${fixed(mine.out_accuracy[i])}`,
+    ],
+    facts: (i) => [
+      ["memorization", interval(mine.memorization[i], mine.memorization_low[i], mine.memorization_high[i])],
+      ...(Number.isNaN(mine.memorization_posterior[i]) ? [] : [
+        ["likely, given all others", interval(mine.memorization_posterior[i], mine.memorization_posterior_low[i], mine.memorization_posterior_high[i])],
+        [`probability of ${run.threshold} or more`, fixed(mine.probability_memorized[i])],
+      ]),
+      ["training example", `#${mine.index[i]}`],
+      ["accuracy when in", `${fixed(mine.in_accuracy[i])} (${mine.in_count[i]} trials)`],
+      ["accuracy when out", `${fixed(mine.out_accuracy[i])} (${mine.out_count[i]} trials)`],
+    ],
+    saidName: "said by trials when out",
+    sides: [["Test examples that it helps", 1], ["Test examples that it hurts", -1]],
+  },
+  test: {
+    value: mine.accuracy ?? new Float32Array(n).fill(NaN), valueName: "accuracy", lowest: 0,
+    orders: {
+      influence: ["most certain influence", null],
+      out: ["lowest accuracy", (i) => -mine.accuracy[i]],
+      said: ["most agreed on another class", saidInstead],
+      pairs: ["most training examples that matter", (i) => pairsOf(i).filter(isShown).length],
+      index: ["index", (i) => -mine.index[i]],
+    },
+    ticks: { disputed: mostSay },
+    lines: (i) => [`right ${percent(outAccuracy("test", i))}`],
+    facts: (i) => [["accuracy", `${fixed(outAccuracy("test", i))} (${run.trials} trials)`], ["test example", numberOf("test", i).replace("test ", "")]],
+    saidName: "said by trials",
+    sides: [["Training examples that help it", 1], ["Training examples that hurt it", -1]],
+  },
+};
+const axis = AXES[AXIS];
+axis.ticks.paired = hasPair;
+axis.ticks.uncertain = () => true;
+axis.ticks.onlymarked = (i) => marked.has(mine.place[i]);
+if (AXIS === "train" && mine.memorization_posterior.every(Number.isNaN)) delete axis.orders.likely;
+if (!mine.other) { delete axis.orders.said; delete axis.ticks.disputed; }
+
+const tile = (of, i, words, size = 96) => {
+  const picture = make("span", "tile"), sheet = run.sheets[of];
+  picture.setAttribute("role", "img");
+  picture.setAttribute("aria-label", words);
+  if (!sheet) { picture.hidden = true; return picture; }
+  const inSheet = i % sheet.per_sheet;
+  const number = String(Math.floor(i / sheet.per_sheet)).padStart(3, "0");
+  picture.style.width = picture.style.height = `${size + 2}px`;
+  picture.style.backgroundImage = `url("sprites/${sheet.prefix}-${number}.webp")`;
+  const scale = size / sheet.side, step = sheet.tile * scale, margin = (sheet.tile - sheet.side) / 2 * scale;
+  const column = inSheet % sheet.columns, row = Math.floor(inSheet / sheet.columns);
+  picture.style.backgroundSize = `${sheet.columns * step}px auto`;
+  picture.style.backgroundPosition = `${-column * step - margin}px ${-row * step - margin}px`;
+  return picture;
+};

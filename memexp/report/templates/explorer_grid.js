@@ -1,0 +1,50 @@
+// The grid: only cells near the window exist. `shown` are the examples that fit the filters, in their order.
+let shown = new Int32Array(0), columnsOfGrid = 1;
+const pictures = Boolean(run.sheets[AXIS]), WIDTH = 126, MARGIN_ROWS = 4;
+const LINES = axis.lines(0).length + (mine.other ? 1 : 0) + (pictures ? 0 : 1);
+const HEIGHT = (pictures ? 109 : 9) + 17 * (1 + LINES) + 16;
+if (!pictures) $("grid").className = "plain";
+const cells = new Map();
+
+const cell = (position) => {
+  const i = shown[position], title = titleOf(AXIS, i), lines = axis.lines(i);
+  const element = make("button", truthOf(AXIS, i) >= 0 ? "cell flipped" : "cell");
+  element.type = "button";
+  element.dataset.position = position;
+  element.style.height = `${HEIGHT}px`;
+  element.classList.toggle("marked", marked.has(mine.place[i]));
+  const picture = `${WORDS[AXIS]} image ${mine.index[i]}: ${title}, ${axis.valueName} ${fixed(axis.value[i])}`;
+  element.append(tile(AXIS, i, picture), make("b", "", title), ...lines.map((line) => make("span", "", line)));
+  if (said(AXIS, i)) element.append(make("span", "said", `says ${said(AXIS, i)}`));
+  if (!pictures) element.append(make("span", "", `${AXIS} #${mine.index[i]}`));
+  element.title = `${title}, ${WORDS[AXIS]} example ${mine.index[i]}`;
+  return element;
+};
+const draw = (anew = false) => {
+  const grid = $("grid");
+  columnsOfGrid = Math.max(1, Math.floor(grid.clientWidth / WIDTH));
+  const left = Math.floor((grid.clientWidth - columnsOfGrid * WIDTH) / 2);
+  $("space").style.height = `${Math.ceil(shown.length / columnsOfGrid) * HEIGHT + 12}px`;
+  const first = Math.max(0, Math.floor(grid.scrollTop / HEIGHT) - MARGIN_ROWS) * columnsOfGrid;
+  const rows = Math.ceil((grid.scrollTop + grid.clientHeight) / HEIGHT) + MARGIN_ROWS;
+  const last = Math.min(shown.length, rows * columnsOfGrid);
+  for (const [position, element] of cells) {
+    if (anew || position < first || position >= last) { element.remove(); cells.delete(position); }
+  }
+  let next = null;  // the Tab key goes through the cells in the order of the page, wherever one scrolled before
+  for (let position = last - 1; position >= first; position--) {
+    let element = cells.get(position);
+    if (!element) { element = cell(position); cells.set(position, element); $("space").insertBefore(element, next); }
+    next = element;
+    element.style.left = `${left + (position % columnsOfGrid) * WIDTH}px`;
+    element.style.top = `${Math.floor(position / columnsOfGrid) * HEIGHT}px`;
+  }
+};
+const focusOn = (position) => {
+  const grid = $("grid"), target = Math.max(0, Math.min(shown.length - 1, position));
+  const top = Math.floor(target / columnsOfGrid) * HEIGHT;
+  if (top < grid.scrollTop) grid.scrollTop = top;
+  else if (top + HEIGHT > grid.scrollTop + grid.clientHeight) grid.scrollTop = top + HEIGHT - grid.clientHeight;
+  draw();
+  cells.get(target)?.focus({ preventScroll: true });
+};
