@@ -194,7 +194,7 @@ def draw_agreement(axes: Axes, curves: Curves) -> Axes:
             axes.plot(found.threshold, found.mean_difference, style, color=ORANGE, label="mean difference")
     axes.set(xlabel="threshold", ylim=(0, 1))
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[:2], labels[:2], frameon=False, loc="center")
+    axes.legend(handles[:2], labels[:2], frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return axes
 
 
