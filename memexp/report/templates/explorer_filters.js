@@ -12,7 +12,10 @@ const DEFAULT_ORDER = Object.keys(axis.orders)[0];
 
 const readAddress = () => {
   const asked = new URLSearchParams(location.hash.slice(1));
-  for (const key of Object.keys(FIELDS)) if (field(key)) field(key).value = asked.get(key) ?? (key === "order" ? DEFAULT_ORDER : "");
+  for (const key of Object.keys(FIELDS)) {
+    const value = asked.get(key) ?? (key === "order" ? DEFAULT_ORDER : "");
+    if (field(key) && field(key).value !== value) field(key).value = value;  // to set a field, even to the same, takes time
+  }
   for (const key of Object.keys(axis.ticks)) $(key).checked = asked.has(key);
   return asked.get("open");
 };

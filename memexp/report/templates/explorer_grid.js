@@ -14,9 +14,9 @@ const cell = (position) => {
   element.style.height = `${HEIGHT}px`;
   element.classList.toggle("marked", marked.has(mine.place[i]));
   const picture = `${WORDS[AXIS]} image ${mine.index[i]}: ${title}, ${axis.valueName} ${fixed(axis.value[i])}`;
-  element.append(tile(AXIS, i, picture), make("b", "", title), ...lines.map((line) => make("span", "", line)));
-  if (said(AXIS, i)) element.append(make("span", "said", `says ${said(AXIS, i)}`));
-  if (!pictures) element.append(make("span", "", `${AXIS} #${mine.index[i]}`));
+  if (said(AXIS, i)) lines.push(`says ${said(AXIS, i)}`);
+  if (!pictures) lines.push(`${AXIS} #${mine.index[i]}`);
+  element.append(tile(AXIS, i, picture), make("b", "", title), make("span", "lines", lines.join("\n")));
   element.title = `${title}, ${WORDS[AXIS]} example ${mine.index[i]}`;
   return element;
 };
