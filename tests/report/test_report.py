@@ -144,10 +144,27 @@ def page(browser: Any) -> Iterator[Any]:
         "request", lambda request: None if request.url.startswith(("file:", "data:")) else faults.append(request.url)
     )
     page.on("requestfailed", lambda request: faults.append(f"failed {request.url}"))
+    page.still_open = []
+    page.on("request", page.still_open.append)
+    for end in ("requestfinished", "requestfailed"):
+        page.on(end, lambda request: request in page.still_open and page.still_open.remove(request))
     yield page
-    page.wait_for_load_state("networkidle")
+    settle(page)
     assert not faults  # before the page closes, which breaks off what it still loads
     page.close()
+
+
+def settle(page: Any) -> None:
+    """Wait until all that was asked for has been loaded.
+
+    Playwright's own "networkidle" never comes where a busy machine runs a page's script for half a second between two
+    requests.
+    """
+    for _ in range(300):
+        page.wait_for_timeout(100)
+        if not page.still_open:
+            return
+    raise AssertionError(f"still loading: {[request.url for request in page.still_open]}")
 
 
 def shown(page: Any) -> list[str]:
@@ -347,7 +364,7 @@ CONTRASTS = """([selector, property]) => {
 def test_tiles_are_the_pictures_of_their_examples(run_copy: Run, page: Any) -> None:
     path, _ = make(run_copy)
     page.goto(path.with_name("examples.html").as_uri())
-    page.wait_for_load_state("networkidle")
+    settle(page)
     images, places = run_copy.load_data().x_train, open_merged(run_copy.paths).examples["train_index"]
     for cell in page.locator("#space .cell").all()[:20]:
         index = int(cell.get_attribute("title").rsplit(" ", 1)[1])
@@ -405,7 +422,7 @@ def test_hostile_names_do_nothing_in_the_browser(run_copy: Run, page: Any) -> No
     assert shown(page)[0].startswith('"><img src=x onerror=alert(1)>')
     page.locator(".cell").first.click()
     assert page.inner_text("#subject h2").startswith('"><img')
-    page.wait_for_load_state("networkidle")  # a page left early breaks off the loading of its pictures
+    settle(page)  # a page left early breaks off the loading of its pictures
     page.goto(path.as_uri())
     assert page.locator("#classes ~ div a").first.inner_text() == hostile[0]
 
