@@ -145,7 +145,7 @@ def page(browser: Any) -> Iterator[Any]:
     )
     page.on("requestfailed", lambda request: faults.append(f"failed {request.url}"))
     page.still_open = []
-    page.on("request", page.still_open.append)
+    page.on("request", lambda request: page.still_open.append(request))
     for end in ("requestfinished", "requestfailed"):
         page.on(end, lambda request: request in page.still_open and page.still_open.remove(request))
     yield page
