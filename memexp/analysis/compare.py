@@ -8,14 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from memexp.analysis.agreement import (
-    Agreement,
-    Bits,
-    Floats,
-    agree,
-    mean_agreement,
-)
-from memexp.analysis.differences import Differences, differences
+from memexp.analysis.agreement import Agreement, Bits, Floats, agree, mean_agreement
+from memexp.analysis.differences import Differences, differences_of
 from memexp.analysis.pairs import Selection
 from memexp.analysis.sides import Indices, Side, deal, side_of_outcomes
 from memexp.errors import InputError
@@ -115,13 +109,8 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
     }
     absent = {"influence": unlike or f"no pair is selected ({selection})"} | lacking if influence is None else lacking
     note = "; ".join(each for each in (note, unlike) if each)
-    each = None if unlike else _differences(first, second)
+    each = None if unlike else differences_of(first.outcomes, second.outcomes)
     return Comparison((first.name, second.name), memorization, influence, selection, absent, note, each)
-
-
-def _differences(first: Side, second: Side) -> Differences | None:
-    a, b = first.outcomes, second.outcomes
-    return None if a is None or b is None or a.numbers else differences(a.counts(), b.counts())
 
 
 def placed(run: Side, file: Side) -> tuple[Side, str]:

@@ -10,6 +10,7 @@ from scipy.special import stdtr, stdtrit
 from scipy.stats import false_discovery_control
 
 from memexp.analysis.counts import Counts
+from memexp.analysis.sides import Outcomes
 
 Floats = NDArray[np.float64]
 
@@ -39,6 +40,13 @@ class Differences:
         order = np.lexsort((-np.abs(self.value), self.p_value))
         with np.errstate(invalid="ignore"):
             return order[self.fdr[order] <= rate]
+
+
+def differences_of(first: Outcomes | None, second: Outcomes | None) -> Differences | None:
+    """Compare memorization example by example, from what two sides' trials recorded; None unless both have trials, which give classes."""
+    if first is None or second is None or first.numbers:
+        return None
+    return differences(first.counts(), second.counts())
 
 
 def differences(first: Counts, second: Counts) -> Differences:
