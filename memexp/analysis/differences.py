@@ -43,7 +43,7 @@ class Differences:
 
 
 def differences_of(first: Outcomes | None, second: Outcomes | None) -> Differences | None:
-    """Compare memorization example by example, from what two sides' trials recorded; None unless both have trials, which give classes."""
+    """Compare memorization from what two sides' trials recorded; None unless both have trials, which give classes."""
     if first is None or second is None or first.numbers:
         return None
     return differences(first.counts(), second.counts())
