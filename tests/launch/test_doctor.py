@@ -42,5 +42,6 @@ def test_the_gpus_of_a_probe_are_judged_by_their_step_and_counted(
 ) -> None:
     seen = {"node": "n1", "versions": {}, "gpus": gpus, "submits": True, "delay": 0.1, "waited": 1.0}
     monkeypatch.setattr(probe, "run_probe", lambda *_: seen)
+    monkeypatch.setattr(doctor, "_tried", lambda *_: [])  # by Slurm, before the job
     found = doctor.probe(Profile(time_min=10, gpus=1), tmp_path)
     assert [each.verdict for each in found if each.what in ("its GPU", "its GPUs")] == verdicts
