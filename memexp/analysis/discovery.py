@@ -140,7 +140,11 @@ class Reach:
 
 def one_permutation(in_count: Integers, n_trials: int) -> Floats:
     """One of all ways to choose the trials that saw an example: the smallest p-value that a permutation test has."""
-    return np.asarray(np.exp(gammaln(in_count + 1.0) + gammaln(n_trials - in_count + 1.0) - gammaln(n_trials + 1.0)))
+    return np.asarray(np.exp(_log_permutation(in_count, n_trials)))
+
+
+def _log_permutation(in_count: Integers, n_trials: int) -> Floats:
+    return np.asarray(gammaln(in_count + 1.0) + gammaln(n_trials - in_count + 1.0) - gammaln(n_trials + 1.0))
 
 
 def smallest_allowed(in_count: Integers, n_trials: int) -> float:
@@ -155,7 +159,7 @@ def _most_extreme(n: int, n_trials: int) -> Floats:
     k = np.minimum(n, correct)
     ways_in = factorial[correct] - factorial[k] - factorial[correct - k]
     ways_out = factorial[n_trials - correct] - factorial[n - k] - factorial[n_trials - correct - n + k]
-    return np.asarray(np.exp(ways_in + ways_out) * one_permutation(np.array(n), n_trials))
+    return np.asarray(np.exp(ways_in + ways_out + _log_permutation(np.array(n), n_trials)))
 
 
 class Discoveries:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom, norm
 
 from memexp.analysis import SHOWN_FDR, products
-from memexp.analysis.discovery import SCREEN, Discoveries, Reach, Tally, permutation_p_values
+from memexp.analysis.discovery import SCREEN, Discoveries, Reach, Tally, _most_extreme, permutation_p_values
 from memexp.analysis.pairs import Pairs, Selection
 from memexp.analysis.search import select_pairs
 from tests.analysis.test_estimates import brute_force, packed
@@ -230,3 +230,11 @@ def test_what_the_screen_leaves_out_makes_no_discovery_appear() -> None:
         whole = false_discovery_control(np.where(mine & (pairs.p_value < 1), pairs.p_value / 2, 1.0))
         np.testing.assert_allclose(pairs.fdr[far & mine], whole[far & mine], rtol=0.0024)
         assert (pairs.fdr[mine] >= whole[mine] * (1 - 1e-9)).all()
+
+
+def test_the_most_extreme_table_has_its_probability_with_thousands_of_trials() -> None:
+    """Numbers of ways overflow there; scipy's distribution is the second computation."""
+    found = _most_extreme(1_400, 2_000)
+    correct = np.array([0, 1, 700, 1_400, 1_999, 2_000])
+    expected = hypergeom.pmf(np.minimum(1_400, correct), 2_000, correct, 1_400)
+    np.testing.assert_allclose(found[correct], expected, rtol=1e-8)
