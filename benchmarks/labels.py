@@ -36,6 +36,7 @@ SPEC: dict[str, Any] = {
     "dataset": {"source": "digits", "label_noise": {"fraction": 0.05, "seed": 1}},
     "model": {"arch": "memexp_mlp"},
     "training": {"epochs": 60, "batch_size": 128, "lr": 0.2},
+    "record": ["correct", "margin", "predicted", "probabilities"],
 }
 
 
@@ -87,12 +88,15 @@ def main() -> None:
         votes = Votes(merge(run.paths), 10)
         labels, flipped = votes.labels("train"), votes.merged.examples["train_label_flipped"]
         judged = judge_labels(votes).judged["train"]
-        shares = np.concatenate([band.shares for band in votes.bands("train")])
+        shares, said = (
+            np.concatenate([getattr(band, name) for band in votes.bands("train")]) for name in ("shares", "said")
+        )
         print(f"{flipped.sum()} of {len(labels):,} labels flipped")
         print(f"memexp labels, {given.trials} trials: AUROC of the rank {roc_auc_score(flipped, -judged.rank):.4f}, "
               f"of memorization {roc_auc_score(flipped, judged.memorization):.4f}; {judged.issue.sum()} called, "
               f"F1 {f1_score(flipped, judged.issue):.3f}")  # fmt: skip
         print(f"cleanlab on votes of {given.trials} trials: {judged_by_cleanlab(labels, shares, flipped)}")
+        print(f"cleanlab on their mean probabilities: {judged_by_cleanlab(labels, said, flipped)}")
     for seed in range(given.repeats):
         found = judged_by_cleanlab(labels, cross_validated(given.folds, seed), flipped)
         print(f"cleanlab on {given.folds}-fold cross-validation: {found}")
