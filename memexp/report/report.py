@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 from memexp.errors import InputError
 from memexp.files import explain_unwritable
+from memexp.report.attack_page import attack_values, has_attack
 from memexp.report.cards import Source
 from memexp.report.classes_page import classes_values
 from memexp.report.explorer import Extras, write_explorer
 from memexp.report.labels_page import labels_values
 from memexp.report.overview import overview_values
 from memexp.report.pages import render
+from memexp.report.values_page import has_values, values_values
 from memexp.store.derived import derived_lock, replacing
 from memexp.store.paths import RunPaths
 
@@ -45,6 +47,8 @@ PAGES = (
     Page("tests.html", "Test examples", "examples.html.j2", lambda source: {"axis": "test"}, _has_tests),
     Page("classes.html", "Classes", "classes.html.j2", classes_values),
     Page("labels.html", "Labels", "labels.html.j2", labels_values, lambda source: source.has_labels),
+    Page("attack.html", "Privacy", "attack.html.j2", attack_values, has_attack),
+    Page("values.html", "Values", "values.html.j2", values_values, has_values),
 )
 _CONTENT = {*(page.file for page in PAGES), "data.js", "sprites"}
 

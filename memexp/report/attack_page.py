@@ -1,0 +1,111 @@
+"""attack.html: how well membership can be inferred, and which training examples give themselves away."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from memexp.analysis.attack import METHODS, Attack, attack, attackable
+from memexp.analysis.privacy import DELTA
+from memexp.analysis.roc import GRID, Mean
+from memexp.analysis.trial_table import TrialTable, table_of_merged
+from memexp.report.cards import Card, Source, class_name, name_of, told
+from memexp.report.figures import as_svg
+from memexp.report.numbers import Numbers, PageFigure, histogram_numbers
+from memexp.report.roc_figure import draw_roc, draw_separation
+from memexp.report.thumbnails import data_uri
+
+_TARGETS = 16  # attacked for the page: enough for intervals; `memexp attack` takes all
+_SHOWN = 60
+_AT = (0.0001, 0.001, 0.01, 0.1, 0.5)  # false positives in the table of the curves
+
+
+def has_attack(source: Source) -> bool:
+    """Whether there are margins, and trials enough to attack one by the others."""
+    return "train_margin" in source.merged.matrices and attackable(_table(source))
+
+
+def _table(source: Source) -> TrialTable:
+    return table_of_merged(source.merged, source.spec.subsets)
+
+
+def attack_values(source: Source) -> dict[str, Any]:
+    """What the page's template shows."""
+    table, subsets = _table(source), source.spec.subsets
+    coin = subsets.design == "bernoulli" and subsets.ratio == 0.5
+    found = attack(table, min(_TARGETS, table.n_trials), coin)
+    separation = found.risk.separation
+    roc = PageFigure(
+        "True against false positives of each attack",
+        as_svg(partial(draw_roc, found=found), 4.6, 4.0),
+        "Means over the targets with 95 % bands; both axes are logarithmic.",
+        *_roc_numbers(found),
+    )
+    shares = PageFigure(
+        "Histogram of separation",
+        as_svg(partial(draw_separation, separation=separation), 4.0, 3.3),
+        "Training examples by separation; at 0.5 nothing gives an example away.",
+        *histogram_numbers(separation, "separation"),
+    )
+    order = np.lexsort((found.risk.out_margin - found.risk.in_margin, -separation))
+    order = order[~np.isnan(separation[order])][:_SHOWN]
+    return {
+        "facts": _facts(found),
+        "methods": [(name, _row(found, name), METHODS[name]) for name in found.methods],
+        "figures": [roc, shares],
+        "gallery": [_card(source, found, place) for place in order.tolist()],
+        "caption": source.look.caption if source.look else "",
+    }
+
+
+def _facts(found: Attack) -> list[tuple[str, str]]:
+    separation, error = found.risk.separation, found.risk.separation_se
+    sure = separation - 1.96 * error > 0.5
+    facts = [
+        ("trials attacked", f"{found.n_targets:,} of {found.n_trials:,}"),
+        ("best attack, AUC", _interval(max((c.auc for c in found.methods.values()), key=lambda auc: auc.value))),
+        ("separation, median", f"{np.nanmedian(separation):.3f}" if not np.isnan(separation).all() else "–"),
+        ("separation above 0.5 by its interval", f"{int(np.nansum(sure)):,} examples"),
+    ]
+    if found.audit is not None:
+        facts.append((f"epsilon at least, δ = {DELTA:g}", f"{np.median(found.audit.epsilon):.2f}"))
+    return facts
+
+
+def _row(found: Attack, name: str) -> list[str]:
+    curve = found.methods[name]
+    return [_interval(curve.auc), _interval(curve.balanced_accuracy), *(_interval(each) for each in curve.tpr.values())]
+
+
+def _interval(mean: Mean) -> str:
+    if np.isnan(mean.value):
+        return "–"
+    return f"{mean.value:.3f}" + ("" if np.isnan(mean.low) else f" [{max(0, mean.low):.3f}, {min(1, mean.high):.3f}]")
+
+
+def _roc_numbers(found: Attack) -> Numbers:
+    places = [int(np.abs(GRID - fpr).argmin()) for fpr in _AT]
+    header = ("attack", *(f"at {100 * fpr:g} %" for fpr in _AT))
+    return Numbers(header, [(name, *(f"{c.roc[k]:.4f}" for k in places)) for name, c in found.methods.items()])
+
+
+def _card(source: Source, found: Attack, place: int) -> Card:
+    risk, examples = found.risk, source.merged.examples
+    flipped = "train_label_flipped" in examples and bool(examples["train_label_flipped"][place])
+    error = risk.separation_se[place]
+    lines = [
+        f"separation {risk.separation[place]:.3f}" + ("" if np.isnan(error) else f" ± {error:.3f}"),
+        f"margin in {risk.in_margin[place]:.1f}, out {risk.out_margin[place]:.1f}",
+        f"memorization {source.estimates.scores.memorization[place]:.2f}".replace("nan", "–"),
+        f"train #{examples['train_index'][place]}",
+        *told(source, "train", place),
+    ]
+    return Card(
+        data_uri(source.look.x_train[place]) if source.look else None,
+        class_name(source, examples["train_label"][place]),
+        lines,
+        flipped,
+        *name_of(source, "train", place),
+    )

@@ -1,0 +1,32 @@
+"""The pages of privacy and of data values show what the commands give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from memexp.analysis.estimates import current_estimates
+from memexp.analysis.merged import open_merged
+from memexp.notebook import RunView
+from memexp.report.attack_page import attack_values, has_attack
+from memexp.report.cards import Source
+from memexp.report.values_page import has_values, values_values
+from memexp.runs.run import open_run
+
+
+def test_the_pages_show_what_the_commands_give(trained_run: Path) -> None:
+    run = open_run(trained_run)
+    merged = open_merged(run.paths)
+    source = Source(run.spec, run.manifest, merged, current_estimates(merged), run.pictures())
+    assert has_attack(source)
+    assert has_values(source)
+    found, shown = RunView(run).attack(targets=16), attack_values(source)
+    for name, numbers, _ in shown["methods"]:
+        auc = found.methods[name].auc
+        assert numbers[0] == f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
+    assert shown["gallery"][0].lines[0].startswith(f"separation {np.nanmax(found.risk.separation):.3f}")
+    values, page = RunView(run).values(), values_values(source)
+    (_, _, lowest), (_, _, highest) = page["ends"]
+    assert lowest[0].lines[0].startswith(f"value {values['value'].min():+.2g}")
+    assert highest[0].lines[0].startswith(f"value {values['value'].max():+.2g}")
