@@ -36,6 +36,7 @@ def _limits(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     (commands / "srun").touch(mode=0o755)  # submitit looks for it
     monkeypatch.setenv("PATH", str(commands))
     monkeypatch.setattr("memexp.launch.submission.read_limits", lambda *_: Limits(1001))
+    monkeypatch.setattr("memexp.launch.submission.test_only", lambda _: "would start")
 
 
 @contextmanager
