@@ -35,6 +35,7 @@ LAYERS = {
         "training.block",
         "training.boxes",
         "training.checkpoint",
+        "training.compiled",
         "training.devices",
         "training.features",
         "training.gpu_check",

@@ -54,6 +54,7 @@ class Resources:
     device: str = "cpu"
     gpus: int = 0
     keep_every: float = KEEP_EVERY_SECONDS
+    compile: str = "off"
 
     def environment_of(self, place: int, shown: str | None) -> dict[str, str]:
         """What a worker is told of the GPUs; places 0 to ``workers`` - 1 take them in turn.
@@ -216,7 +217,8 @@ class LocalPool:
         environment = _MALLOC | os.environ | gpu | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         with open(self.paths.logs / f"{attempt}.log", "w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "memexp.runs.worker", self.paths.root, attempt, device, threads, sharing, every],
+                [sys.executable, "-m", "memexp.runs.worker", self.paths.root, attempt, device, threads, sharing, every,
+                 self.resources.compile],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment,
                 encoding="utf-8",
             )  # fmt: skip

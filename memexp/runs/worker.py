@@ -1,7 +1,7 @@
 """The worker: trains blocks and commits them. One process trains many blocks.
 
-``Trainer`` is what every executor uses. Run as ``python -m memexp.runs.worker RUN ATTEMPT DEVICE THREADS SHARING S``
-it reads block numbers from standard input, one a line, and answers on standard output with one JSON object
+``Trainer`` is what every executor uses. Run as ``python -m memexp.runs.worker RUN ATTEMPT DEVICE THREADS SHARING S
+COMPILE`` it reads block numbers from standard input, one a line, and answers on standard output with one JSON object
 a line: ``{"ready": true, "software": {...}}``, ``{"progress": share}``, ``{"committed": block, ...}`` or, as its last,
 ``{"error": text, "exit_code": n}`` (null where memexp has no explanation). To ``keep`` it answers ``{"kept": block}``
 once the block's checkpoint is written, as it does every quarter of an hour. It ends when its input ends, so that it
@@ -63,6 +63,8 @@ class Trainer:
         Workers that share the device.
     keep_every
         Seconds between two checkpoints of a block.
+    compile
+        ``auto``: compile networks on a GPU; ``off``.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Trainer:
         threads: int = 1,
         sharing: int = 1,
         keep_every: float = KEEP_EVERY_SECONDS,
+        compile: str = "off",
     ) -> None:
         device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         set_up_torch(device, threads)
@@ -81,7 +84,9 @@ class Trainer:
         run.require_same_files()
         data = run.load_data()
         self.groups = data.groups
-        self.work = prepare_block(run.spec, data, device, sharing)
+        compiled = compile == "auto" and device.startswith("cuda")
+        self.work = prepare_block(run.spec, data, device, sharing, compiled)
+        where |= {"compile": compile} if compiled else {}
         if run.spec.trial is None and (said := remark(run.spec, torch.device(device))):
             sys.stderr.write(f"{said}\n")
             where |= {"remark": said}
@@ -208,6 +213,7 @@ def serve(
     answers: TextIO,
     sharing: int = 1,
     keep_every: float = KEEP_EVERY_SECONDS,
+    compile: str = "off",
 ) -> None:
     """Train the blocks that arrive on ``commands`` until it ends."""
 
@@ -227,7 +233,7 @@ def serve(
     try:
         with explain_unwritable(root, KEPT):
             attempt = Attempt(root, attempt_id, device)
-            trainer = Trainer(open_run(root), device, threads, sharing, keep_every)
+            trainer = Trainer(open_run(root), device, threads, sharing, keep_every, compile)
             say(ready=True, software=software(), keeps=trainer.run.spec.resumable)
             while True:
                 _train_and_tell(trainer, blocks.get(), attempt, say)
@@ -306,7 +312,9 @@ def main() -> None:
         signal.signal(name, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print goes to the log, not between our answers
-    serve(Path(root), attempt, device, int(threads), sys.stdin, answers, *map(int, more[:1]), *map(float, more[1:]))
+    kinds = (int, float, str)  # of how many share the GPU, seconds between checkpoints, compile
+    given = [kind(text) for kind, text in zip(kinds, more, strict=False)]
+    serve(Path(root), attempt, device, int(threads), sys.stdin, answers, *given)
     answers.close()
     os._exit(1)  # serve only returns after a fault
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -124,6 +124,9 @@ class Profile(Place):
         None, description="worker processes side by side in a task; one per GPU, or one per processor, where absent"
     )
     threads: PositiveInt = Field(1, description="processor threads of each worker")
+    compile: Literal["auto", "off"] = Field(
+        "off", description="auto: networks are compiled on GPUs, once for each worker; not measured on a GPU yet"
+    )
     array_parallelism: PositiveInt = Field(256, description="tasks of an array that may run at once")
     max_tasks: PositiveInt | None = Field(None, description="submit at most so many tasks at a time")
     max_idle_rounds: PositiveInt = Field(
@@ -184,7 +187,8 @@ class Profile(Place):
     def resources(self) -> Resources:
         """The workers of one task."""
         workers = self.workers or self.gpus or max(1, self.cpus // self.threads)
-        return Resources(workers, self.threads, "cuda" if self.gpus else "cpu", self.gpus, self.checkpoint_s)
+        device = "cuda" if self.gpus else "cpu"
+        return Resources(workers, self.threads, device, self.gpus, self.checkpoint_s, self.compile)
 
 
 # Keys that say how many tasks there are, and nothing of how one starts.

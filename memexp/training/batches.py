@@ -52,6 +52,7 @@ class Work:
     shift: Tensor
     n_classes: int
     first_tests: int | None = None
+    compiled: bool = False  # whether networks are (memexp.training.compiled)
 
     @property
     def device(self) -> torch.device:

@@ -32,6 +32,7 @@ from memexp.training import models
 from memexp.training.architectures import MLP
 from memexp.training.batches import Draws, Work, batches, epochs, normalized, on_device, prepare, skip
 from memexp.training.checkpoint import Keeper, Moment
+from memexp.training.compiled import answers
 from memexp.training.kept import weights_file
 from memexp.training.learning import Learning
 from memexp.training.optimizers import Updates
@@ -94,6 +95,7 @@ def _trained(
     steps = count_steps(work.spec, len(work.y_train), trials[0])
     draws = [Draws(seed, trial) for trial in trials]
     torch.manual_seed(torch_seed(seed, "layers", trials[0]))  # for dropout and the like
+    answer = answers(work.compiled)
     learning = Learning(masks) if "learning" in work.spec.record else None
     moment = Moment(stack, [*updates.states, *([learning] if learning else [])], work.device)
     first, seconds = keeper.begin(trials, moment)  # 0, unless they were interrupted
@@ -109,7 +111,7 @@ def _trained(
                 keeper.keep(moment, step, fed, step / steps)
             updates.before_backward()
             with forward():
-                logits = stack(x.unflatten(0, (len(trials), -1))).flatten(0, 1)
+                logits = answer(stack, x.unflatten(0, (len(trials), -1))).flatten(0, 1)
             # the sum over trials of each trial's mean: trials do not see each other's gradient
             loss = F.cross_entropy(logits.float(), y, reduction="sum", label_smoothing=recipe.label_smoothing)
             (loss / recipe.batch_size).backward()
@@ -138,23 +140,19 @@ def _fresh(work: Work, trial: int) -> nn.Module:
 
 
 @torch.no_grad()
-def _evaluated(
-    work: Work,
-    stack: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    n_trials: int,
-    forward: Forward,
-) -> Evaluation:
+def _evaluated(work: Work, stack: nn.Module, x: Tensor, y: Tensor, n_trials: int, forward: Forward) -> Evaluation:
     """Every example as the S trials see it after training, without augmentation."""
     stack.eval()
     size = min(max(64, _EVALUATED // n_trials), max(16, _EVALUATED_PIXELS // math.prod(x.shape[2:])))
     correct, predicted, margin, loss, probabilities = [], [], [], [], []
-    for images, labels in zip(x.split(size), y.split(size), strict=True):
+    answer = answers(work.compiled)
+    for start, labels in zip(range(0, len(x), size), y.split(size), strict=True):
+        # Compiled for one shape: the last part begins within the one before.
+        first = max(0, min(start, len(x) - size)) if work.compiled else start
+        images = on_device(work, x[first : start + size])
         with forward():
-            logits = stack(
-                normalized(work, on_device(work, images)).expand(n_trials, *images.shape)
-            ).float()  # (S, B, K)
+            logits = answer(stack, normalized(work, images).expand(n_trials, *images.shape)).float()  # (S, B, K)
+        logits = logits[:, start - first :]
         index = labels.expand(n_trials, -1)[..., None]
         true = logits.gather(2, index)[..., 0]
         predicted.append(logits.argmax(2))
@@ -252,9 +250,11 @@ def count_stacked(work: Work, trained: Sequence[int], trial: int) -> int:
 # --------------------------------------------------------------------------------------------- block
 
 
-def prepare_block(spec: Spec, data: Data, device: str, sharing: int = 1) -> Work | OwnTrials:
+def prepare_block(spec: Spec, data: Data, device: str, sharing: int = 1, compiled: bool = False) -> Work | OwnTrials:
     """What all trials of a run share, once per process: networks' data on the device, or a function of the user's."""
-    return prepare(spec, data, device, sharing) if spec.trial is None else OwnTrials.of(spec, spec.trial, data)
+    if spec.trial is not None:
+        return OwnTrials.of(spec, spec.trial, data)
+    return replace(prepare(spec, data, device, sharing), compiled=compiled)
 
 
 def train_block(

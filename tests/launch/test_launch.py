@@ -384,7 +384,7 @@ def test_a_worker_is_started_with_its_gpu_and_with_how_many_share_it(
 
     class Noted(subprocess.Popen[str]):
         def __init__(self, words: list[Any], env: dict[str, str], **options: Any) -> None:
-            started.append((words[-3:], env.get("CUDA_VISIBLE_DEVICES")))
+            started.append(([*words[-5:-2], words[-1]], env.get("CUDA_VISIBLE_DEVICES")))
             super().__init__([sys.executable, "-c", ""], env=env, **options)
 
     monkeypatch.setattr(subprocess, "Popen", Noted)
@@ -393,7 +393,7 @@ def test_a_worker_is_started_with_its_gpu_and_with_how_many_share_it(
     with pytest.raises(MemexpError, match="workers end before they start"):
         pool.train(range(4), lambda _: None)
     assert [gpu for _, gpu in started[:4]] == ["MIG-a", "MIG-b", "MIG-a", "MIG-b"]
-    assert {tuple(words) for words, _ in started} == {("cuda", "1", "2")}
+    assert {tuple(words) for words, _ in started} == {("cuda", "1", "2", "off")}
 
 
 @pytest.mark.parametrize(("shown", "seen", "gpus"), [("", 2, 2), ("MIG-a,MIG-b", 1, 2), ("MIG-a", 0, 0), ("0", 1, 1)])

@@ -252,7 +252,7 @@ FAULTS: dict[str, tuple[Callable[..., Any], str, str, int]] = {
     "a wait in every step": (block._trained, "step += 1", "step += 1 + 0 * int(loss)", RESIDENT),
     "results not fetched": (block._evaluated, "torch.cat(parts, 1).cpu()", "torch.cat(parts, 1)", RESIDENT),
     "images not brought to the device for evaluation": (
-        block._evaluated, "on_device(work, images)", "images", IN_HOST_MEMORY),
+        block._evaluated, "on_device(work, x[first : start + size])", "x[first : start + size]", IN_HOST_MEMORY),
 }  # fmt: skip
 
 

@@ -1,0 +1,50 @@
+"""A network's answers, compiled once for all trials of a process where that is wanted: a resource, never in a spec."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from memexp.training.models import OneTrial
+
+BACKEND: Any = "inductor"
+_failed: set[Any] = set()  # back ends that this process does without from now on
+
+Answers = Callable[[nn.Module, Tensor], Tensor]
+
+
+def answers(wanted: bool) -> Answers:
+    """``stack(x)``, compiled if wanted. A stack of dense layers is a few large products already, and stays as it is."""
+    return _answers if wanted else _eager
+
+
+def _eager(stack: nn.Module, x: Tensor) -> Tensor:
+    logits: Tensor = stack(x)
+    return logits
+
+
+def _answers(stack: nn.Module, x: Tensor) -> Tensor:
+    if not isinstance(stack, OneTrial) or BACKEND in _failed:
+        return _eager(stack, x)
+    try:
+        return _compiled(BACKEND)(stack, x)
+    except torch.OutOfMemoryError:
+        raise
+    except (
+        Exception
+    ) as error:  # without a C compiler, a GPU's kernels cannot be made; what else fails, fails again below
+        _failed.add(BACKEND)
+        reason = " ".join(f"{type(error).__name__}: {error}".split("\n")[:2])
+        sys.stderr.write(f"compile: auto fails on this node, so trials train without it, a little slower: {reason}\n")
+        return _eager(stack, x)
+
+
+@functools.cache
+def _compiled(backend: Any) -> Answers:
+    """The network is an argument: torch looks at its structure, so that the next trial's needs no new code."""
+    return torch.compile(_eager, dynamic=False, backend=backend)
