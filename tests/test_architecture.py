@@ -19,7 +19,7 @@ LAYERS = {
         "analysis.ground_truth",
         "analysis.levels",
         "analysis.products",
-        "answers",
+        "notebook.answers",
         "cli.data",
         "cli.doctor",
         "launch.where",
@@ -85,18 +85,7 @@ def test_heavy_libraries_stay_at_the_edge(library: str) -> None:
 
 
 def test_the_root_has_rooms_and_the_ground_only() -> None:
-    ground = {
-        "__init__",
-        "__main__",
-        "answers",
-        "brief",
-        "errors",
-        "files",
-        "notebook",
-        "one_example",
-        "seeds",
-        "version",
-    }
+    ground = {"__init__", "__main__", "brief", "errors", "files", "seeds", "version"}
     assert {path.stem for path in (ROOT / "memexp").glob("*.py")} == ground
 
 

@@ -19,8 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import memexp
-from memexp.answers import Answers
 from memexp.errors import Incomplete, InputError
+from memexp.notebook.answers import Answers
 from memexp.report.pictures import pair_rows, rate_in_words
 from memexp.runs.run import Run
 from memexp.store.commit import commit

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
     from memexp.analysis.estimates import Estimates
-    from memexp.answers import Answers
+    from memexp.notebook.answers import Answers
 
 Axis = Literal["train", "test"]
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis import SHOWN_FDR
-from memexp.answers import Answers
 from memexp.errors import InputError, MemexpError
 from memexp.launch import facts
 from memexp.launch.status import Status, read_status
+from memexp.notebook.answers import Answers
 from memexp.report.axes import AxesArray, gallery, grid, one
 from memexp.runs import run as runs
 from memexp.spec.spec import Spec
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from memexp.analysis.estimates import Estimates
     from memexp.analysis.pairs import Pairs, Test
-    from memexp.one_example import Influences, Shown
+    from memexp.notebook.one_example import Influences, Shown
 
 _TESTS = 4  # examples beside a training example
 
@@ -173,7 +173,7 @@ class RunView(Answers):
         InputError
             If there is no such example.
         """
-        from memexp.one_example import shown
+        from memexp.notebook.one_example import shown
 
         return shown(self, self.estimates, index, axis)
 
@@ -185,7 +185,7 @@ class RunView(Answers):
         InputError
             If not exactly one of both is given, or it is no example.
         """
-        from memexp.one_example import influences
+        from memexp.notebook.one_example import influences
 
         return influences(self, self.estimates, train, test)
 
@@ -290,7 +290,7 @@ class RunView(Answers):
         InputError
             If there is no such class.
         """
-        from memexp.one_example import places_of_class
+        from memexp.notebook.one_example import places_of_class
         from memexp.report.pictures import draw_memorized
 
         chosen = places_of_class(self, name)
