@@ -279,7 +279,8 @@ class _Batch:
             self.kept[name][place] for name in _KEPT
         )
         count, residual, square = self._pool[:, :, place].T
-        fixed_in, fixed_out = np.sqrt(square / count - (residual / count) ** 2)
+        with np.errstate(invalid="ignore"):  # no example is in, or none out: NaN
+            fixed_in, fixed_out = np.sqrt(square / count - (residual / count) ** 2)
         own = probability(value)
         offline = (1 + OFFLINE) / 2 * out_share + (1 - OFFLINE) / 2
         return {

@@ -56,7 +56,8 @@ def draw_values(axes: Axes, values: Values, flipped: NDArray[np.bool_] | None) -
     axes.hist(parts, bins=50, stacked=True, color=[BLUE, ORANGE], label=["label as it was", "label flipped"])
     if planted.any():
         axes.legend(frameon=False, fontsize=8, loc="upper left")
-    axes.set_yscale("log")
+    if defined.any():
+        axes.set_yscale("log")
     axes.set_xlabel("value of a training example")
     axes.set_ylabel("training examples")
     return axes

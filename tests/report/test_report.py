@@ -187,7 +187,7 @@ def count(page: Any) -> int:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_overview_in_a_browser(width: int, scheme: str, run_copy: Run, browser: Any, tmp_path: Path) -> None:
     path, _ = make(run_copy)
-    page = browser.new_page(viewport={"width": width, "height": 3400}, color_scheme=scheme)
+    page = browser.new_page(viewport={"width": width, "height": 3800}, color_scheme=scheme)
     page.goto(path.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out
     pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
