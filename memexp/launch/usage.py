@@ -53,7 +53,7 @@ class Usage:
     tasks
         Attempts that ended.
     longest_min, median_min
-        Of their wall time.
+        Of their wall time, by the accounting where it knows.
     mem_gb
         Most memory of a task, by its own count: each process's own, and what they share once. GB of 2^30 bytes.
     sacct_mem_gb, sacct_cpus
@@ -168,18 +168,21 @@ def _seconds(record: Mapping[str, Any]) -> float:
 def _accounted(launches: Sequence[Launch]) -> dict[str, float | None]:
     """The fields that the accounting knows."""
     rows = scheduler.accounted([job.name for launch in launches for job in launch.jobs], launches[0].when)
-    memory, percent, cpu, elapsed = [], [], 0.0, 0.0
+    memory, percent, cpu, seconds = [], [], 0.0, []
     for launch in launches:
         for element in filter(None, (element_of(launch, number) for number in range(len(launch.tasks)))):
             whole, step = rows.get(element[1], {}), rows.get(f"{element[1]}.batch", {})
             if (minutes := minutes_of(whole.get("TotalCPU", ""))) is not None and float(whole["ElapsedRaw"]) > 0:
-                cpu, elapsed = cpu + 60 * minutes, elapsed + float(whole["ElapsedRaw"])
+                cpu += 60 * minutes
+                seconds.append(float(whole["ElapsedRaw"]))
             if (size := _bytes(step.get("MaxRSS", ""))) is not None:
                 memory.append(size / 2**30)
             percent += [float(each) for each in re.findall(r"gres/gpuutil=(\d+)", step.get("TRESUsageInAve", ""))]
-    return {
+    # Slurm's time begins before the task's own, by the start of Python.
+    times = {"longest_min": max(seconds) / 60, "median_min": statistics.median(seconds) / 60} if seconds else {}
+    return times | {
         "sacct_mem_gb": max(memory, default=None),
-        "sacct_cpus": cpu / elapsed if elapsed else None,
+        "sacct_cpus": cpu / sum(seconds) if seconds else None,
         "gpu_percent": statistics.mean(percent) if percent else None,
     }
 
