@@ -232,7 +232,7 @@ def progress(what: str, total: float, unit: str) -> Iterator[Callable[[float], N
             return "starting"
         speed = (done - began[1]) / (now - began[0])
         rate = f"{speed:.2f} {unit}/s" if speed >= 0.1 else f"{3600 * speed:.1f} {unit}/h"
-        return f"{rate}, {duration((total - done) / speed)} left"
+        return f"{rate}, {duration(max(0, total - done) / speed)} left"
 
     if not err.is_terminal:
         yield _lines(what, total, unit, words)

@@ -70,7 +70,7 @@ def test_classes_give_the_memorization_of_a_plain_loop_bit_for_bit(tmp_path: Pat
     assert memexp("verify", "runs/own", "--retrain", 10).returncode == 0
     assert memexp("report", "runs/own").returncode == 0
     pages = [page.read_text("utf-8") for page in sorted((tmp_path / "runs/own/report").glob("*.html"))]
-    assert len(pages) == 3
+    assert len(pages) > 3
     assert not any("Python file" in page for page in pages), "which is not why there are no pictures"
 
 
