@@ -64,9 +64,9 @@ def test_a_process_that_does_not_hold_the_lock_is_left_alone(
     run = new_run()
     named = {"bystander": bystander.pid, "group of the bystander": -bystander.pid}.get(pid, pid)
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda *signal: sent.append(signal))
     run.paths.lock.write_text(json.dumps({"host": socket.gethostname(), "pid": named}))
-    with open(run.paths.lock) as stream:
+    with open(run.paths.lock) as stream, monkeypatch.context() as patched:  # undone before the bystander is ended
+        patched.setattr(os, "kill", lambda *signal: sent.append(signal))
         fcntl.flock(stream, fcntl.LOCK_EX)  # somebody holds it, and the file names another
         with pytest.raises(InputError, match="is held, but not by the process that it names .*nothing was ended"):
             cancel(run.paths)
