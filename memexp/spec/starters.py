@@ -30,7 +30,7 @@ training:
 
 _CNN = """model: {arch: memexp_cnn}        # or any name that timm knows: memexp doctor --models
 training:
-  epochs: 30
+  epochs: 60
   batch_size: 64
   lr: 0.1
   schedule: linear               # the rate falls to 0
