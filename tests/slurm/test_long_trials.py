@@ -28,7 +28,7 @@ LIMIT = 0.2  # of a trial, after which every task is stopped: the trial is five 
 STOPS: dict[str, list[str]] = {
     "the time limit is announced": ["scancel", "--signal=USR2", "{id}"],
     "preemption": ["scontrol", "requeue", "{id}"],
-    "the time limit": ["scontrol", "update", "JobId={id}", "EndTime=now+1"],
+    "kill -9 of all its processes": ["scancel", "--signal=KILL", "{id}"],
 }
 
 
@@ -58,12 +58,14 @@ def test_a_trial_five_times_longer_than_any_task_finishes(
         eventually(lambda: trained() > shares[-1] + LIMIT and (user.blocks() or user.running()), 600)
         shares.append(trained())
         if shares[-1] < 1.0:
+            workers = user.processes("memexp.runs.worker")
             user.of_one_element(*list(STOPS.values())[number % len(STOPS)])
+            eventually(lambda gone=workers: not set(gone) & set(user.processes("memexp.runs.worker")), 60)
     assert len(shares) == 5
     assert shares[-1] < 1.0, "every task was stopped before the trial was over"
     eventually(lambda: not user.status()["missing"] and user.idle(), 600)
     assert_same_outcomes(quiet, open_run(user.root))
-    assert len(list(read_attempts(paths))) >= 4
+    assert len(list(read_attempts(paths))) == 5
     assert all(launch.idle_rounds == 0 for launch in read_launches(paths)), (
         "a round that moved a checkpoint is not idle"
     )
