@@ -26,9 +26,9 @@ ONE_TRIAL: dict[str, Any] = {
 }
 LIMIT = 0.18  # of a trial, after which every task is stopped: the trial is five times longer
 STOPS: dict[str, list[str]] = {
-    "the time limit is announced": ["scancel", "--signal=USR2", "{id}"],
+    "the time limit is announced": ["scancel", "--batch", "--signal=USR2", "{id}"],
     "preemption": ["scontrol", "requeue", "{id}"],
-    "kill -9 of all its processes": ["scancel", "--signal=KILL", "{id}"],
+    "kill -9 of all its processes": ["scancel", "--full", "--signal=KILL", "{id}"],
 }
 
 
