@@ -283,18 +283,18 @@ def _train(run: Run, resources: Resources, accept: Accept, goal: Goal | None = N
     from memexp.launch.until import in_rounds
     from memexp.runs.pool import Progress
 
-    block_size = run.manifest.block_size
     given_up: dict[int, str] = {}
 
     def train(run: Run, goal: Goal | None) -> None:
-        trials = run.store().layout.n_trials
+        layout = run.store().layout
+        trials = layout.n_trials
         already = trials - run.missing()
         if already and (goal is None or run.missing()):
             remark(f"{already} of {trials} trials are settled already")
         with progress("training", run.spec.subsets.trials - already, "trials") as bar:
 
             def tell(now: Progress) -> None:
-                bar(now.trained + sum(now.running.values()) * block_size)
+                bar(now.trained + sum(share * len(layout.block(block)) for block, share in now.running.items()))
 
             result: Result = launch_local(run, resources, tell, accept, goal)
         given_up.update(result.given_up)
