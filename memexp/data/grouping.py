@@ -109,8 +109,10 @@ def _of_table(where: str, path: Path, ids: Ids) -> Ids:
             f"{where} names {unknown[0]!r} ({len(unknown):,} such names), which is no training example; examples are "
             f"called like {ids[0]!r}"
         )
-    alone = {name: f"{name} alone" for name in ids.tolist()}
-    return as_ids([group.get(name, alone[name]) for name in ids.tolist()])
+    named, mark = set(group.values()), " alone"
+    while any(f"{name}{mark}" in named for name in ids.tolist()):  # another example's group would be called so
+        mark += " too"
+    return as_ids([group.get(name, f"{name}{mark}") for name in ids.tolist()])
 
 
 def numbered_groups(names: Ids) -> NDArray[np.int64]:

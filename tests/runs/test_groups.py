@@ -219,6 +219,8 @@ def test_groups_of_each_source_and_of_each_kind_of_file(tmp_path: Path) -> None:
     ids = np.array([f"i{k}" for k in range(4)], object)
     (tmp_path / "g.csv").write_text("group,id\ntwins,i1\ntwins,i3\n")
     assert numbered_groups(read_groups(tmp_path / "g.csv", 4, ids)).tolist() == [0, 1, 2, 1]
+    (tmp_path / "g.csv").write_text("id,group\ni1,i0 alone\ni3,i2 alone too\n")
+    assert numbered_groups(read_groups(tmp_path / "g.csv", 4, ids)).tolist() == [0, 1, 2, 3], "no name is taken"
     np.save(tmp_path / "g.npy", [7, 7, 2, 7])
     assert numbered_groups(read_groups(tmp_path / "g.npy", 4, None)).tolist() == [0, 0, 1, 0]
 
