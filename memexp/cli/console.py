@@ -17,15 +17,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.status import Status
 from rich.text import Text
 
 from memexp.errors import MemexpError
 from memexp.spec.user_paths import user_path
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 P = ParamSpec("P")
 
@@ -237,6 +238,8 @@ def progress(what: str, total: float, unit: str) -> Iterator[Callable[[float], N
     if not err.is_terminal:
         yield _lines(what, total, unit, words)
         return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
     words_of = functools.partial(TextColumn, markup=False)
     columns = (words_of("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with spoken(), Progress(*columns, words_of("{task.fields[words]}"), console=err, refresh_per_second=4) as bar:
