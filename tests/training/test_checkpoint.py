@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,18 @@ def masks(work: Work) -> Any:
     return draw_masks(work.spec.subsets, len(work.y_train), TRIALS)
 
 
+def trained_on(work: Work, lasts: Iterable[int]) -> tuple[list[Outcome], Interrupts]:
+    """Outcomes of trials that are interrupted before step ``last`` of each process but the final one, its keeper."""
+    payload = None
+    for last in lasts:
+        keeper = Interrupts(payload, last)
+        with pytest.raises(Interrupted):
+            train_block(work, masks(work), TRIALS, keeper=keeper)
+        payload = keeper.kept
+    keeper = Interrupts(payload, 10**9)
+    return train_block(work, masks(work), TRIALS, keeper=keeper), keeper
+
+
 def bits(outcomes: Sequence[Outcome]) -> list[Any]:
     return [
         {name: np.asarray(value).tobytes() for name, value in outcome.arrays.items() if name != "seconds"}
@@ -101,15 +113,7 @@ def bits(outcomes: Sequence[Outcome]) -> list[Any]:
 def test_ten_interruptions_change_no_bit(name: str) -> None:
     work, draws = work_of(**RECIPES[name]), random.Random(name)
     undisturbed = bits(train_block(work, masks(work), TRIALS))
-    payload, interruptions = None, 0
-    while True:
-        keeper = Interrupts(payload, draws.randint(1, 9) if interruptions < 10 else 10**9)
-        try:
-            found = train_block(work, masks(work), TRIALS, keeper=keeper)
-            break
-        except Interrupted:
-            payload, interruptions = keeper.kept, interruptions + 1
-    assert interruptions == 10
+    found, keeper = trained_on(work, [draws.randint(1, 9) for _ in range(10)])
     assert keeper.steps < 180, "it went on, and did not begin again"
     assert bits(found) == undisturbed
 
