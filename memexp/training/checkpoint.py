@@ -9,6 +9,7 @@ compared with what was fed.
 from __future__ import annotations
 
 import io
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -159,6 +160,7 @@ class BlockKeeper(Keeper):
         self._trials: list[int] = []
         self._state: State | None = None
         self._plain: State = {}
+        self._told = False
         self._fed: NDArray[np.bool_] | None = None
         if payload is not None:
             kept = torch.load(io.BytesIO(payload), weights_only=True)
@@ -201,12 +203,27 @@ class BlockKeeper(Keeper):
             )
 
     def keep(self, moment: Moment, step: int, fed: NDArray[np.bool_], share: float) -> None:
-        """See :meth:`Keeper.keep`."""
-        if moment.hidden() == self._plain:
+        """See :meth:`Keeper.keep`; where a checkpoint would not have all of the network, finished trials alone."""
+        hidden = moment.hidden()
+        if hidden == self._plain:
             seconds = self._spent + time.monotonic() - self._began
             state = {"moment": moment.state(), "step": step, "fed": torch.from_numpy(fed), "seconds": seconds}
             self._write(state, share)
+        else:
+            self._tell_why(hidden)
+            if self.outcomes:
+                self._write(None, 0.0)
         self._settle()
+
+    def _tell_why(self, hidden: State) -> None:
+        """Say once for a block which values a checkpoint would not have."""
+        names = sorted(name for name in hidden.keys() | self._plain.keys() if hidden.get(name) != self._plain.get(name))
+        if names and not self._told:
+            self._told = True
+            sys.stderr.write(
+                f"no checkpoint of trials {self._trials}: training changes {', '.join(names[:3])}, and only parameters "
+                "and buffers are kept. Interrupted, these trials begin again; register_buffer keeps such a value\n"
+            )
 
     def finish(self, outcomes: Mapping[int, Outcome]) -> None:
         """See :meth:`Keeper.finish`."""

@@ -130,11 +130,24 @@ def test_finished_trials_of_a_block_are_not_trained_again() -> None:
     assert again.steps <= 63 - 27 + 1
 
 
-def test_a_network_that_counts_outside_of_its_buffers_is_not_kept() -> None:
+def test_a_network_that_counts_outside_of_its_buffers_is_not_kept(capsys: pytest.CaptureFixture[str]) -> None:
     work, keeper = work_of(model=own_net(counted=1)), Interrupts(None, 40)
     with pytest.raises(Interrupted):
         train_block(work, masks(work), TRIALS, keeper=keeper)
     assert keeper.kept is None
+    said = capsys.readouterr().err
+    assert said.startswith("no checkpoint of trials [0]: training changes model.calls, and only parameters")
+    assert said.count("\n") == 1, "told once"
+
+
+def test_trials_finished_before_such_a_network_is_stopped_are_kept() -> None:
+    work, keeper = work_of(model=own_net(counted=1)), Interrupts(None, 63 + 30)
+    whole = train_block(work, masks(work), TRIALS)
+    with pytest.raises(Interrupted):
+        train_block(work, masks(work), TRIALS, keeper=keeper)
+    again = Interrupts(keeper.kept, 10**9)
+    assert again.outcomes.keys() == {0}
+    assert bits(train_block(work, masks(work), TRIALS, keeper=again)) == bits(whole)
 
 
 def test_another_order_than_was_fed_is_refused() -> None:
