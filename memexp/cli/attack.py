@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memexp.cli.console import out, print_json, progress, remark, show
-from memexp.cli.results import Drawn, number, open_trials, write_result
+from memexp.cli.results import Drawn, open_trials, write_result
 from memexp.cli.watch import Json, RunPath
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def attack(
 def numbers(found: Attack) -> dict[str, Any]:
     """Everything but single examples, for JSON."""
 
-    def interval(name: str, mean: Mean) -> dict[str, float | None]:
-        return {name: number(mean.value), f"{name}_low": number(mean.low), f"{name}_high": number(mean.high)}
+    def interval(name: str, mean: Mean) -> dict[str, float]:
+        return {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
 
     result: dict[str, Any] = {}
     for name, curve in found.methods.items():

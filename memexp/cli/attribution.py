@@ -11,7 +11,6 @@ import typer
 from memexp.cli.analysis import merged_of
 from memexp.cli.attack import ChosenTrials
 from memexp.cli.console import err, out, print_json, progress, remark, show
-from memexp.cli.results import number
 from memexp.cli.watch import Json, RunPath
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def lds(
 def _numbers(score: Score) -> dict[str, Any]:
     values = asdict(score)
     del values["each"]
-    return {name: number(value) for name, value in values.items()}
+    return values
 
 
 def datamodel(

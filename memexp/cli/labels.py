@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memexp.cli.console import out, print_json, progress, remark
-from memexp.cli.results import Csv, Drawn, number, open_trials, write_result
+from memexp.cli.results import Csv, Drawn, open_trials, write_result
 from memexp.cli.watch import Json, RunPath
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def _numbers(found: Labels, classes: list[str], top: int, trials: int) -> dict[s
                     "index": int(place),
                     "given": int(judged.given[place]),
                     "suggested": int(judged.suggested[place]),
-                    "share_given": number(judged.share_given[place]),
-                    "share_suggested": number(judged.share_suggested[place]),
+                    "share_given": float(judged.share_given[place]),
+                    "share_suggested": float(judged.share_suggested[place]),
                 }
                 for place in first
             ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,6 @@ from memexp.cli.console import err
 if TYPE_CHECKING:
     from memexp.analysis.merged import Merged
     from memexp.runs.run import Run
-
-T = TypeVar("T", bound=float)
 
 Csv = Annotated[Path | None, typer.Option(help="Write one row for each example there.")]
 Drawn = Annotated[Path | None, typer.Option("--out", help="Draw it there (.svg, .png or .pdf).")]
@@ -41,8 +39,3 @@ def write_result(path: Path, write: Callable[[Path], Any]) -> None:
     with explain_unwritable(path, "The trials are untouched."):
         write(path)
     err.say(str(path))
-
-
-def number(value: T) -> T | None:
-    """A number for JSON, which has no NaN."""
-    return None if value != value else value
