@@ -11,11 +11,10 @@ from memexp.analysis.attack import METHODS, Attack, attack, attackable
 from memexp.analysis.privacy import DELTA
 from memexp.analysis.roc import GRID, Mean
 from memexp.analysis.trial_table import TrialTable, table_of_merged
-from memexp.report.cards import Card, Source, class_name, name_of, told
+from memexp.report.cards import Card, Source, memorization_in_words, train_card
 from memexp.report.figures import as_svg
 from memexp.report.numbers import Numbers, PageFigure, histogram_numbers
 from memexp.report.roc_figure import draw_roc, draw_separation
-from memexp.report.thumbnails import data_uri
 
 _TARGETS = 16  # attacked for the page: enough for intervals; `memexp attack` takes all
 _SHOWN = 60
@@ -56,7 +55,6 @@ def attack_values(source: Source) -> dict[str, Any]:
         "methods": [(name, _row(found, name), METHODS[name]) for name in found.methods],
         "figures": [roc, shares],
         "gallery": [_card(source, found, place) for place in order.tolist()],
-        "caption": source.look.caption if source.look else "",
     }
 
 
@@ -92,20 +90,11 @@ def _roc_numbers(found: Attack) -> Numbers:
 
 
 def _card(source: Source, found: Attack, place: int) -> Card:
-    risk, examples = found.risk, source.merged.examples
-    flipped = "train_label_flipped" in examples and bool(examples["train_label_flipped"][place])
+    risk = found.risk
     error = risk.separation_se[place]
-    lines = [
+    lines = (
         f"separation {risk.separation[place]:.3f}" + ("" if np.isnan(error) else f" ± {error:.3f}"),
         f"margin in {risk.in_margin[place]:.1f}, out {risk.out_margin[place]:.1f}",
-        f"memorization {source.estimates.scores.memorization[place]:.2f}".replace("nan", "–"),
-        f"train #{examples['train_index'][place]}",
-        *told(source, "train", place),
-    ]
-    return Card(
-        data_uri(source.look.x_train[place]) if source.look else None,
-        class_name(source, examples["train_label"][place]),
-        lines,
-        flipped,
-        *name_of(source, "train", place),
+        memorization_in_words(source.estimates.scores.memorization[place]),
     )
+    return train_card(source, place, lines)

@@ -92,28 +92,40 @@ def class_name(source: Source, label: int) -> str:
     return source.manifest.classes[int(label)]
 
 
-def memorized_card(source: Source, index: int) -> Card:
+def card_of(source: Source, axis: str, place: int, title: str, lines: Sequence[str]) -> Card:
+    """An example with its picture and its name, and what is said of it."""
+    examples = source.merged.examples
+    flipped = axis == "train" and "train_label_flipped" in examples and bool(examples["train_label_flipped"][place])
+    picture = data_uri(getattr(source.look, f"x_{axis}")[place]) if source.look else None
+    return Card(picture, title, lines, flipped, *_name_of(source, axis, place))
+
+
+def train_card(source: Source, place: int, lines: Sequence[str]) -> Card:
+    """A training example: its label, what is said of it, and what it is."""
+    examples = source.merged.examples
+    flipped = "train_label_flipped" in examples and examples["train_label_flipped"][place]
+    original = f", truly {class_name(source, examples['train_label_original'][place])}" if flipped else ""
+    title = f"{class_name(source, examples['train_label'][place])}{original}"
+    group = group_in_words(examples, place)
+    told = (number_of(source, "train", place), *([group] if group else []), *told_of(source, "train", place))
+    return card_of(source, "train", place, title, (*lines, *told))
+
+
+def memorized_card(source: Source, place: int) -> Card:
     """A training example with its memorization."""
-    estimates, examples = source.estimates, source.merged.examples
-    scores, likely = estimates.scores, estimates.posterior
-    flipped = "train_label_flipped" in examples and bool(examples["train_label_flipped"][index])
-    label = class_name(source, examples["train_label"][index])
-    original = f", truly {class_name(source, examples['train_label_original'][index])}" if flipped else ""
-    return Card(
-        data_uri(source.look.x_train[index]) if source.look else None,
-        f"{label}{original}",
-        (
-            _bounded(scores.memorization[index], scores.memorization_low[index], scores.memorization_high[index]),
-            *_likely(likely, index),
-            f"in {scores.in_accuracy[index]:.2f} (n = {scores.in_count[index]:,})",
-            f"out {scores.out_accuracy[index]:.2f} (n = {scores.out_count[index]:,})",
-            f"train #{examples['train_index'][index]}",
-            *([group] if (group := group_in_words(examples, index)) else []),
-            *told(source, "train", index),
-        ),
-        flipped,
-        *name_of(source, "train", index),
+    scores = source.estimates.scores
+    lines = (
+        _bounded(scores.memorization[place], scores.memorization_low[place], scores.memorization_high[place]),
+        *_likely(source.estimates.posterior, place),
+        f"in {scores.in_accuracy[place]:.2f} (n = {scores.in_count[place]:,})",
+        f"out {scores.out_accuracy[place]:.2f} (n = {scores.out_count[place]:,})",
     )
+    return train_card(source, place, lines)
+
+
+def memorization_in_words(value: float) -> str:
+    """Memorization on a card of something else."""
+    return f"memorization {value:.2f}".replace("nan", "–")
 
 
 def _bounded(value: float, low: float, high: float) -> str:
@@ -129,13 +141,20 @@ def _likely(found: Posterior, index: int) -> list[str]:
     return [] if np.isnan(value) else [f"likely {_bounded(value, low, high)}"]
 
 
-def told(source: Source, axis: str, example: int) -> list[str]:
+def number_of(source: Source, axis: str, place: int) -> str:
+    """The set that an example is of, and its place there: ``train #17``."""
+    examples = source.merged.examples
+    of = examples["test_set"][place] if axis == "test" and "test_set" in examples else axis
+    return f"{of} #{examples[f'{axis}_index'][place]}"
+
+
+def told_of(source: Source, axis: str, example: int) -> list[str]:
     """What is told of a row of features."""
     words = source.look.words(axis, example) if source.look else ""
     return [words] if words else []
 
 
-def name_of(source: Source, axis: str, example: int) -> tuple[str, str | None]:
+def _name_of(source: Source, axis: str, example: int) -> tuple[str, str | None]:
     """What the data call an example, and the address of its file; nothing where they have no names."""
     if f"{axis}_id" not in source.merged.examples:
         return "", None
@@ -169,18 +188,12 @@ def _pair_rows(source: Source, pairs: Pairs) -> list[tuple[Card, list[Card]]]:
 
 def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
     """With an interval where the pair is a discovery, the one of listed pairs."""
-    examples, test = source.merged.examples, pairs.test[k]
-    sure = pairs.rate[k] <= SHOWN_FDR
+    test, sure = int(pairs.test[k]), pairs.rate[k] <= SHOWN_FDR
     interval = f" [{pairs.influence_listed_low[k]:.2f}, {pairs.influence_listed_high[k]:.2f}]" if sure else ""
-    return Card(
-        data_uri(source.look.x_test[test]) if source.look else None,
-        class_name(source, examples["test_label"][test]),
-        (
-            f"{pairs.influence[k]:.2f}{interval}",
-            rate_in_words(pairs.rate[k]),
-            f"{examples['test_set'][test] if 'test_set' in examples else 'test'} #{examples['test_index'][test]}",
-            *told(source, "test", int(test)),
-        ),
-        False,
-        *name_of(source, "test", int(test)),
+    lines = (
+        f"{pairs.influence[k]:.2f}{interval}",
+        rate_in_words(pairs.rate[k]),
+        number_of(source, "test", test),
+        *told_of(source, "test", test),
     )
+    return card_of(source, "test", test, class_name(source, source.merged.examples["test_label"][test]), lines)

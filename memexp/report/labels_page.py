@@ -10,24 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from memexp.analysis.labels import Judged, Labels
-from memexp.report.cards import Source, class_name, name_of, told
-from memexp.report.thumbnails import data_uri
+from memexp.report.cards import Card, Source, card_of, class_name, memorization_in_words, number_of, told_of
 
 _SHOWN = 150  # examples of each set
 _WORDS = {"train": "training", "test": "test"}
 
 
 class Suspect(NamedTuple):
-    """An example whose label is probably wrong, in words."""
+    """An example whose label is probably wrong, in words; ``pair``: both labels, by number."""
 
-    image: str | None
     pair: str
     given: str
     suggested: str
-    lines: list[str]
-    flipped: bool
-    name: str
-    link: str | None
+    card: Card
 
 
 def labels_values(source: Source) -> dict[str, Any]:
@@ -39,7 +34,6 @@ def labels_values(source: Source) -> dict[str, Any]:
         "pairs": _pairs(source, found, suspects),
         "counted_by": found.counted_by,
         "shown": _SHOWN,
-        "caption": source.look.caption if source.look else "",
     }
 
 
@@ -60,26 +54,20 @@ def _suspects(source: Source, axis: str, judged: Judged) -> list[Suspect]:
 
 
 def _suspect(source: Source, axis: str, judged: Judged, place: int) -> Suspect:
-    examples = source.merged.examples
     shares = {
         name: "{:.2f} [{:.2f}, {:.2f}]".format(
             *(getattr(judged, f"share_{name}{end}")[place] for end in ("", "_low", "_high"))
         )
         for name in ("given", "suggested")
     }
-    lines = [f"votes {shares['given']}", f"votes {shares['suggested']}", f"{axis} #{examples[f'{axis}_index'][place]}"]
+    lines = [f"votes {shares['given']}", f"votes {shares['suggested']}", number_of(source, axis, place)]
     if axis == "train":
-        lines.append(f"memorization {judged.memorization[place]:.2f}".replace("nan", "–"))
-    lines += told(source, axis, place)
+        lines.append(memorization_in_words(judged.memorization[place]))
+    lines += told_of(source, axis, place)
     given, suggested = int(judged.given[place]), int(judged.suggested[place])
+    names = class_name(source, given), class_name(source, suggested)
     return Suspect(
-        data_uri(getattr(source.look, f"x_{axis}")[place]) if source.look else None,
-        f"{given}-{suggested}",
-        class_name(source, given),
-        class_name(source, suggested),
-        lines,
-        axis == "train" and "train_label_flipped" in examples and bool(examples["train_label_flipped"][place]),
-        *name_of(source, axis, place),
+        f"{given}-{suggested}", *names, card_of(source, axis, place, f"{names[0]}, perhaps {names[1]}", lines)
     )
 
 

@@ -14,7 +14,7 @@ from memexp.analysis.compare import Comparison
 from memexp.analysis.grouped import describe_groups
 from memexp.analysis.tested import accuracy_by_set
 from memexp.analysis.worth import worth_of_memorized
-from memexp.report.cards import Source, memorized_card, pairs_section
+from memexp.report.cards import Source, memorized_card, pairs_section, train_card
 from memexp.report.classes_page import class_rows
 from memexp.report.explorer import rank
 from memexp.report.figures import (
@@ -41,7 +41,6 @@ def overview_values(source: Source) -> dict[str, Any]:
     return {
         "facts": _facts(source),
         "warnings": _warnings(source),
-        "caption": source.look.caption if source.look else "",
         "figures": _figures(source),
         "classes": class_rows(source),
         "gallery": [memorized_card(source, int(i)) for i in _most_memorized(source)],
@@ -98,9 +97,7 @@ def _differing(source: Source, found: Comparison) -> dict[str, object] | None:
             f"{each.value[i]:+.2f} [{each.low[i]:+.2f}, {each.high[i]:+.2f}]",
             rate_in_words(each.fdr[i]),
         )
-        card = memorized_card(source, i)
-        place = next(k for k, line in enumerate(card.lines) if line.startswith("train #"))
-        cards.append(card._replace(lines=(*lines, *card.lines[place:])))
+        cards.append(train_card(source, i, lines))
     return {"found": f"{len(order):,}", "all": f"{int((~np.isnan(each.value)).sum()):,}", "cards": cards}
 
 

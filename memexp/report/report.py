@@ -57,7 +57,11 @@ def write_report(source: Source, path: Path) -> Path:
     """Write the report's folder, replacing an older one, and return ``path``, its index.html."""
     pages = [page for page in PAGES if page.there(source)]
     links = [(page.file, page.title) for page in pages]
-    told = {"no_pictures": source.images is None, "untrusted": source.untrusted}
+    told = {
+        "no_pictures": source.images is None,
+        "untrusted": source.untrusted,
+        "caption": source.look.caption if source.look else "",
+    }
 
     def write(folder: Path) -> None:
         run = source.spec.name, source.manifest.classes, source.merged, source.estimates, source.look

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from memexp.analysis.values import Values, data_values
-from memexp.report.cards import Card, Source, class_name, name_of, told
+from memexp.report.cards import Card, Source, memorization_in_words, train_card
 from memexp.report.figures import as_svg
 from memexp.report.labels_figure import draw_values
 from memexp.report.numbers import Numbers, PageFigure
-from memexp.report.thumbnails import data_uri
 
 _SHOWN = 40  # at each end
 _QUANTILES = (0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)
@@ -46,7 +45,6 @@ def values_values(source: Source) -> dict[str, Any]:
             (end, f"{end.capitalize()} values", [_card(source, found, place) for place in places.tolist()])
             for end, places in (("lowest", order[:count]), ("highest", order[::-1][:count]))
         ],
-        "caption": source.look.caption if source.look else "",
     }
 
 
@@ -72,19 +70,9 @@ def _quantiles(found: Values) -> Numbers:
 
 
 def _card(source: Source, found: Values, place: int) -> Card:
-    examples = source.merged.examples
-    flipped = "train_label_flipped" in examples and bool(examples["train_label_flipped"][place])
-    lines = [
+    lines = (
         f"value {found.value[place]:+.2g} ± {found.value_se[place]:.1g}".replace("nan", "–"),
         f"C-score {found.c_score[place]:.2f}".replace("nan", "–"),
-        f"memorization {source.estimates.scores.memorization[place]:.2f}".replace("nan", "–"),
-        f"train #{examples['train_index'][place]}",
-        *told(source, "train", place),
-    ]
-    return Card(
-        data_uri(source.look.x_train[place]) if source.look else None,
-        class_name(source, examples["train_label"][place]),
-        lines,
-        flipped,
-        *name_of(source, "train", place),
+        memorization_in_words(source.estimates.scores.memorization[place]),
     )
+    return train_card(source, place, lines)
