@@ -66,13 +66,6 @@ def test_the_schema_takes_what_the_spec_takes(removed: Any) -> None:
     assert {list: "array", dict: "object", str: "string"}[type(removed)] in [each["type"] for each in allowed]
 
 
-def test_the_guides_table_names_every_key_of_a_profile() -> None:
-    text = (ROOT / "docs/slurm.md").read_text()
-    table = text[text.index("| key | meaning |") :].partition("\n\n")[0]
-    named = [key for row in table.splitlines()[2:] for key in re.findall(r"`(\w+)`", row.split("|")[1])]
-    assert sorted(named) == sorted(Profile.model_fields)
-
-
 # --------------------------------------------------------------------------------------------- store
 
 

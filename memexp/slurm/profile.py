@@ -125,7 +125,9 @@ class Profile(Place):
     )
     threads: PositiveInt = Field(1, description="processor threads of each worker")
     compile: Literal["auto", "off"] = Field(
-        "off", description="auto: networks are compiled on GPUs, once for each worker; not measured on a GPU yet"
+        "off",
+        description="auto: each worker compiles networks on its GPU, once for all of its trials; where the node has no "
+        "C compiler it trains as with off, and its log says so; not measured on a GPU yet",
     )
     array_parallelism: PositiveInt = Field(256, description="tasks of an array that may run at once")
     max_tasks: PositiveInt | None = Field(None, description="submit at most so many tasks at a time")
