@@ -37,6 +37,7 @@ LAYERS = {
         "training.checkpoint",
         "training.compiled",
         "training.devices",
+        "training.evaluation",
         "training.features",
         "training.gpu_check",
         "training.kept",

@@ -17,7 +17,8 @@ from memexp.store.receipts import Receipt, read_committed
 from memexp.store.weights import read_weights, receipt_with_weights, weights_path
 from memexp.training import models
 from memexp.training.batches import prepare
-from memexp.training.block import count_stacked, evaluate_again
+from memexp.training.block import count_stacked
+from memexp.training.evaluation import evaluate_again
 from memexp.training.kept import with_weights
 
 

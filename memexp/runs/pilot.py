@@ -16,8 +16,9 @@ from memexp.spec.index_sets import pack
 from memexp.spec.python_files import blamed
 from memexp.training import models
 from memexp.training.batches import Work, prepare
-from memexp.training.block import evaluate, prepare_block, train, train_block
+from memexp.training.block import prepare_block, train, train_block
 from memexp.training.devices import set_up_torch
+from memexp.training.evaluation import evaluate
 
 _ENOUGH_SECONDS = 0.5
 _FEW = 256  # examples to evaluate, at least, where they are evaluated quickly

@@ -20,8 +20,9 @@ from memexp.files import explain_unwritable
 from memexp.spec.index_sets import pack
 from memexp.spec.spec import Spec
 from memexp.training.batches import Work, normalized, on_device, prepare
-from memexp.training.block import evaluate, train
+from memexp.training.block import train
 from memexp.training.devices import set_up_torch
+from memexp.training.evaluation import evaluate
 from memexp.training.models import StackedLinear
 from memexp.training.outcome import Progress
 from memexp.training.precision import computing

@@ -15,7 +15,7 @@ from memexp.data import load_data
 from memexp.runs.pool import Resources
 from memexp.slurm.profile import Profile
 from memexp.spec.designs import draw_masks
-from memexp.training import block, compiled
+from memexp.training import compiled, evaluation
 from memexp.training.batches import prepare
 from memexp.training.block import Outcome, train_block
 from tests.conftest import make_spec
@@ -41,7 +41,7 @@ def outcomes(model: dict[str, Any], trials: list[int], wanted: bool) -> list[Out
 def test_three_trials_compile_as_often_as_one_and_end_as_without(
     model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block, "_EVALUATED_PIXELS", 16 * 64)  # evaluated in parts of 16, of which the last ones overlap
+    monkeypatch.setattr(evaluation, "_EVALUATED_PIXELS", 16 * 64)  # in parts of 16, of which the last ones overlap
     backend = CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(compiled, "BACKEND", backend)
     eager = outcomes(model, [0, 1, 2], wanted=False)

@@ -23,7 +23,7 @@ from memexp.spec.designs import draw_masks
 from memexp.spec.reading import read_spec
 from memexp.spec.spec import Spec
 from memexp.store.receipts import read_receipts
-from memexp.training import batches, block
+from memexp.training import batches, block, evaluation
 from memexp.training.block import Outcome, prepare_block, train, train_block
 from memexp.training.features import extract
 from tests.conftest import make_spec
@@ -250,9 +250,9 @@ FAULTS: dict[str, tuple[Callable[..., Any], str, str, int]] = {
     "draws of the device's own": (
         block._trained, "Draws(seed, trial)", "Draws(seed + len(work.device.type), trial)", RESIDENT),
     "a wait in every step": (block._trained, "step += 1", "step += 1 + 0 * int(loss)", RESIDENT),
-    "results not fetched": (block._evaluated, "torch.cat(parts, 1).cpu()", "torch.cat(parts, 1)", RESIDENT),
+    "results not fetched": (evaluation.evaluated, "torch.cat(parts, 1).cpu()", "torch.cat(parts, 1)", RESIDENT),
     "images not brought to the device for evaluation": (
-        block._evaluated, "on_device(work, x[first : start + size])", "x[first : start + size]", IN_HOST_MEMORY),
+        evaluation.evaluated, "on_device(work, x[first : start + size])", "x[first : start + size]", IN_HOST_MEMORY),
 }  # fmt: skip
 
 

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-import memexp.training.block as training
 from memexp.data import load_data
 from memexp.runs.run import Run, planned_layout
 from memexp.runs.verify import verify
 from memexp.runs.worker import Trainer
 from memexp.spec.designs import draw_masks
 from memexp.spec.spec import Spec
-from memexp.training import devices, models
+from memexp.training import devices, evaluation, models
 from memexp.training.batches import _placed, epochs, normalized, prepare
-from memexp.training.block import Outcome, _evaluated, _fresh, _trained, count_steps, train_block
+from memexp.training.block import Outcome, _fresh, _trained, count_steps, train_block
 from memexp.training.checkpoint import Keeper
 from memexp.training.sgd import learning_rate
 from tests.conftest import make_spec
@@ -140,7 +139,7 @@ def test_predicted_is_the_first_class_of_the_largest_logit_and_correct_follows_f
             return torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 0, 0, 0, 0, 0]).expand(*x.shape[:2], 10)
 
     work = prepare(spec, data, "cpu")
-    tied = _evaluated(work, Tied(), work.x_test, work.y_test, 2, nullcontext)
+    tied = evaluation.evaluated(work, Tied(), work.x_test, work.y_test, 2, nullcontext)
     assert (tied.predicted == 1).all()
     np.testing.assert_array_equal(tied.correct, np.tile(data.y_test == 1, (2, 1)))
 
@@ -216,11 +215,11 @@ def test_large_images_are_evaluated_in_smaller_numbers_with_the_same_outcomes(mo
     seen: list[int] = []
     stack.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
 
-    def evaluated() -> training.Evaluation:
-        return training._evaluated(work, stack, work.x_train, work.y_train, 1, nullcontext)
+    def evaluated() -> evaluation.Evaluation:
+        return evaluation.evaluated(work, stack, work.x_train, work.y_train, 1, nullcontext)
 
     whole = evaluated()
-    monkeypatch.setattr(training, "_EVALUATED_PIXELS", 64 * 50)  # the images have 8x8
+    monkeypatch.setattr(evaluation, "_EVALUATED_PIXELS", 64 * 50)  # the images have 8x8
     parts = evaluated()
     assert seen == [200, 50, 50, 50, 50]
     np.testing.assert_array_equal(whole.correct, parts.correct)
