@@ -42,6 +42,8 @@ TINY: dict[str, Any] = {
     "subsets": {"design": "balanced", "ratio": 0.7, "trials": 20, "seed": 3},
 }
 
+FLIPPED = {"source": "digits", "limit": {"train": 300, "test": 100}, "label_noise": {"fraction": 0.05, "seed": 1}}
+
 
 def changed(**blocks: Any) -> dict[str, Any]:
     """The tiny spec with keys of its blocks replaced: changed(training={"epochs": 1}, name="other").
@@ -184,56 +186,45 @@ def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
+def _launched_once(folder: Path, spec: dict[str, Any], *options: Any) -> Path:
+    """The run of a spec, trained by the first process of the test run that asks for it."""
+
+    def train(folder: Path) -> None:
+        (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+        done = in_process("launch", "spec.yaml", "--workers", 0, *options, folder=folder)
+        assert done.returncode == 0, done.stderr
+
+    return made_once(folder, train) / "runs" / spec["name"]
+
+
 @pytest.fixture(scope="session")
 def trained_run(shared_folder: Path) -> Path:
     """A finished run with flipped labels, margins and predictions; copy it before changing it."""
     spec = changed(
-        dataset={
-            "source": "digits",
-            "limit": {"train": 300, "test": 100},
-            "label_noise": {"fraction": 0.05, "seed": 1},
-        },
+        dataset=FLIPPED,
         training={"epochs": 30},
         model={"hidden": [64]},
         record=["correct", "margin", "predicted"],
         subsets={"trials": 40},
     )
-
-    def train(folder: Path) -> None:
-        (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
-        done = in_process("launch", "spec.yaml", "--workers", 0, folder=folder)
-        assert done.returncode == 0, done.stderr
-
-    return made_once(shared_folder / "trained", train) / "runs" / "tiny"
+    return _launched_once(shared_folder / "trained", spec)
 
 
 @pytest.fixture(scope="session")
 def recording_run(shared_folder: Path) -> Path:
     """A finished run that records and keeps all that can be."""
     spec = changed(
-        dataset={
-            "source": "digits",
-            "limit": {"train": 300, "test": 100},
-            "label_noise": {"fraction": 0.05, "seed": 1},
-        },
+        dataset=FLIPPED,
         record=["correct", "margin", "predicted", "probabilities", "learning"],
         keep={"weights": 1},
         subsets={"trials": 24, "ratio": 0.5},
     )
-
-    def train(folder: Path) -> None:
-        (folder / "spec.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
-        done = in_process("launch", "spec.yaml", "--workers", 0, "--block", 8, folder=folder)
-        assert done.returncode == 0, done.stderr
-
-    return made_once(shared_folder / "recording", train) / "runs" / "tiny"
+    return _launched_once(shared_folder / "recording", spec, "--block", 8)
 
 
 @pytest.fixture
 def run_copy(trained_run: Path, tmp_path: Path) -> Run:
     """A finished run that a test may damage."""
-    import shutil
-
     shutil.copytree(trained_run, tmp_path / "copy")
     return open_run(tmp_path / "copy")
 
