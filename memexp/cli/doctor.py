@@ -54,8 +54,7 @@ def _list_models() -> None:
 
 
 def _list_profiles() -> None:
-    from memexp.slurm.profile import profile_folders
+    from memexp.slurm.profile import profile_files
 
-    for folder in profile_folders():
-        for path in sorted(folder.glob("*.yaml")):
-            out.say(f"{path.stem}  {path}")
+    for path in profile_files():
+        out.say(f"{path.stem}  {path}")

@@ -34,10 +34,9 @@ AllNodes = Annotated[bool, typer.Option("--all-nodes", help="Leave out no node, 
 
 def profile_names(incomplete: str) -> list[str]:
     """Names of profiles that begin so, for the shell's completion."""
-    from memexp.slurm.profile import profile_folders
+    from memexp.slurm.profile import profile_files
 
-    names = {path.stem for folder in profile_folders() for path in folder.glob("*.yaml")}
-    return sorted(name for name in names if name.startswith(incomplete))
+    return sorted({path.stem for path in profile_files() if path.stem.startswith(incomplete)})
 
 
 def submit(

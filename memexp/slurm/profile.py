@@ -242,6 +242,11 @@ def profile_folders() -> list[Path]:
     return [Path("slurm/profiles"), user_path(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "memexp"]
 
 
+def profile_files() -> list[Path]:
+    """The profiles that have a name, folder by folder."""
+    return [path for folder in profile_folders() for path in sorted(folder.glob("*.yaml"))]
+
+
 def find_profile(name: str) -> Path:
     """The file of a profile: a path, or a name in one of :func:`profile_folders`.
 
@@ -257,7 +262,7 @@ def find_profile(name: str) -> Path:
     for folder in profile_folders():
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    known = sorted({path.stem for folder in profile_folders() for path in folder.glob("*.yaml")})
+    known = sorted({path.stem for path in profile_files()})
     places = " nor ".join(str(folder / f"{name}.yaml") for folder in profile_folders())
     raise InputError(
         f"no profile {name!r}: neither {places} exists. "
