@@ -63,11 +63,11 @@ def follow(root: str, launch_id: str) -> None:
 
 def _run_command(words: list[str]) -> None:
     """A command of memexp, again while another follow-up job of a run that launches share is at it."""
-    for patience in PATIENCE_SECONDS:
+    for patience in (0, *PATIENCE_SECONDS):
+        time.sleep(patience)
         done = subprocess.run([sys.executable, "-m", "memexp", *words], check=False)
         if done.returncode != RunBusy.exit_code:
             break
-        time.sleep(patience)
     done.check_returncode()
 
 
