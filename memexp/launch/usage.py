@@ -11,7 +11,7 @@ import re
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -125,8 +125,8 @@ def read_usage(paths: RunPaths) -> Usage:
         gpu_total_gb=max((worker["gpu_total_mb"] / _GIB for worker in gpus), default=None),
     )
     if launches[-1].backend == "slurm":
-        found = Usage(**(vars(found) | _accounted(alike)))
-        found = Usage(**(vars(found) | {"advice": _advice(found, launches[-1])}))
+        found = replace(found, **_accounted(alike))
+        found = replace(found, advice=_advice(found, launches[-1]))
     return found
 
 
@@ -165,7 +165,7 @@ def _seconds(record: Mapping[str, Any]) -> float:
     return (datetime.fromisoformat(record["end"]) - datetime.fromisoformat(record["start"])).total_seconds()
 
 
-def _accounted(launches: Sequence[Launch]) -> dict[str, float | None]:
+def _accounted(launches: Sequence[Launch]) -> dict[str, Any]:
     """The fields that the accounting knows."""
     rows = scheduler.accounted([job.name for launch in launches for job in launch.jobs], launches[0].when)
     memory, percent, cpu, seconds = [], [], 0.0, []

@@ -246,9 +246,9 @@ def accounted(names: Collection[str], since: datetime) -> dict[str, dict[str, st
     Returns
     -------
     fields
-        ElapsedRaw, TotalCPU, MaxRSS, TRESUsageInMax, TRESUsageInAve; empty where there is no accounting.
+        ElapsedRaw, TotalCPU, MaxRSS, TRESUsageInAve; empty where there is no accounting.
     """
-    fields = "JobID,ElapsedRaw,TotalCPU,MaxRSS,TRESUsageInMax,TRESUsageInAve"
+    fields = "JobID,ElapsedRaw,TotalCPU,MaxRSS,TRESUsageInAve"
     start = (since - timedelta(minutes=5)).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
     try:
         lines = call("sacct", "-n", "-P", "-S", start, "--name", ",".join(names), "-o", fields).splitlines()
