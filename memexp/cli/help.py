@@ -4,7 +4,7 @@ from __future__ import annotations
 
 GROUPS = RUN, RESULTS, TOOLS = "Run", "Results", "Tools"
 
-# Group and example by command; those without a line here are results.
+# Group and example of every command.
 EXAMPLES: dict[str, tuple[str, str]] = {
     "init": (RUN, "memexp init mine.yaml --kind folder"),
     "plan": (RUN, "memexp plan specs/digits.yaml"),
@@ -35,9 +35,9 @@ EXAMPLES: dict[str, tuple[str, str]] = {
 
 def group(name: str) -> str:
     """The group of a command in the list of all."""
-    return EXAMPLES.get(name, (RESULTS, ""))[0]
+    return EXAMPLES[name][0]
 
 
-def example(name: str) -> str | None:
+def example(name: str) -> str:
     """The last line of a command's help."""
-    return f"Example: {EXAMPLES[name][1]}" if name in EXAMPLES else None
+    return f"Example: {EXAMPLES[name][1]}"
