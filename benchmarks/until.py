@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.goal import least_of_share
+from memexp.analysis.intervals import added_variance
 
 EXAMPLES = 200
 RATIO = 0.7
@@ -63,8 +64,7 @@ def _one(truth: Truth, draws: np.random.Generator, se: float, quantile: float, f
             correct, number = (side & right[:look]).sum(0), side.sum(0)
             with np.errstate(invalid="ignore"):
                 value += sign * correct / number
-            share = (correct + 1) / (number + 2)  # Agresti and Caffo
-            variance += share * (1 - share) / (number + 2)
+            variance += added_variance(correct, number)
         error = np.where(np.isnan(value), np.nan, np.sqrt(variance))
         if look == fixed or (fixed is None and (least_of_share(error, quantile) <= se or look == LOOKS[-1])):
             break

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from memexp.analysis.counts import Counts
+from memexp.analysis.intervals import added_variance
 from memexp.analysis.levels import STEPS
 from memexp.analysis.merged import Merged
 from memexp.brief import Brief
@@ -65,14 +66,14 @@ class Calibrated(Brief):
 def calibrated(counts: Counts, smoothed: Smoothed | None) -> Calibrated:
     """Memorization whose out-accuracy is the smoothed one.
 
-    The standard error is that of Agresti and Caffo (see :func:`memexp.analysis.intervals.difference`), the variance
+    The standard error is that of Agresti and Caffo (see :func:`memexp.analysis.intervals.added_variance`), the variance
     of the out-accuracy times what smoothing leaves of it on average.
     """
     if smoothed is None:
         return no_calibrated(len(counts.in_count))
     value = counts.in_accuracy - smoothed.accuracy
-    inside = _added_variance(counts.in_correct, counts.in_count)
-    outside = _added_variance(counts.out_correct, counts.out_count)
+    inside = added_variance(counts.in_correct, counts.in_count)
+    outside = added_variance(counts.out_correct, counts.out_count)
     se = np.where(np.isnan(value), np.nan, np.sqrt(inside + smoothed.variance * outside))
     return Calibrated(value.astype(np.float32), se.astype(np.float32))
 
@@ -80,11 +81,6 @@ def calibrated(counts: Counts, smoothed: Smoothed | None) -> Calibrated:
 def no_calibrated(n_train: int) -> Calibrated:
     """Without margins, or with few examples: all NaN."""
     return Calibrated(*np.full((2, n_train), np.nan, np.float32))
-
-
-def _added_variance(correct: Integers, count: Integers) -> Floats:
-    share = (correct + 1) / (count + 2)
-    return np.asarray(share * (1 - share) / (count + 2))
 
 
 def smooth_out_accuracy(merged: Merged) -> Smoothed | None:

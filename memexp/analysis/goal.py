@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.estimates import Memorization, memorization_of
+from memexp.analysis.intervals import added_variance
 from memexp.analysis.merged import open_merged
 from memexp.store.goal import Goal
 from memexp.store.launches import note_goal
@@ -28,8 +29,7 @@ def _expected(found: Memorization, goal: Goal) -> int | None:
         variance = np.zeros(len(found.in_count))
         for accuracy, count in ((found.in_accuracy, found.in_count), (found.out_accuracy, found.out_count)):
             number = count * (look / goal.trials)
-            share = (number * accuracy + 1) / (number + 2)  # Agresti and Caffo, as memorization_se
-            variance += share * (1 - share) / (number + 2)
+            variance += added_variance(number * accuracy, number)
         if least_of_share(np.sqrt(variance), goal.quantile) <= goal.se:
             return look
     return None

@@ -48,8 +48,7 @@ def difference(k_in: ArrayLike, n_in: ArrayLike, k_out: ArrayLike, n_out: ArrayL
     k1, n1, k2, n2 = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (k_in, n_in, k_out, n_out)))
     with np.errstate(divide="ignore", invalid="ignore"):
         value = k1 / n1 - k2 / n2
-        q1, q2 = (k1 + 1) / (n1 + 2), (k2 + 1) / (n2 + 2)
-        se = np.sqrt(q1 * (1 - q1) / (n1 + 2) + q2 * (1 - q2) / (n2 + 2))
+    se = np.sqrt(added_variance(k1, n1) + added_variance(k2, n2))
     low, high = closed_bounds(k1, n1, k2, n2)
     defined = (n1 > 0) & (n2 > 0)
     few = defined & ((n1 + 1) * (n2 + 1) <= MOST_OUTCOMES)
@@ -57,6 +56,13 @@ def difference(k_in: ArrayLike, n_in: ArrayLike, k_out: ArrayLike, n_out: ArrayL
         low, high = np.where(few, np.nan, low), np.where(few, np.nan, high)
         low[few], high[few] = _from_tables(k1[few], n1[few], k2[few], n2[few])
     return Difference(*(np.where(defined, a, np.nan) for a in (value, se, low, high)))
+
+
+def added_variance(k: ArrayLike, n: ArrayLike) -> Floats:
+    """Variance of a proportion k/n after one success and one failure are added (Agresti and Caffo 2000): never 0."""
+    trials = np.asarray(n, np.float64) + 2
+    share = (np.asarray(k, np.float64) + 1) / trials
+    return np.asarray(share * (1 - share) / trials)
 
 
 def closed_bounds(k1: Floats, n1: Floats, k2: Floats, n2: Floats, z: float = Z95) -> tuple[Floats, Floats]:
@@ -67,7 +73,7 @@ def closed_bounds(k1: Floats, n1: Floats, k2: Floats, n2: Floats, z: float = Z95
     with np.errstate(divide="ignore", invalid="ignore"):
         p1, p2 = k1 / n1, k2 / n2
         q1, q2 = (k1 + 1) / (n1 + 2), (k2 + 1) / (n2 + 2)
-        se = np.sqrt(q1 * (1 - q1) / (n1 + 2) + q2 * (1 - q2) / (n2 + 2))
+        se = np.sqrt(added_variance(k1, n1) + added_variance(k2, n2))
         (low1, high1), (low2, high2) = _wilson_bounds(p1, n1, z), _wilson_bounds(p2, n2, z)
         low = p1 - p2 - np.hypot(p1 - low1, high2 - p2)
         high = p1 - p2 + np.hypot(high1 - p1, p2 - low2)

@@ -88,8 +88,7 @@ class Pairs(Brief):
     influence, influence_se, influence_low, influence_high : float32
         Estimate, standard error, 95% interval of each pair by itself.
     influence_listed_low, influence_listed_high : float32
-        Interval of a pair that is listed as a discovery, see :func:`memexp.analysis.search.listed_intervals`; NaN of
-        the others.
+        Interval of a pair that is listed as a discovery, wider because it was picked from many; NaN of the others.
     influence_soft, influence_soft_se : float32
         The same of the probability of the label, a quantity of its own; NaN where trials recorded no margins.
     p_value, fdr : float64

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.grouped import group_columns
+from memexp.analysis.intervals import added_variance
 from memexp.analysis.merged import Merged
 from memexp.analysis.tables import ids, library
 from memexp.analysis.tested import places_of
@@ -110,8 +111,7 @@ def data_values(merged: Merged, subsets: Subsets, tell: Tell = lambda _: None, t
         value = (in_sum / n_in - out_sum / n_out) / n_test
         variance = _of_mean(in_sum, in_squares, n_in) + _of_mean(out_sum, out_squares, n_out)
         score = out_right / n_out
-        score_se = np.sqrt((out_right + 1) * (n_out - out_right + 1) / (n_out + 2) ** 2 / (n_out + 2))
-    score_se[n_out == 0] = np.nan
+    score_se = np.where(n_out > 0, np.sqrt(added_variance(out_right, n_out)), np.nan)
     return Values(name_of(subsets), value, np.sqrt(variance) / n_test, score, score_se, n_in, n_out)
 
 
