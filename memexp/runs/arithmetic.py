@@ -19,9 +19,8 @@ _OTHER_NETWORKS = 0.5
 
 def multiply_adds(plan: Plan) -> float:
     """Of one trial: every step forward and backward, and the evaluation of every example."""
-    block, (height, width, channels) = plan.spec.model, plan.data.x_train.shape[1:]
-    model = models.create(block.arch, block.arguments, (height, width, channels), len(plan.data.classes), 0, block.code)
-    where = "cpu" if block.code else "meta"  # where nothing is computed; a user's network may look at numbers
+    model, (height, width, channels) = models.create_for(plan.data, plan.spec.model), plan.data.x_train.shape[1:]
+    where = "cpu" if plan.spec.model.code else "meta"  # where nothing is computed; a user's network may look at numbers
     model, x, y = model.to(where), torch.zeros(2, channels, height, width, device=where), torch.zeros(2, device=where)
     with FlopCounterMode(display=False) as both:
         F.cross_entropy(model(x), y.long()).backward()

@@ -35,9 +35,7 @@ def load_model(run: Run, trial: int, data: Data) -> nn.Module:
         If they are gone or changed.
     """
     receipt = _receipt(run, trial)
-    block = run.spec.model
-    _, height, width, channels = data.x_train.shape
-    model = models.create(block.arch, block.arguments, (height, width, channels), len(data.classes), 0, block.code)
+    model = models.create_for(data, run.spec.model)
     return with_weights(model, read_weights(run.paths, receipt, trial), str(weights_path(run.paths, trial)))
 
 

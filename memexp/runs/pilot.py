@@ -91,9 +91,7 @@ def measure_pace(plan: Plan, device: str = "cpu") -> Pace:
     cost in proportion.
     """
     set_up_torch(device)
-    block, batch = plan.spec.model, plan.spec.sgd.batch_size
-    image, n_classes = plan.data.x_train.shape[1:], len(plan.data.classes)
-    model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
+    model, batch = models.create_for(plan.data, plan.spec.model), plan.spec.sgd.batch_size
     stacked = min(models.stack_size(model, device), plan.layout.block_size) if plan.spec.sgd.together else 1
     size = min(_FIRST_BATCH, batch)
     while True:

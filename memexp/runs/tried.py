@@ -63,7 +63,7 @@ def try_model(spec: Spec, data: Data) -> Tried:
     (height, width, channels), n_classes = data.x_train.shape[1:], len(data.classes)
     block, image = spec.model, (height, width, channels)
     _require_weights(block)
-    model = models.create(block.arch, block.arguments, image, n_classes, 0, block.code)
+    model = models.create_for(data, block)
     fresh = load_weights(model, file) if block.code is None and (file := block.arguments.get("weights")) else []
     if spec.training.standardize == "weights":
         models.moments_of_weights(block.arch, channels)

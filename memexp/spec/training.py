@@ -56,9 +56,9 @@ class Augment(Block):
     random_erasing: RandomErasing | None = Field(None, description="boxes that become zero")
 
     @property
-    def moves(self) -> bool:
-        """Whether pixels change their places."""
-        return bool(self.crop or self.flip or self.random_resized_crop)
+    def is_drawn(self) -> bool:
+        """Whether anything is drawn of an image."""
+        return bool(self.crop or self.flip or self.random_resized_crop or self.random_erasing)
 
     @model_validator(mode="after")
     def _one_crop(self) -> Augment:

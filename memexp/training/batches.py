@@ -218,7 +218,7 @@ def batches(work: Work, order: Tensor, draws: Sequence[Draws]) -> Iterator[tuple
 def skip(work: Work, draws: Sequence[Draws], steps: int) -> None:
     """Draw what :func:`batches` would draw for so many steps, for trials that have taken them already."""
     augment = work.spec.sgd.augment
-    if augment.moves or augment.random_erasing:
+    if augment.is_drawn:
         for draw in draws:
             for _ in range(steps):  # a step at a time, for the memory's sake
                 _drawn(work, draw, work.spec.sgd.batch_size)
@@ -232,7 +232,7 @@ def _made(work: Work, part: Tensor, draws: Sequence[Draws]) -> tuple[Tensor, Ten
     if x.device != work.device:  # the host's memory has them all: what is chosen goes up, and is numbered anew
         x = on_device(work, chosen_images(x, here))
         chosen = torch.arange(len(here), device=work.device)
-    if augment.moves or augment.random_erasing:
+    if augment.is_drawn:
         each = [_drawn(work, draw, steps * batch).reshape(steps, batch, -1) for draw in draws]
         stacked = np.stack(each, axis=1)
         changes = on_device(work, torch.from_numpy(stacked.reshape(-1, stacked.shape[-1])))

@@ -26,8 +26,8 @@ def drawn_crops(
     The share of the area is uniform, the logarithm of width / height too, the place uniform among those that lie in the
     image. Where ten such shapes do not fit, the largest box in the middle whose shape is allowed.
     """
-    found, shapes = _fitting(crop.scale, crop.ratio, draws.random((count, 2 * _ATTEMPTS + 2)), size, at_most=0)
-    found[shapes < 0] = _central(crop.ratio, size)
+    found, fits = _fitting(crop.scale, crop.ratio, draws.random((count, 2 * _ATTEMPTS + 2)), size, at_most=0)
+    found[~fits] = _central(crop.ratio, size)
     return found
 
 
@@ -36,15 +36,15 @@ def drawn_holes(
 ) -> NDArray[np.int64]:
     """Boxes to erase from images of (H, W), shape (count, 4); of size 0 in images that stay whole."""
     uniform = draws.random((count, 2 * _ATTEMPTS + 3))
-    found, shapes = _fitting(erasing.scale, erasing.ratio, uniform[:, 1:], size, at_most=-1)
-    found[(shapes < 0) | (uniform[:, 0] >= erasing.probability)] = 0
+    found, fits = _fitting(erasing.scale, erasing.ratio, uniform[:, 1:], size, at_most=-1)
+    found[~fits | (uniform[:, 0] >= erasing.probability)] = 0
     return found
 
 
 def _fitting(
     scale: Sequence[float], ratio: Sequence[float], uniform: NDArray[np.float64], size: tuple[int, int], at_most: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first of each image's shapes that fits, at a random place; and its number, -1 if none fits.
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The first of each image's shapes that fits, at a random place, shape (B, 4); whether one does, shape (B,).
 
     Parameters
     ----------
@@ -59,11 +59,10 @@ def _fitting(
     aspect = np.exp(np.log(ratio[0]) + np.log(ratio[1] / ratio[0]) * shape)
     sides = np.round(np.sqrt(np.stack([area / aspect, area * aspect], axis=-1))).astype(np.int64)
     fits = ((sides > 0) & (sides <= limits + at_most)).all(axis=-1)
-    first = fits.argmax(axis=1)
-    chosen = sides[np.arange(len(sides)), first]
+    chosen = sides[np.arange(len(sides)), fits.argmax(axis=1)]
     places = np.maximum(limits - chosen + 1, 1)
     corner = np.floor(uniform[:, -2:] * places).astype(np.int64)
-    return np.concatenate([corner, chosen], axis=1), np.where(fits.any(axis=1), first, -1)
+    return np.concatenate([corner, chosen], axis=1), fits.any(axis=1)
 
 
 def _central(ratio: Sequence[float], size: tuple[int, int]) -> list[int]:

@@ -35,9 +35,7 @@ def _answers(stack: nn.Module, x: Tensor) -> Tensor:
         return _compiled(BACKEND)(stack, x)
     except torch.OutOfMemoryError:
         raise
-    except (
-        Exception
-    ) as error:  # without a C compiler, a GPU's kernels cannot be made; what else fails, fails again below
+    except Exception as error:  # such as no C compiler for a GPU's kernels; what else fails, fails again below
         _failed.add(BACKEND)
         reason = " ".join(f"{type(error).__name__}: {error}".split("\n")[:2])
         sys.stderr.write(f"compile: auto fails on this node, so trials train without it, a little slower: {reason}\n")

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from memexp.data import Data
 from memexp.errors import InputError, MemexpError
 from memexp.spec.python_files import blamed, function_in, require_call
-from memexp.spec.sections import PythonFile
+from memexp.spec.sections import Model, PythonFile
 from memexp.training.architectures import MLP, NETWORKS, default_cfgs
 from memexp.training.arguments import refused
 from memexp.training.pretrained import load_weights
@@ -79,6 +80,12 @@ def create(
     if begins_with is not None:
         load_weights(made, begins_with)
     return made
+
+
+def create_for(data: Data, model: Model) -> nn.Module:
+    """The network of a spec's model section for these data: with initial weights, of seed 0, that no trial has."""
+    height, width, channels = data.x_train.shape[1:]
+    return create(model.arch, model.arguments, (height, width, channels), len(data.classes), 0, model.code)
 
 
 def moments_of_weights(arch: str, channels: int) -> tuple[list[float], list[float]]:
