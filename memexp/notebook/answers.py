@@ -137,12 +137,12 @@ class Answers:
         InputError
             If none were kept of it.
         """
-        from memexp.runs.kept import load_model
+        from memexp.runs.kept_weights import load_model
 
         return load_model(self.run, trial, self.data)
 
     def evaluate(self, trial: int) -> dict[str, NDArray[Any]]:
         """What the kept weights of a trial say of every example: the recorded outcomes, by the names of the store."""
-        from memexp.runs.kept import evaluate_kept
+        from memexp.runs.kept_weights import evaluate_kept
 
         return evaluate_kept(self.run, trial, self.data)

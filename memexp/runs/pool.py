@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 from memexp.errors import MemexpError
 from memexp.runs.software import differences, refuse_changed, software
-from memexp.store.partial import kept_shares
+from memexp.store.checkpoints import checkpoint_shares
 from memexp.store.paths import RunPaths
 
 MAX_ATTEMPTS = 3
@@ -277,7 +277,7 @@ class LocalPool:
             worker.end()
             return
         worker.block, worker.since = waiting.popleft(), time.monotonic()
-        worker.share = kept_shares(self.paths, [worker.block]).get(worker.block, 0.0)
+        worker.share = checkpoint_shares(self.paths, [worker.block]).get(worker.block, 0.0)
         self._attempts[worker.block] += 1
         worker.tell(str(worker.block))
 

@@ -29,15 +29,15 @@ import torch
 from memexp.errors import MemexpError, StoreError
 from memexp.files import KEPT, explain_unwritable, here
 from memexp.runs.attempt import Attempt
-from memexp.runs.keeping import block_keeper
+from memexp.runs.checkpoints import block_keeper
 from memexp.runs.pool import KEEP, KEEP_EVERY_SECONDS, Progress
 from memexp.runs.run import Run, open_run
 from memexp.runs.software import provenance, software
 from memexp.spec.designs import draw_masks
 from memexp.spec.python_files import blamed
+from memexp.store.checkpoints import checkpoint_path
 from memexp.store.commit import commit
 from memexp.store.layout import Layout
-from memexp.store.partial import checkpoint_path
 from memexp.store.trials import DONE, FAILED, MISSING
 from memexp.training.batches import Work
 from memexp.training.block import Outcome, prepare_block, train_block

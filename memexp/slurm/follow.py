@@ -19,10 +19,10 @@ from memexp.slurm.profile import Profile, noted_profile
 from memexp.slurm.scheduler import NoSlurm, SchedulerError
 from memexp.slurm.submit import launch_slurm
 from memexp.slurm.tasks import alive, read_tasks, seconds_of_unfinished
+from memexp.store.checkpoints import checkpoint_shares
 from memexp.store.commit import recover
 from memexp.store.goal import Goal
 from memexp.store.launches import Launch, read_launch, read_launches
-from memexp.store.partial import kept_shares
 from memexp.store.receipts import read_receipts
 from memexp.store.trials import FAILED
 
@@ -104,7 +104,7 @@ def _submit_missing(run: Run, launch: Launch) -> bool:
         return until is not None and _submit_next_look(run, launch, until)
     tasks = read_tasks(run.paths, missing)
     profile = noted_profile(launch.profile, run.paths.launches / f"{launch.launch_id}.json")
-    done = store.layout.n_blocks - len(missing) + sum(kept_shares(run.paths, missing).values())
+    done = store.layout.n_blocks - len(missing) + sum(checkpoint_shares(run.paths, missing).values())
     idle = 0 if done > launch.settled + launch.kept else launch.idle_rounds + 1
     root = run.paths.root
     if idle >= profile.max_idle_rounds and not alive(tasks):

@@ -24,11 +24,11 @@ from memexp.slurm.profile import Profile, follow_up_profile
 from memexp.slurm.sbatch import Call, submit_job
 from memexp.slurm.scheduler import SchedulerError
 from memexp.slurm.tasks import Queue, Task, alive, read_queue
+from memexp.store.checkpoints import checkpoint_shares
 from memexp.store.commit import recover
 from memexp.store.goal import Goal
 from memexp.store.launches import Job, Launch, new_id, read_launch, read_launches
 from memexp.store.lock import launch_lock
-from memexp.store.partial import kept_shares
 from memexp.store.trials import TrialStore
 
 Entry = Callable[[str, str], None]
@@ -112,7 +112,7 @@ def launch_slurm(
             require_same_software(run, trains_here=False)
         launch, limited, prepared = _planned(run, queue, profile, blocks, seconds_per_block)
         launch = replace(launch, idle_rounds=idle_rounds, settled=store.layout.n_blocks - len(missing))
-        kept = sum(kept_shares(run.paths, missing).values())
+        kept = sum(checkpoint_shares(run.paths, missing).values())
         launch = replace(launch, kept=kept, accepted=accept.software, until=until)
         launch.write(run.paths)  # before the first job: one that starts at once reads its blocks here
         launch, refused = _submit(run, launch, limited, then)

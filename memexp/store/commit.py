@@ -27,7 +27,7 @@ import numpy as np
 
 from memexp.errors import StoreError, command
 from memexp.files import KEPT, explain_unwritable, to_record, write_atomic, write_once
-from memexp.store.partial import drop_checkpoints
+from memexp.store.checkpoints import drop_checkpoints
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import (
     Receipt,

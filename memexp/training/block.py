@@ -33,7 +33,6 @@ from memexp.training.batches import Draws, Work, batches, epochs, prepare, skip
 from memexp.training.checkpoint import Keeper, Moment
 from memexp.training.compiled import answers
 from memexp.training.evaluation import evaluated, outcome_of
-from memexp.training.kept import weights_file
 from memexp.training.learning import Learning
 from memexp.training.optimizers import Updates
 from memexp.training.outcome import Outcome as Outcome
@@ -42,6 +41,7 @@ from memexp.training.own_trial import OwnTrials, run_trials
 from memexp.training.precision import Forward, computing, precision_of
 from memexp.training.recipes import train_one
 from memexp.training.sgd import learning_rate
+from memexp.training.weights_file import weights_file
 
 # ------------------------------------------------------------------------------------------ training
 

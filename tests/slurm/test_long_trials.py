@@ -11,8 +11,8 @@ import pytest
 from memexp.runs.run import Run, open_run
 from memexp.runs.worker import Trainer
 from memexp.slurm.attempts import read_attempts
+from memexp.store.checkpoints import checkpoint_shares
 from memexp.store.launches import read_launches
-from memexp.store.partial import kept_shares
 from tests.conftest import assert_same_outcomes
 
 from .slurm_cluster import DevCluster, User, eventually, skip_without_slurm
@@ -50,7 +50,7 @@ def test_a_trial_five_times_longer_than_any_task_finishes(
     paths, shares = open_run(user.root).paths, [0.0]
 
     def trained() -> float:
-        return 1.0 if user.blocks() else kept_shares(paths, [0]).get(0, 0.0)
+        return 1.0 if user.blocks() else checkpoint_shares(paths, [0]).get(0, 0.0)
 
     for number in range(4):
         eventually(lambda: trained() > shares[-1] + LIMIT and (user.blocks() or user.running()), 600)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from memexp.errors import InputError, StoreError
 from memexp.notebook import RunView
-from memexp.runs.kept import evaluate_kept, load_model
+from memexp.runs.kept_weights import evaluate_kept, load_model
 from memexp.runs.run import Run, grow, open_run, prepare_run
 from memexp.runs.verify import repair, verify
 from memexp.runs.worker import Trainer

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from memexp.runs import keeping, worker
+from memexp.runs import checkpoints, worker
 from memexp.runs.pool import LocalPool, Resources
 from memexp.runs.run import Run
 from memexp.runs.worker import Trainer
+from memexp.store.checkpoints import checkpoint_path, checkpoint_shares
 from memexp.store.commit import recover
-from memexp.store.partial import checkpoint_path, kept_shares
 from memexp.store.receipts import read_receipts
 from tests.conftest import assert_same_outcomes
 
@@ -64,7 +64,7 @@ def retrained(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_checkpoint_is_gone_on_with_and_deleted_after_the_commit(
     short: Run, new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert kept_shares(short.paths, [0]) == {0: 1.0}
+    assert checkpoint_shares(short.paths, [0]) == {0: 1.0}
     assert retrained(short, monkeypatch) == []
     assert not list(short.paths.partial.iterdir())
     (receipt,) = read_receipts(short.paths)
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_not_mixed_in(
 ) -> None:
     path = checkpoint_path(short.paths, 0)
     if what == "software":
-        monkeypatch.setattr(keeping, "software", lambda: {"torch": "1.0"})
+        monkeypatch.setattr(checkpoints, "software", lambda: {"torch": "1.0"})
     elif what == "damage":
         path.write_bytes(path.read_bytes()[:-100])
     else:
@@ -107,7 +107,7 @@ def test_a_disk_that_is_full_costs_the_checkpoint_alone(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keeping, "write_checkpoint", full)
+    monkeypatch.setattr(checkpoints, "write_checkpoint", full)
     run = new_run()
     assert Trainer(run, "cpu", keep_every=0.0).train(0)["trained"] == 10
     assert "no checkpoint of block 0" in capsys.readouterr().err
@@ -151,7 +151,7 @@ def test_ten_times_kill_9_inside_of_trials(new_run: Callable[..., Run]) -> None:
     draws = random.Random(0)
     kills = sum(_killed_after(noisy, draws.uniform(0, 0.08)) for _ in range(10))
     assert kills == 10
-    assert 0 < kept_shares(noisy.paths, [0])[0] < 1
+    assert 0 < checkpoint_shares(noisy.paths, [0])[0] < 1
     assert not list(noisy.paths.blocks.glob("*.json"))
     Trainer(noisy, "cpu").train(0)
     assert_same_outcomes(quiet, noisy)
@@ -176,7 +176,7 @@ def test_a_pool_that_is_told_to_stop_keeps_what_it_cannot_finish(new_run: Callab
     assert first.train([0], stop_soon) == {}
     assert time.monotonic() - told[0] < 15, "it ends once the block is kept"
     assert first.progress.trained == 0
-    assert 0 < kept_shares(noisy.paths, [0])[0] < 1
+    assert 0 < checkpoint_shares(noisy.paths, [0])[0] < 1
     assert not read_error(noisy.paths.logs / "first-w0.log")
     assert LocalPool(noisy.paths, "second", Resources(1)).train([0], lambda _: None) == {}
     assert_same_outcomes(quiet, noisy)

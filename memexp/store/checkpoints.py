@@ -76,7 +76,7 @@ def _header(stream: BinaryIO) -> dict[str, Any] | None:
     return header if whole else None
 
 
-def kept_shares(paths: RunPaths, blocks: Collection[int]) -> dict[int, float]:
+def checkpoint_shares(paths: RunPaths, blocks: Collection[int]) -> dict[int, float]:
     """How much of each of these blocks is trained and kept, by block number; those without a checkpoint are left out.
 
     Only first lines are read: a file that they do not fit will be found out by who goes on with it.

@@ -19,7 +19,7 @@ from memexp.training import models
 from memexp.training.batches import prepare
 from memexp.training.block import count_stacked
 from memexp.training.evaluation import evaluate_again
-from memexp.training.kept import with_weights
+from memexp.training.weights_file import with_weights
 
 
 def load_model(run: Run, trial: int, data: Data) -> nn.Module:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from memexp.store.partial import checkpoint_path, drop_checkpoints, kept_shares, read_checkpoint, write_checkpoint
+from memexp.store.checkpoints import (
+    checkpoint_path,
+    checkpoint_shares,
+    drop_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
 from memexp.store.paths import RunPaths
 
 KEY = {"identity": "abc", "trials": [3, 4], "software": {"torch": "2.9"}}
@@ -62,7 +68,7 @@ def test_shares_by_block_and_what_is_left_when_blocks_are_finished(path: Path, t
     for half in (old, new):
         half.write_bytes(b"half")
     os.utime(old, (0, 0))
-    assert kept_shares(paths, [7, 8, 9]) == {7: 0.25, 8: 0.75}
-    assert kept_shares(paths, [8]) == {8: 0.75}
+    assert checkpoint_shares(paths, [7, 8, 9]) == {7: 0.25, 8: 0.75}
+    assert checkpoint_shares(paths, [8]) == {8: 0.75}
     drop_checkpoints(paths, [8])
     assert sorted(paths.partial.iterdir()) == [new, checkpoint_path(paths, 8)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from memexp.runs.run import Run
 from memexp.runs.software import deciding, software
-from memexp.store.partial import checkpoint_path, read_checkpoint, write_checkpoint
+from memexp.store.checkpoints import checkpoint_path, read_checkpoint, write_checkpoint
 from memexp.training.checkpoint import BlockKeeper
 
 
