@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from memexp.analysis import SHOWN_FDR
 from memexp.analysis.agreement import Agreement, Bits, Floats, agree, mean_agreement
 from memexp.analysis.differences import Differences, differences_of
 from memexp.analysis.pairs import Selection
@@ -304,7 +305,7 @@ def table(curves: Curves, say: Callable[[str], None]) -> None:
 
 
 def numbers(found: Comparison) -> dict[str, Any]:
-    """All that :func:`table` prints, as numbers; null where chance is unknown."""
+    """The curves that :func:`table` prints, and how many examples differ, as numbers; None where that is unknown."""
 
     def curves(of: Curves) -> dict[str, Any]:
         def side(each: Agreement | None) -> dict[str, Any] | None:
@@ -318,7 +319,9 @@ def numbers(found: Comparison) -> dict[str, Any]:
         return known | counts | {"found": side(of.found), "chance": side(of.by_chance)}
 
     quantities = {"memorization": found.memorization, "influence": found.influence}
-    return {"names": list(found.names), "note": found.note, "absent": dict(found.absent)} | {
+    each = found.differences
+    differing = None if each is None else {"fdr": SHOWN_FDR, "examples": len(each.by_certainty(SHOWN_FDR))}
+    return {"names": list(found.names), "note": found.note, "absent": dict(found.absent), "differing": differing} | {
         name: curves(of) if of is not None else None for name, of in quantities.items()
     }
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.merged import Merged
-from memexp.analysis.tables import ids, library
+from memexp.analysis.tables import given_columns, library
 from memexp.errors import InputError, command
 
 if TYPE_CHECKING:
@@ -81,9 +81,5 @@ def learned_frame(merged: Merged, classes: list[str]) -> pandas.DataFrame:
     """The same as a pandas table, one row for each training example."""
     examples = merged.examples
     columns: dict[str, NDArray[Any]] = {"index": np.arange(len(examples["train_label"]))} | vars(learned(merged))
-    columns |= {"label": examples["train_label"], "class_name": np.array(classes)[examples["train_label"]]}
-    columns |= {"id": ids(examples, "train")} if "train_index" in examples else {}
-    known = {"source_index": "train_index", "flipped": "train_label_flipped"}
-    columns |= {name: examples[key] for name, key in known.items() if key in examples}
-    frame: pandas.DataFrame = library("pandas").DataFrame(columns).set_index("index")
+    frame: pandas.DataFrame = library("pandas").DataFrame(columns | given_columns(examples, classes)).set_index("index")
     return frame

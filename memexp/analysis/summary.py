@@ -12,8 +12,8 @@ from memexp.analysis import SHOWN_FDR
 from memexp.analysis.estimates import Estimates, Memorization
 from memexp.analysis.grouped import Groups, describe_groups, groups_of
 from memexp.analysis.merged import Merged
-from memexp.analysis.pairs import Selection
-from memexp.analysis.paper import pair_facts
+from memexp.analysis.pairs import Pairs, Selection
+from memexp.analysis.paper import PairFacts, pair_facts
 from memexp.analysis.removal import Condition
 from memexp.analysis.tested import accuracy_by_set, places_of
 from memexp.analysis.worth import worth_of_memorized
@@ -57,11 +57,12 @@ def numbers(merged: Merged, estimates: Estimates) -> dict[str, Any]:
         },
     }
     if len(known) and "test" in merged.accuracies:
-        passing = estimates.pairs.passing()
-        facts = pair_facts((sure := passing.discoveries()).train, sure.test)
+        groups, passing = groups_of(merged.examples), estimates.pairs.passing()
+        facts = _facts(passing.discoveries(), groups)
         found["pairs"] = {
             "tested": estimates.tested, "fdr": SHOWN_FDR, "discoveries": facts.pairs, "passing": len(passing),
-            "training_examples": facts.unique_trains, "test_examples": facts.unique_tests,
+            "training_examples" if groups is None else "groups": facts.unique_trains,
+            "test_examples": facts.unique_tests,
         }  # fmt: skip
     return found
 
@@ -77,10 +78,15 @@ def describe_memorization(scores: Memorization) -> str:
     )
 
 
+def _facts(pairs: Pairs, groups: Groups | None) -> PairFacts:
+    """What is counted of pairs; of groups, where trials drew these, in the place of training examples."""
+    return pair_facts(pairs.train if groups is None else groups[pairs.train], pairs.test)
+
+
 def _describe_pairs(estimates: Estimates, groups: Groups | None) -> Rows:
     passing = estimates.pairs.passing()
     sure = passing.discoveries()
-    facts = pair_facts(sure.train if groups is None else groups[sure.train], sure.test)
+    facts = _facts(sure, groups)
     what = "training examples" if groups is None else "groups of training examples"
     found = f"{facts.pairs:,} of high influence at a false discovery rate of {SHOWN_FDR:g}"
     rows = [("pairs", f"{found} (test of {passing.judged_by}), among {estimates.tested:,}")]

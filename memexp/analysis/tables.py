@@ -52,6 +52,15 @@ def example_columns(examples: Columns, classes: list[str]) -> Columns:
     return columns
 
 
+def given_columns(examples: Columns, classes: list[str]) -> Columns:
+    """The same for the end of a table, as far as it is known, also of imported trials."""
+    columns = {"label": examples["train_label"], "class_name": np.array(classes)[examples["train_label"]]}
+    columns |= {"id": ids(examples, "train")} if "train_index" in examples else {}
+    columns |= group_columns(examples)
+    known = {"source_index": "train_index", "flipped": "train_label_flipped"}
+    return columns | {name: examples[key] for name, key in known.items() if key in examples}
+
+
 def pair_columns(pairs: Pairs, examples: Columns, classes: list[str]) -> Columns:
     """Of each pair, shape (P,): both examples' indices, names and class names, then the estimates."""
     columns = pairs.columns()

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.analysis.grouped import group_columns
 from memexp.analysis.intervals import added_variance
 from memexp.analysis.merged import Merged
-from memexp.analysis.tables import ids, library
+from memexp.analysis.tables import given_columns, library
 from memexp.analysis.tested import places_of
 from memexp.brief import Brief
 from memexp.errors import InputError
@@ -144,11 +143,7 @@ def table(values: Values, examples: dict[str, NDArray[Any]], classes: list[str])
     columns: dict[str, NDArray[Any]] = {"index": np.arange(len(values.value))}
     columns |= {name: getattr(values, name) for name in ("value", "value_se", "c_score", "c_score_se")}
     columns |= {name: getattr(values, name) for name in ("in_count", "out_count")}
-    columns |= {"label": examples["train_label"], "class_name": np.array(classes)[examples["train_label"]]}
-    columns |= {"id": ids(examples, "train")} if "train_index" in examples else {}
-    columns |= group_columns(examples)
-    known = {"source_index": "train_index", "flipped": "train_label_flipped"}
-    return columns | {name: examples[key] for name, key in known.items() if key in examples}
+    return columns | given_columns(examples, classes)
 
 
 def values_frame(merged: Merged, subsets: Subsets, classes: list[str]) -> pandas.DataFrame:

@@ -183,6 +183,7 @@ def compare(
 
     The folder of a sweep: its first run with each of the others.
     """
+    from memexp.analysis.compare import numbers
     from memexp.analysis.pairs import Selection
 
     selection = Selection(memorization, influence)
@@ -190,32 +191,38 @@ def compare(
     if not others:
         found = _compare(reference, second, selection, deals, figure, as_json)
         if as_json:
-            print_json(found)
+            print_json(numbers(found))
         return
     if second is not None or figure is not None:
         raise InputError(
             f"{first} is a sweep, whose runs are compared with each other; name two runs for RUN_B or --figure, "
             f"such as {reference} {others[0]}"
         )
-    tables = [_compare(reference, other, selection, deals, None, as_json) for other in others]
+    found_each = [_compare(reference, other, selection, deals, None, as_json) for other in others]
     if as_json:
-        print_json(tables)
+        print_json([numbers(each) for each in found_each])
 
 
 def _compare(
-    first: Path, second: Path | None, selection: Selection, deals: int, figure: Path | None, as_json: bool
-) -> dict[str, Any]:
-    """Compare two, and print it unless it is wanted as JSON, which is returned."""
-    from memexp.analysis import SHOWN_FDR
-    from memexp.analysis.compare import numbers, table
-
+    first: Path, second: Path | None, selection: Selection, deals: int, figure: Path | None, quiet: bool
+) -> Comparison:
+    """Compare two, draw it where that is wanted, and print it unless ``quiet``."""
     found = compared(first, second, selection, deals)
-    if as_json:
-        if figure is not None:
-            from memexp.report.figures import save_comparison
+    if not quiet:
+        _show_comparison(found)
+    if figure is not None:
+        from memexp.report.figures import save_comparison
 
-            save_comparison(found, figure)
-        return numbers(found)
+        path = save_comparison(found, figure)
+        if not quiet:
+            out.say(str(path))
+    return found
+
+
+def _show_comparison(found: Comparison) -> None:
+    from memexp.analysis import SHOWN_FDR
+    from memexp.analysis.compare import table
+
     out.say(f"{found.names[0]} against {found.names[1]}")
     for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
         if curves is None:
@@ -226,11 +233,6 @@ def _compare(
     if found.differences is not None:
         sure = len(found.differences.by_certainty(SHOWN_FDR))
         out.say(f"\n{sure:,} examples differ in memorization at a false discovery rate of {SHOWN_FDR:g}")
-    if figure is not None:
-        from memexp.report.figures import save_comparison
-
-        out.say(str(save_comparison(found, figure)))
-    return {}
 
 
 def compared(first: Path, second: Path | None, selection: Selection, deals: int) -> Comparison:

@@ -106,6 +106,7 @@ def test_every_command_that_tells_facts_tells_them_as_json(memexp: Memexp, run_c
     text = memexp("compare", "copy", "--deals", "1").stdout
     (line,) = [row for row in text.splitlines() if row.strip().startswith("0.25")][:1]
     numbers = [int(word.replace(",", "")) for word in line.split()[1:3]]
+    assert f"{compared['differing']['examples']:,} examples differ in memorization" in text
     assert numbers == [compared["memorization"][side][place] for side in ("first", "second")]
     lists = told("select", "copy", "--out", str(tmp_path / "removed.json"))
     assert lists["examples"]["nothing"] == 0

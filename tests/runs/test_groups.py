@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from memexp.analysis.grouped import representatives
 from memexp.analysis.pairs import Selection
 from memexp.analysis.products import Trials
 from memexp.analysis.search import select_pairs
+from memexp.analysis.tables import given_columns
 from memexp.data.grouping import numbered_groups, read_groups
 from memexp.errors import DataError, SpecError
 from memexp.runs.plan import make_plan
@@ -162,6 +164,10 @@ def test_everything_downstream_says_group(runs: Path, tmp_path: Path, memexp: Ca
     run = tmp_path / "runs/grouped"
     words = "45 groups of 1 to 2 examples were in or out as one"
     assert words in " ".join(memexp("estimate", run).stderr.split())
+    told = json.loads(memexp("estimate", run, "--json").stdout)["pairs"]
+    found = package.open_run(run)
+    sure = found.estimates.pairs.passing().discoveries()
+    assert told["groups"] == len(np.unique(found.merged.examples["train_group"][sure.train]))
     assert memexp("export", run, "--format", "csv", "--out", "out.csv").returncode == 0
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert [(row["group"], row["group_size"]) for row in rows[:3]] == [("p0", "2"), ("p1", "1"), ("p2", "2")]
@@ -177,6 +183,7 @@ def test_everything_downstream_says_group(runs: Path, tmp_path: Path, memexp: Ca
     both = memexp("compare", run, tmp_path / "runs/one", "--deals", 0)
     assert "influence: " in both.stdout
     assert "leaves out groups of examples" in both.stdout
+    assert {"group", "group_size"} <= set(given_columns(found.merged.examples, ["0", "1"]))
     values = memexp("values", run)
     assert "of the example's group" in values.stdout + values.stderr
     assert memexp("select", run, "--values", "--out", "lists.json").returncode == 0
