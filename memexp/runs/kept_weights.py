@@ -13,6 +13,7 @@ from torch import nn
 from memexp.data import Data
 from memexp.errors import InputError
 from memexp.runs.run import Run
+from memexp.spec.sections import Model
 from memexp.store.receipts import Receipt, read_committed
 from memexp.store.weights import read_weights, receipt_with_weights, weights_path
 from memexp.training import models
@@ -20,6 +21,8 @@ from memexp.training.batches import prepare
 from memexp.training.block import count_stacked
 from memexp.training.evaluation import evaluate_again
 from memexp.training.weights_file import with_weights
+
+_FIRST_WEIGHTS = ("weights", "pretrained", "checkpoint_path")  # arguments that say what training begins with
 
 
 def load_model(run: Run, trial: int, data: Data) -> nn.Module:
@@ -35,7 +38,7 @@ def load_model(run: Run, trial: int, data: Data) -> nn.Module:
         If they are gone or changed.
     """
     receipt = _receipt(run, trial)
-    model = models.create_for(data, run.spec.model)
+    model = models.create_for(data, _without_first_weights(run.spec.model))
     return with_weights(model, read_weights(run.paths, receipt, trial), str(weights_path(run.paths, trial)))
 
 
@@ -48,9 +51,18 @@ def evaluate_kept(run: Run, trial: int, data: Data) -> dict[str, NDArray[Any]]:
     work, receipt = prepare(run.spec, data, "cpu"), _receipt(run, trial)
     content, _ = read_committed(run.paths, run.store(), receipt.block)
     mask = content["mask"][trial - receipt.first]
-    stacked = count_stacked(work, receipt.trained, trial)
-    arrays = evaluate_again(work, load_model(run, trial, data), mask, stacked).arrays
+    model = load_model(run, trial, data)
+    arrays = evaluate_again(work, model, mask, count_stacked(work, model, receipt.trained, trial)).arrays
     return {name: value for name, value in arrays.items() if name != "seconds"}
+
+
+def _without_first_weights(model: Model) -> Model:
+    """The same network from random weights: the file that trials began with may be gone, and the kept ones replace it.
+
+    A network of the user's own has whatever arguments it likes.
+    """
+    kept = {name: value for name, value in model.arguments.items() if name not in _FIRST_WEIGHTS}
+    return model if model.code is not None else Model.model_validate({"arch": model.arch} | kept)
 
 
 def _receipt(run: Run, trial: int) -> Receipt:

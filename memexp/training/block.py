@@ -131,9 +131,9 @@ def train(work: Work, masks: Mask, trials: Sequence[int], tell: Progress = lambd
     return trained.stack.eval()
 
 
-def count_stacked(work: Work, trained: Sequence[int], trial: int) -> int:
-    """How many of the trials that were trained together were one stack with ``trial``."""
-    size = models.stack_size(_fresh(work, trial), work.device.type)
+def count_stacked(work: Work, model: nn.Module, trained: Sequence[int], trial: int) -> int:
+    """How many of the trials that were trained together were one stack with ``trial``, whose network is ``model``."""
+    size = models.stack_size(model, work.device.type)
     place = list(trained).index(trial)
     return next(len(part) for part in _stacks(work, trained, size) if place in part)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 
 from memexp.errors import InputError, StoreError
 from memexp.notebook import RunView
@@ -22,6 +23,7 @@ from memexp.store import commit as commits
 from memexp.store.commit import recover
 from memexp.store.receipts import read_receipts
 from memexp.store.weights import weights_path
+from memexp.training import models
 from tests.conftest import Done
 
 RECORD = ["correct", "margin", "predicted", "probabilities"]
@@ -56,6 +58,17 @@ def test_loaded_weights_say_what_was_recorded(
         load_model(run, 2, data)
     with pytest.raises(InputError, match="trial 7 is none of"):
         load_model(run, 7, data)
+
+
+def test_the_weights_that_training_began_with_may_be_gone(new_run: Callable[..., Run], tmp_path: Path) -> None:
+    file = tmp_path / "first.safetensors"
+    save_file(models.create("memexp_cnn", {"width": 4}, (8, 8, 1), 10, 5).state_dict(), file)
+    model = CNN | {"weights": str(file)}
+    run = new_run(model=model, keep={"weights": 1}, subsets={"trials": 2}, training={"epochs": 1})
+    Trainer(run, "cpu").train(0)
+    file.unlink()
+    found = evaluate_kept(run, 0, run.load_data())
+    np.testing.assert_array_equal(found["test_margin"], run.store().read_block(0)["test_margin"][0])
 
 
 @pytest.fixture
