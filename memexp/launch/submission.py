@@ -92,10 +92,10 @@ def submit(
         What the user accepts knowingly.
     only
         Only blocks of tasks that ended so, such as ``timeout``.
-    take
-        Share of the tasks that wait in the queue whose blocks this profile takes over.
     until
         What is trained for: a round that is finished is judged first, and the next one submitted.
+    take
+        Share of the tasks that wait in the queue whose blocks this profile takes over.
 
     Raises
     ------

@@ -46,7 +46,7 @@ def pack(blocks: Sequence[int], seconds_per_block: float | None, profile: Profil
     if seconds_per_block is None:
         count = min(PILOT_TASKS, -(-len(blocks) // workers))
         return [list(blocks[task * workers : (task + 1) * workers]) for task in range(count)]
-    room = max(0.0, 60 * profile.time_min - profile.signal_s - START_SECONDS)
+    room = _room(profile)
     rounds = max(1, int(FILL * room / seconds_per_block))
     fewest = -(-len(blocks) // (rounds * workers))
     shortest = START_SECONDS / START_SHARE
@@ -56,10 +56,14 @@ def pack(blocks: Sequence[int], seconds_per_block: float | None, profile: Profil
     return [list(blocks[task::count]) for task in range(count)]
 
 
+def _room(profile: Profile) -> float:
+    """Seconds in which a task trains: from the end of its start until it is told to stop."""
+    return max(0.0, 60 * profile.time_min - profile.signal_s - START_SECONDS)
+
+
 def tasks_of_a_block(seconds_per_block: float, profile: Profile) -> int:
     """How many tasks, one after the other, train a block that goes on from checkpoints."""
-    room = 60 * profile.time_min - profile.signal_s - START_SECONDS
-    return max(1, math.ceil(seconds_per_block / max(room, 1.0)))
+    return max(1, math.ceil(seconds_per_block / max(_room(profile), 1.0)))
 
 
 def require_fitting(
@@ -104,8 +108,7 @@ def require_fitting(
 
 def largest_block(seconds_per_trial: float, profile: Profile) -> int:
     """Trials that one worker finishes within a task, at least one."""
-    room = 60 * profile.time_min - profile.signal_s - START_SECONDS
-    return max(1, int(FILL * room / seconds_per_trial))
+    return max(1, int(FILL * _room(profile) / seconds_per_trial))
 
 
 def split(count: int, max_array: int) -> list[range]:
