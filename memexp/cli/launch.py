@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -177,7 +178,7 @@ def launch(
     timed = where if not sweep or (where and where.gpus) else None  # a pilot of each run would take minutes
     size_of = cli_slurm.block_sizes(timed, folder, block)
     if sweep:  # all runs are checked, then all are created, before the first is trained
-        if not _agreed(ask, f"Go on with {len(files)} runs?", [planned(file) for file in files], resources):
+        if not _agreed(ask, f"Go on with {len(files)} runs?", map(planned, files), resources):
             return 3
         if not dry_run:
             _tell_left_out(folder, create_runs(files, planned, folder, size_of, aim))
@@ -211,25 +212,30 @@ def _tell_left_out(folder: Path, names: list[str]) -> None:
         remark(f"{folder} also holds {', '.join(names)}, which the sweep's file no longer names: left out from now on")
 
 
-def _tell_sizes(plans: list[Plan], resources: Resources | None) -> None:
-    """What there is to agree to: trials, time (by a few steps here) and disk."""
-    from memexp.runs.pilot import seconds_per_trial
-
-    trials, megabytes = sum(made.layout.n_trials for made in plans), sum(made.megabytes for made in plans)
-    rows = [("size", f"{trials:,} trials" + (f" of {len(plans)} runs" if len(plans) > 1 else ""))]
-    if resources is not None:
-        seconds = sum(seconds_per_trial(made, resources.device) * made.layout.n_trials for made in plans)
-        workers = max(1, resources.workers)
-        rows.append(("time", f"about {duration(seconds / workers)} with {workers} workers, if nothing is done yet"))
-    cli_watch.remarks([*rows, ("disk", f"{size(megabytes)} at most")])
-
-
-def _agreed(ask: bool, question: str, plans: list[Plan], resources: Resources | None) -> bool:
+def _agreed(ask: bool, question: str, plans: Iterable[Plan], resources: Resources | None) -> bool:
+    """Whether to go on, once trials, time here and disk are told. Plans come one by one, as each may hold much data."""
+    sizes = [(made.layout.n_trials, made.megabytes, _seconds(made, resources) if ask else None) for made in plans]
     if not ask:
         return True
-    _tell_sizes(plans, resources)
+    trials, megabytes = sum(each for each, _, _ in sizes), sum(each for _, each, _ in sizes)
+    rows = [("size", f"{trials:,} trials" + (f" of {len(sizes)} runs" if len(sizes) > 1 else ""))]
+    seconds = [each for _, _, each in sizes if each is not None]
+    if resources is not None and len(seconds) == len(sizes):
+        workers = max(1, resources.workers)
+        about = duration(sum(seconds) / workers)
+        rows.append(("time", f"about {about} with {workers} workers, if nothing is done yet"))
+    cli_watch.remarks([*rows, ("disk", f"{size(megabytes)} at most")])
     with spoken():
         return typer.confirm(question, default=True, err=True)
+
+
+def _seconds(made: Plan, resources: Resources | None) -> float | None:
+    """Of all trials on one worker here, by a few steps; None elsewhere, and of a user's own trial, which has none."""
+    if resources is None or made.spec.trial is not None:
+        return None
+    from memexp.runs.pilot import seconds_per_trial
+
+    return seconds_per_trial(made, resources.device) * made.layout.n_trials
 
 
 def resume(
