@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis import SHOWN_FDR
+from memexp.brief import html_table
 from memexp.errors import InputError, MemexpError
 from memexp.launch import facts
 from memexp.launch.status import Status, read_status
@@ -271,9 +272,7 @@ class RunView(Answers):
                     f"{self.run.paths.root} and {other.run.paths.root} have other {axis} labels; compare runs of the "
                     "same data"
                 )
-        return draw_scatter(
-            one(axes), self.memorization, other.memorization, (f"{self.spec.name}", f"{other.spec.name}")
-        )
+        return draw_scatter(one(axes), self.memorization, other.memorization, (self.spec.name, other.spec.name))
 
     def plot_most_memorized(self, axes: AxesArray | None = None, count: int = 24) -> AxesArray:
         """The most memorized training examples, one to each of the Axes; ``count`` of them without Axes."""
@@ -319,6 +318,4 @@ class RunView(Answers):
         return f"RunView({str(self.run.paths.root)!r}: {words})"
 
     def _repr_html_(self) -> str:
-        from memexp.report.pages import render_notebook
-
-        return render_notebook(self.spec.name, facts.facts(self.run, vars(self).get("estimates")))
+        return html_table(self.spec.name, facts.facts(self.run, vars(self).get("estimates")))

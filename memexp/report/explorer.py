@@ -10,9 +10,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,12 @@ from memexp.analysis.labels import Judged
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.tables import ids
-from memexp.report.looks import Images, Look, look_of
+from memexp.report.looks import Look
 from memexp.report.thumbnails import write_sheets
 from memexp.spec.index_sets import LABELS
+
+if TYPE_CHECKING:
+    from memexp.report.cards import Source
 
 MOST_EXAMPLES = 100_000
 MOST_PAIRS = 100_000
@@ -79,70 +82,40 @@ def choose(estimates: Estimates, n_test: int, most: int = MOST_EXAMPLES) -> Cont
     return Contents(train, np.concatenate([paired, rest]), pairs, len(order) - len(train))
 
 
-@dataclass(frozen=True)
-class Extras:
-    """What a run may have beside its estimates.
-
-    Attributes
-    ----------
-    judged
-        What trials say of the labels of each axis.
-    test_accuracy : shape (M,)
-        Share of the trials that get each test example right; of numbers, their mean.
-    identity
-        Of the run, under which a browser keeps what was marked.
-    labels
-        Digest of the training labels, by which a spec knows lists of its examples.
-    """
-
-    judged: Mapping[str, Judged] = field(default_factory=dict)
-    test_accuracy: NDArray[Any] | None = None
-    identity: str = ""
-    labels: str = ""
-
-
-def write_explorer(
-    folder: Path,
-    name: str,
-    classes: list[str],
-    merged: Merged,
-    estimates: Estimates,
-    images: Images | None,
-    extras: Extras = Extras(),
-) -> Contents:
+def write_explorer(folder: Path, source: Source) -> None:
     """Write data.js, and the sprite sheets where there are images, into a folder."""
+    merged, estimates, look, manifest = source.merged, source.estimates, source.look, source.manifest
     contents = choose(estimates, len(merged.examples["test_index"]))
-    look = None if images is None else look_of(images)
+    judged = source.labels.judged if source.has_labels else {}
     sheets = {} if look is None else _write_sprites(contents, look, folder / "sprites")
     data = {
-        "name": name,
-        "classes": classes,
+        "name": source.spec.name,
+        "classes": manifest.classes,
         "sheets": sheets,
         "caption": look.caption if look is not None else "",
         "leftOut": contents.left_out,
         "shownRate": SHOWN_FDR,
         "threshold": estimates.selection.memorization,
-        "identity": extras.identity,
-        "removed": {LABELS: extras.labels} if extras.labels else {},
+        "identity": manifest.identity[:16],  # under which a browser keeps what was marked
+        "removed": {LABELS: manifest.data["y_train"]},  # by which a spec knows lists of its examples
         "trials": estimates.n_trials,
-        "train": _packed(_train_columns(contents, merged, estimates) | _said(contents.train, "train", extras)),
-        "test": _packed(_test_columns(contents, merged, extras) | _said(contents.test, "test", extras)),
+        "train": _packed(_train_columns(contents, merged, estimates) | _said(contents.train, judged.get("train"))),
+        "test": _packed(_test_columns(contents, source) | _said(contents.test, judged.get("test"))),
         "pairs": _packed(_pair_columns(contents)),
         "texts": {axis: _texts(contents, axis, merged, look) for axis in ("train", "test")},
         "folder": look.link("") if look is not None else None,
     }
     text = f"window.MEMEXP = {json.dumps(data, ensure_ascii=True, allow_nan=False)};\n"
     (folder / "data.js").write_text(text, encoding="utf-8")
-    return contents
 
 
-def _write_sprites(contents: Contents, images: Images, folder: Path) -> dict[str, dict[str, Any]]:
+def _write_sprites(contents: Contents, look: Look, folder: Path) -> dict[str, dict[str, Any]]:
     """Pictures of what is shown; where to find them, for JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     return {
         axis: write_sheets(pixels, order, folder, axis, _BUDGET_MB[axis]).as_dict()
         for axis, pixels, order in (
-            ("train", images.x_train, contents.train), ("test", images.x_test, contents.test)
+            ("train", look.x_train, contents.train), ("test", look.x_test, contents.test)
         )
     }  # fmt: skip
 
@@ -186,17 +159,18 @@ def _of_groups(contents: Contents, examples: Mapping[str, NDArray[Any]]) -> list
     return told
 
 
-def _test_columns(contents: Contents, merged: Merged, extras: Extras) -> dict[str, NDArray[Any]]:
-    examples, shown = merged.examples, contents.test
-    columns = {"place": shown, "index": examples["test_index"][shown], "label": examples["test_label"][shown]}
-    if extras.test_accuracy is not None:
-        columns["accuracy"] = extras.test_accuracy[shown].astype(np.float32)
-    return columns
+def _test_columns(contents: Contents, source: Source) -> dict[str, NDArray[Any]]:
+    examples, shown = source.merged.examples, contents.test
+    return {
+        "place": shown,
+        "index": examples["test_index"][shown],
+        "label": examples["test_label"][shown],
+        "accuracy": source.test_accuracy[shown].astype(np.float32),
+    }
 
 
-def _said(shown: NDArray[np.intp], axis: str, extras: Extras) -> dict[str, NDArray[Any]]:
+def _said(shown: NDArray[np.intp], judged: Judged | None) -> dict[str, NDArray[Any]]:
     """What trials that did not see the examples say instead of the label, and how many do."""
-    judged = extras.judged.get(axis)
     return {} if judged is None else {"other": judged.other[shown], "otherVotes": judged.votes_other[shown]}
 
 

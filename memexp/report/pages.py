@@ -34,24 +34,6 @@ def render(template: str, spec: Spec, manifest: Manifest, links: Links = (), her
     return _TEMPLATES.get_template(template).render(name=spec.name, links=links, here=here, **facts, **values)
 
 
-def render_examples(
-    name: str,
-    axis: str = "train",
-    links: Links = (),
-    here: str = "",
-    no_pictures: bool = False,
-    untrusted: bool = False,
-) -> str:
-    """The page that shows data.js and the sprites of :func:`memexp.report.explorer.write_explorer`."""
-    told = {"no_pictures": no_pictures, "untrusted": untrusted}
-    return _TEMPLATES.get_template("examples.html.j2").render(name=name, axis=axis, links=links, here=here, **told)
-
-
-def render_notebook(name: str, facts: Sequence[tuple[str, str]]) -> str:
-    """What a notebook shows of a run: names and values as a table, escaped."""
-    return _TEMPLATES.get_template("notebook.html.j2").render(name=name, facts=facts)
-
-
 def _data_name(spec: Spec) -> str:
     """The source, and what tells two of its data sets apart: digits, idx (fashion-mnist)."""
     if spec.trial is not None:

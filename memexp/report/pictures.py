@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from memexp.analysis.estimates import Memorization
 from memexp.analysis.pairs import Pairs
+from memexp.report.axes import AxesArray
 from memexp.report.explorer import rank
 from memexp.report.figures import draw_images
 from memexp.report.looks import Images, look_of
 from memexp.report.thumbnails import shown
-
-AxesArray = NDArray[Any]
 
 
 def draw_memorized(

@@ -15,7 +15,7 @@ from memexp.files import explain_unwritable
 from memexp.report.attack_page import attack_values, has_attack
 from memexp.report.cards import Source
 from memexp.report.classes_page import classes_values
-from memexp.report.explorer import Extras, write_explorer
+from memexp.report.explorer import write_explorer
 from memexp.report.labels_page import labels_values
 from memexp.report.overview import overview_values
 from memexp.report.pages import render
@@ -64,20 +64,13 @@ def write_report(source: Source, path: Path) -> Path:
     }
 
     def write(folder: Path) -> None:
-        run = source.spec.name, source.manifest.classes, source.merged, source.estimates, source.look
-        write_explorer(folder, *run, _extras(source))
+        write_explorer(folder, source)
         for page in pages:
             values = told | page.values(source)
             text = render(page.template, source.spec, source.manifest, links, page.file, **values)
             (folder / page.file).write_text(text, encoding="utf-8")
 
     return replace_report(source.merged.paths, path, write)
-
-
-def _extras(source: Source) -> Extras:
-    judged = source.labels.judged if source.has_labels else {}
-    manifest = source.manifest
-    return Extras(judged, source.test_accuracy, manifest.identity[:16], manifest.data["y_train"])
 
 
 def replace_report(run: RunPaths, path: Path, write: Callable[[Path], Any]) -> Path:

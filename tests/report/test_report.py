@@ -27,14 +27,15 @@ from memexp.analysis.pairs import Pairs, Selection
 from memexp.analysis.posterior import no_posterior
 from memexp.analysis.votes import Votes
 from memexp.report.cards import Source
-from memexp.report.explorer import Images, write_explorer
-from memexp.report.pages import render_examples
+from memexp.report.explorer import write_explorer
+from memexp.report.looks import Images, look_of
+from memexp.report.pages import render
 from memexp.report.pictures import rate_in_words
 from memexp.report.report import PAGES, write_report
 from memexp.report.thumbnails import data_uri, write_sheets
 from memexp.report.thumbnails import shown as drawn
 from memexp.runs.run import Run
-from tests.conftest import Done
+from tests.conftest import Done, make_spec
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -412,9 +413,12 @@ def made_up_report(tmp_path: Path, n: int) -> Path:
     merged = SimpleNamespace(examples=examples | {"test_index": np.arange(1), "test_label": np.zeros(1, np.int64)})
     smooth = random.integers(0, 256, (n, 7, 7, 1), np.uint8).repeat(4, 1).repeat(4, 2)
     images = SimpleNamespace(x_train=smooth, x_test=smooth[:1])
-    classes = [str(label) for label in range(10)]
-    write_explorer(tmp_path, "made-up", classes, merged, estimates, images)  # type: ignore[arg-type]
-    (tmp_path / "examples.html").write_text(render_examples("made-up"))
+    manifest = SimpleNamespace(classes=[str(label) for label in range(10)], identity="", data={"y_train": ""})
+    source = SimpleNamespace(spec=make_spec(name="made-up"), manifest=manifest, merged=merged, estimates=estimates)
+    vars(source).update(look=look_of(images), has_labels=False, test_accuracy=np.zeros(1))
+    write_explorer(tmp_path, source)  # type: ignore[arg-type]
+    told = {"axis": "train", "no_pictures": False, "untrusted": False}
+    (tmp_path / "examples.html").write_text(render("examples.html.j2", source.spec, manifest, **told))  # type: ignore[arg-type]
     return tmp_path
 
 
