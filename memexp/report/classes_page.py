@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.labels import Labels
+from memexp.analysis.worth import MEMORIZED
 from memexp.report.cards import Source, class_name
 from memexp.report.figures import as_svg
 from memexp.report.labels_figure import draw_confusion
 from memexp.report.numbers import PageFigure, confusion_numbers
 
-HIGH = 0.25  # memorization that the paper's pairs begin with
+CLASS_HEADER = (
+    "class", "examples", f"memorization ≥ {MEMORIZED:g}", "mean memorization", "accuracy, in", "accuracy, out"
+)  # fmt: skip
 _WORDS = {"train": "Training", "test": "Test"}
 
 
@@ -28,7 +31,7 @@ class Cell(NamedTuple):
 def classes_values(source: Source) -> dict[str, Any]:
     """What the page's template shows."""
     labels = source.labels if source.has_labels else None
-    header = ["class", "examples", f"memorization ≥ {HIGH:g}", "mean memorization", "accuracy, in", "accuracy, out"]
+    header = list(CLASS_HEADER)
     rows = [(label, name, list(cells)) for label, name, cells in class_rows(source)]
     if source.manifest.n_test:
         header.append("test accuracy")
@@ -44,13 +47,13 @@ def classes_values(source: Source) -> dict[str, Any]:
 
 
 def class_rows(source: Source) -> list[tuple[int, str, list[Cell]]]:
-    """Label, name and numbers of each class that has training examples."""
+    """Label, name and numbers of each class that has training examples, in the order of :data:`CLASS_HEADER`."""
     scores, labels = source.estimates.scores, source.merged.examples["train_label"]
     rows = []
     for label in np.unique(labels).tolist():
         mine = labels == label
         means = [_mean(values[mine]) for values in (scores.memorization, scores.in_accuracy, scores.out_accuracy)]
-        high = int((scores.memorization[mine] >= HIGH).sum())
+        high = int((scores.memorization[mine] >= MEMORIZED).sum())
         rows.append((label, class_name(source, label), [_count(int(mine.sum())), _count(high), *means]))
     return rows
 

@@ -24,6 +24,7 @@ from memexp.analysis.labels import Judged
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.tables import ids
+from memexp.analysis.worth import MEMORIZED
 from memexp.report.looks import Look
 from memexp.report.thumbnails import write_sheets
 from memexp.spec.index_sets import LABELS
@@ -31,6 +32,8 @@ from memexp.spec.index_sets import LABELS
 if TYPE_CHECKING:
     from memexp.report.cards import Source
 
+HIGH_ACCURACY = 0.96  # when in: with it an example counts as right
+_FEW = 0.01  # a map whose points but this share are all in its highest row is one row
 MOST_EXAMPLES = 100_000
 MOST_PAIRS = 100_000
 _BUDGET_MB = {"train": 20.0, "test": 5.0}
@@ -82,6 +85,12 @@ def choose(estimates: Estimates, n_test: int, most: int = MOST_EXAMPLES) -> Cont
     return Contents(train, np.concatenate([paired, rest]), pairs, len(order) - len(train))
 
 
+def is_one_row(source: Source) -> bool:
+    """Whether nearly all examples are right when in: a map of accuracies out and in would be one row."""
+    inside = source.estimates.scores.in_accuracy
+    return not source.merged.numbers and int((inside < HIGH_ACCURACY).sum()) <= _FEW * len(inside)
+
+
 def write_explorer(folder: Path, source: Source) -> None:
     """Write data.js, and the sprite sheets where there are images, into a folder."""
     merged, estimates, look, manifest = source.merged, source.estimates, source.look, source.manifest
@@ -95,6 +104,8 @@ def write_explorer(folder: Path, source: Source) -> None:
         "caption": look.caption if look is not None else "",
         "leftOut": contents.left_out,
         "shownRate": SHOWN_FDR,
+        "high": MEMORIZED,
+        "oneRow": is_one_row(source),
         "threshold": estimates.selection.memorization,
         "identity": manifest.identity[:16],  # under which a browser keeps what was marked
         "removed": {LABELS: manifest.data["y_train"]},  # by which a spec knows lists of its examples

@@ -13,10 +13,10 @@ from memexp.analysis import SHOWN_FDR
 from memexp.analysis.compare import Comparison
 from memexp.analysis.grouped import describe_groups
 from memexp.analysis.tested import accuracy_by_set
-from memexp.analysis.worth import worth_of_memorized
+from memexp.analysis.worth import MEMORIZED, worth_of_memorized
 from memexp.report.cards import Source, memorized_card, pairs_section, train_card
-from memexp.report.classes_page import class_rows
-from memexp.report.explorer import rank
+from memexp.report.classes_page import CLASS_HEADER, class_rows
+from memexp.report.explorer import HIGH_ACCURACY, is_one_row, rank
 from memexp.report.figures import (
     COUNTED,
     as_svg,
@@ -33,7 +33,6 @@ from memexp.spec.sampling_error import lemma_bound, worst_case_se
 
 _GALLERY = 60
 _DIFFERING = 24
-_ONE_ROW, _FEW = 0.96, 0.01  # a map whose points but these few are all in its highest row is one row
 
 
 def overview_values(source: Source) -> dict[str, Any]:
@@ -42,6 +41,7 @@ def overview_values(source: Source) -> dict[str, Any]:
         "facts": _facts(source),
         "warnings": _warnings(source),
         "figures": _figures(source),
+        "class_header": CLASS_HEADER,
         "classes": class_rows(source),
         "gallery": [memorized_card(source, int(i)) for i in _most_memorized(source)],
         "pairs": pairs_section(source) if source.manifest.n_test else None,
@@ -101,14 +101,6 @@ def _differing(source: Source, found: Comparison) -> dict[str, object] | None:
     return {"found": f"{len(order):,}", "all": f"{int((~np.isnan(each.value)).sum()):,}", "cards": cards}
 
 
-def _mean(values: NDArray[np.float32]) -> str:
-    return _of_defined(np.mean, values)
-
-
-def _median(values: NDArray[np.float32]) -> str:
-    return _of_defined(np.median, values)
-
-
 def _of_defined(statistic: Callable[[NDArray[np.float32]], Any], values: NDArray[np.float32]) -> str:
     defined = values[~np.isnan(values)]
     return f"{statistic(defined):.3f}" if len(defined) else "–"
@@ -126,10 +118,10 @@ def _facts(source: Source) -> list[tuple[str, str]]:
             for name in merged.accuracies
         ),
         *((f"accuracy on {name}", _mean_and_deviation(each)) for name, each in accuracy_by_set(merged).items()),
-        ("memorization, mean", _mean(scores.memorization)),
-        ("examples with memorization ≥ 0.25", f"{int((scores.memorization >= 0.25).sum()):,}"),
+        ("memorization, mean", _of_defined(np.mean, scores.memorization)),
+        (f"examples with memorization ≥ {MEMORIZED:g}", f"{int((scores.memorization >= MEMORIZED).sum()):,}"),
     ]
-    error = f"median {_median(scores.memorization_se)}"
+    error = f"median {_of_defined(np.median, scores.memorization_se)}"
     if subsets.ratio is None or merged.numbers:  # numbers may spread as they like
         return [*facts, ("standard error of memorization", error)]
     worst, bound = (rule(subsets.ratio, merged.n_trials) for rule in (worst_case_se, lemma_bound))
@@ -188,20 +180,20 @@ def _figures(source: Source) -> list[PageFigure]:
 def _accuracies_of_examples(source: Source) -> PageFigure:
     """Where the examples lie in the plane of both accuracies; where that would be one row, a histogram of the other."""
     inside, outside = source.estimates.scores.in_accuracy, source.estimates.scores.out_accuracy
-    below = int((inside < _ONE_ROW).sum())
-    if source.merged.numbers or below > _FEW * len(inside):
+    if not is_one_row(source):
         return PageFigure(
             "Accuracy with and without each example",
             as_svg(lambda axes: draw_in_out(axes, inside, outside), 4.0, 3.3),
             "Each training example by its two accuracies; memorization is the height above the diagonal.",
             *map_numbers(outside, inside, ("out", "in")),
         )
+    below = int((inside < HIGH_ACCURACY).sum())
     return PageFigure(
         "Histogram of accuracy without each example",
         as_svg(lambda axes: draw_out(axes, outside), 4.0, 3.3),
         "Accuracy of the trials without each training example. With it, "
-        f"{'all' if not below else f'all but {below:,}'} are right in at least {100 * _ONE_ROW:.0f} % of their trials, "
-        "so that memorization is nearly what is missing here; the axis of counts is logarithmic.",
+        f"{'all' if not below else f'all but {below:,}'} are right in at least {100 * HIGH_ACCURACY:.0f} % of their "
+        "trials, so that memorization is nearly what is missing here; the axis of counts is logarithmic.",
         *histogram_numbers(outside, "accuracy when out"),
     )
 

@@ -410,7 +410,8 @@ def made_up_report(tmp_path: Path, n: int) -> Path:
     beside = no_posterior(n), no_calibrated(n)
     estimates = Estimates(memorization, Pairs(**empty), Selection(), 100, 0, 0, *beside)  # type: ignore[arg-type]
     examples = {"train_index": np.arange(n), "train_label": random.integers(0, 10, n)}
-    merged = SimpleNamespace(examples=examples | {"test_index": np.arange(1), "test_label": np.zeros(1, np.int64)})
+    examples |= {"test_index": np.arange(1), "test_label": np.zeros(1, np.int64)}
+    merged = SimpleNamespace(examples=examples, numbers=False)
     smooth = random.integers(0, 256, (n, 7, 7, 1), np.uint8).repeat(4, 1).repeat(4, 2)
     images = SimpleNamespace(x_train=smooth, x_test=smooth[:1])
     manifest = SimpleNamespace(classes=[str(label) for label in range(10)], identity="", data={"y_train": ""})

@@ -6,7 +6,7 @@ const surest = (i) => hasPair(i) ? -pairs.fdr[group.order[group.first[i]]] : NaN
 
 const AXES = {
   train: {
-    value: mine.memorization, valueName: "memorization", lowest: -1,
+    value: mine.memorization, valueName: "memorization",
     orders: {
       memorized: ["most memorized", null],
       least: ["least memorized", (i) => -mine.memorization[i]],
@@ -42,7 +42,7 @@ const AXES = {
     sides: [["Test examples that it helps", 1], ["Test examples that it hurts", -1]],
   },
   test: {
-    value: mine.accuracy ?? new Float32Array(n).fill(NaN), valueName: "accuracy", lowest: 0,
+    value: mine.accuracy ?? new Float32Array(n).fill(NaN), valueName: "accuracy",
     orders: {
       influence: ["most certain influence", null],
       out: ["lowest accuracy", (i) => -mine.accuracy[i]],

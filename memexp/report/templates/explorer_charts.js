@@ -1,5 +1,4 @@
 // Figures that filter: a click on a bar or a field asks for its range, a second click takes that back.
-const ONE_ROW = 0.96, FEW = 0.01;  // a map whose points but these few are all in its highest row is one row
 const MAP = 20;
 const edgesOf = (values) => {
   const lowest = values.reduce((low, value) => value < low ? value : low, 0), edges = [];
@@ -72,10 +71,7 @@ const map = () => {
 const drawCharts = () => {
   if (!$("figures").open) return;
   const found = [histogram("value", axis.valueName)];
-  if (AXIS === "train") {
-    const below = mine.in_accuracy.reduce((count, value) => count + (value < ONE_ROW), 0);
-    found.push(below > FEW * n ? map() : histogram("out", "accuracy when out"));
-  }
+  if (AXIS === "train") found.push(run.oneRow ? histogram("out", "accuracy when out") : map());
   const here = [...$("charts").querySelectorAll("button")].indexOf(document.activeElement);
   $("charts").replaceChildren(...found);
   if (here >= 0) $("charts").querySelectorAll("button")[here]?.focus();

@@ -72,8 +72,8 @@ const apply = () => {
 };
 const describe = () => {
   let defined = 0, sum = 0, high = 0;
-  for (const i of shown) if (!Number.isNaN(axis.value[i])) { defined++; sum += axis.value[i]; high += axis.value[i] >= 0.25; }
-  const rest = AXIS === "train" ? `, ${counted(high)} with 0.25 or more` : "";
+  for (const i of shown) if (!Number.isNaN(axis.value[i])) { defined++; sum += axis.value[i]; high += axis.value[i] >= run.high; }
+  const rest = AXIS === "train" ? `, ${counted(high)} with ${run.high} or more` : "";
   const mean = defined ? `; mean ${axis.valueName} ${(sum / defined).toFixed(3)}${rest}` : "";
   const left = AXIS === "train" && run.leftOut ? `; the ${counted(run.leftOut)} least memorized examples are not in this page` : "";
   $("none").hidden = shown.length > 0;

@@ -3,7 +3,6 @@ let shown = new Int32Array(0), columnsOfGrid = 1;
 const pictures = Boolean(run.sheets[AXIS]), WIDTH = 126, MARGIN_ROWS = 4;
 const LINES = axis.lines(0).length + (mine.other ? 1 : 0) + (pictures ? 0 : 1);
 const HEIGHT = (pictures ? 109 : 9) + 17 * (1 + LINES) + 16;
-if (!pictures) $("grid").className = "plain";
 const cells = new Map();
 
 const cell = (position) => {

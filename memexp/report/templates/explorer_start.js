@@ -1,7 +1,6 @@
 // Lists of choices, what the run does not have is hidden, and events.
 const option = (value, name) => { const element = make("option", "", name); element.value = value; return element; };
-const labels = run.classes.map((name, label) => [label, name]);
-for (const id of ["label", "says"]) $(id).append(...labels.map(([label, name]) => option(label, name)));
+for (const id of ["label", "says"]) $(id).append(...run.classes.map((name, label) => option(label, name)));
 $("order").append(...Object.entries(axis.orders).map(([key, [name]]) => option(key, name)));
 const hide = (id) => { $(id).closest("label").hidden = true; };
 if (!mine.other) { hide("says"); if ($("disputed")) hide("disputed"); }
