@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -76,7 +75,7 @@ def write_sheets(
     budget_mb
         The picture quality is lowered, in steps, until all sheets together are expected to be smaller.
     """
-    side = min(max(_drawable(images[:1]).shape[1:3]), _LARGEST_TILE)
+    side = min(max(images.shape[1:3]), _LARGEST_TILE)
     tile = -(-side // 16) * 16  # whole blocks of the encoder, so that neighbours do not bleed
     parts = [order[start : start + PER_SHEET] for start in range(0, len(order), PER_SHEET)]
     if not parts:
@@ -119,10 +118,8 @@ def _sheet(images: NDArray[Any], order: NDArray[np.intp], side: int, tile: int) 
 
 def _reduced(images: NDArray[Any], order: NDArray[np.intp], side: int) -> Iterable[NDArray[np.uint8]]:
     """The images in colour, none larger than ``side``."""
-    if _is_table(images) or max(images.shape[1:3]) <= side:
-        pixels = _as_bytes(_drawable(images[order]))
-        if max(pixels.shape[1:3]) > side:
-            return [np.asarray(Image.fromarray(each[..., 0]).convert("RGB").resize((side, side))) for each in pixels]
+    if max(images.shape[1:3]) <= side:
+        pixels = _as_bytes(images[order])
         return np.broadcast_to(pixels[..., :1], (*pixels.shape[:3], 3)) if pixels.shape[-1] < 3 else pixels[..., :3]
     found = []
     for place in order:
@@ -134,29 +131,8 @@ def _reduced(images: NDArray[Any], order: NDArray[np.intp], side: int) -> Iterab
 
 def shown(image: NDArray[Any]) -> NDArray[np.uint8]:
     """What is shown of an image (H, W, C), uint8 or float in 0..1: shape (H, W, 3), or (H, W, 1) if C < 3."""
-    pixels = _as_bytes(_drawable(image))
+    pixels = _as_bytes(image)
     return pixels[..., :1] if pixels.shape[-1] < 3 else pixels[..., :3]
-
-
-def _is_table(images: NDArray[Any]) -> bool:
-    """Whether (..., H, W, C) are rows of C features, which have no picture."""
-    return images.shape[-3:-1] == (1, 1)
-
-
-def _drawable(images: NDArray[Any]) -> NDArray[Any]:
-    """Images (..., H, W, C) as they are; rows of features as squares of grey (..., S, S, 1), value by value.
-
-    Each row from its smallest value (black) to its largest (white); what is left of the square is black.
-    """
-    if not _is_table(images):
-        return images
-    rows = images[..., 0, 0, :].astype(np.float32)
-    low, high = rows.min(-1, keepdims=True), rows.max(-1, keepdims=True)
-    scaled = (rows - low) / np.where(high > low, high - low, 1)
-    side = math.isqrt(rows.shape[-1] - 1) + 1
-    square = np.zeros((*rows.shape[:-1], side * side), np.float32)
-    square[..., : rows.shape[-1]] = scaled
-    return square.reshape(*rows.shape[:-1], side, side, 1)
 
 
 def _picture(image: NDArray[Any]) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import html
 import io
@@ -454,20 +455,23 @@ def test_images_of_any_size_become_tiles(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("features", [1, 3, 20, 64, 4000])
 def test_features_are_shown_as_squares_of_their_values_and_not_blank(features: int, tmp_path: Path) -> None:
-    """A table's row has no picture; its values are drawn row by row, the smallest black and the largest white."""
+    """A table's row has no picture; its values are drawn line by line, each feature's smallest black, largest white."""
     rows = np.linspace(-3, 5, 40 * features, dtype=np.float32).reshape(40, 1, 1, features)[:, :, :, ::-1].copy()
-    picture = drawn(rows[7])
+    look = look_of(SimpleNamespace(x_train=rows, x_test=rows[:1]))
     side = int(np.ceil(np.sqrt(features)))
-    assert picture.shape == (side, side, 1)
-    if features > 1:
-        assert picture[0, 0, 0] == 255
-        assert picture.ravel()[features - 1] == 0
-        assert (np.diff(picture.ravel()[:features].astype(int)) <= 0).all()
-    sheets = write_sheets(rows, np.arange(40), tmp_path, "train", budget_mb=9)
+    for row, grey in ((0, 0), (20, 130), (39, 255)):
+        picture = drawn(look.x_train[row])
+        assert picture.shape == (side, side, 1)
+        np.testing.assert_allclose(picture.ravel()[:features].astype(int), grey, atol=1)
+        assert not picture.ravel()[features:].any()
+    sheets = write_sheets(look.x_train, np.arange(40), tmp_path, "train", budget_mb=9)
     with Image.open(tmp_path / "train-000.webp") as sheet:
         assert sheet.size == (sheets.tile * sheets.columns, sheets.tile * 2)
-        assert features == 1 or np.asarray(sheet).max() > 200
-    assert data_uri(rows[0]).startswith("data:image/png;base64,")
+        assert np.asarray(sheet).max() > 200
+    uri = data_uri(look.x_train[39])
+    assert uri.startswith("data:image/png;base64,")
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        assert image.getpixel((0, 0)) == 255
 
 
 # -------------------------------------------------------------------------------------------- labels
