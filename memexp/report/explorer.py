@@ -12,25 +12,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis import SHOWN_FDR
-from memexp.analysis.estimates import Estimates, Memorization
+from memexp.analysis.estimates import Estimates
 from memexp.analysis.grouped import groups_in_words, groups_of
 from memexp.analysis.labels import Judged
 from memexp.analysis.merged import Merged
 from memexp.analysis.pairs import Pairs
 from memexp.analysis.tables import ids
 from memexp.analysis.worth import MEMORIZED
+from memexp.report.cards import Source
 from memexp.report.looks import Look
+from memexp.report.pictures import rank
 from memexp.report.thumbnails import write_sheets
 from memexp.spec.index_sets import LABELS
-
-if TYPE_CHECKING:
-    from memexp.report.cards import Source
 
 HIGH_ACCURACY = 0.96  # when in: with it an example counts as right
 _FEW = 0.01  # a map whose points but this share are all in its highest row is one row
@@ -66,11 +65,6 @@ class Contents:
     test: NDArray[np.intp]
     pairs: Pairs
     left_out: int
-
-
-def rank(scores: Memorization) -> NDArray[np.intp]:
-    """Examples, most memorized first; equal ones by the interval's lower end, then by index; undefined last."""
-    return np.lexsort((-scores.memorization_low, -scores.memorization))
 
 
 def choose(estimates: Estimates, n_test: int, most: int = MOST_EXAMPLES) -> Contents:

@@ -16,7 +16,7 @@ from memexp.analysis.tested import accuracy_by_set
 from memexp.analysis.worth import MEMORIZED, worth_of_memorized
 from memexp.report.cards import Source, memorized_card, pairs_section, train_card
 from memexp.report.classes_page import CLASS_HEADER, class_rows
-from memexp.report.explorer import HIGH_ACCURACY, is_one_row, rank
+from memexp.report.explorer import HIGH_ACCURACY, is_one_row
 from memexp.report.figures import (
     COUNTED,
     as_svg,
@@ -28,7 +28,7 @@ from memexp.report.figures import (
     draw_scatter,
 )
 from memexp.report.numbers import PageFigure, accuracy_numbers, curve_numbers, histogram_numbers, map_numbers
-from memexp.report.pictures import rate_in_words
+from memexp.report.pictures import rank, rate_in_words
 from memexp.spec.sampling_error import lemma_bound, worst_case_se
 
 _GALLERY = 60

@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from memexp.analysis.estimates import Memorization
 from memexp.analysis.pairs import Pairs
 from memexp.report.axes import AxesArray
-from memexp.report.explorer import rank
 from memexp.report.figures import draw_images
 from memexp.report.looks import Images, look_of
 from memexp.report.thumbnails import shown
+
+
+def rank(scores: Memorization) -> NDArray[np.intp]:
+    """Examples, most memorized first; equal ones by the interval's lower end, then by index; undefined last."""
+    return np.lexsort((-scores.memorization_low, -scores.memorization))
 
 
 def draw_memorized(
