@@ -80,18 +80,28 @@ class Moment:
         found: State = {}
         for place, module in self.stack.named_modules():
             for name, value in vars(module).items():
-                if isinstance(value, Tensor):
-                    found[f"{place}.{name}"] = (value.shape, value.detach().cpu().numpy().tobytes())
-                elif isinstance(value, _PLAIN):
-                    found[f"{place}.{name}"] = value
-                elif isinstance(value, _CONTAINERS) and name not in _OF_EVERY_MODULE:
-                    found[f"{place}.{name}"] = repr(value)
+                own = isinstance(value, _CONTAINERS) and name not in _OF_EVERY_MODULE
+                if own or isinstance(value, (Tensor, *_PLAIN)):
+                    found[f"{place}.{name}"] = _comparable(value)
         return found
 
 
 def _tensors(stack: nn.Module) -> list[tuple[str, Tensor]]:
     """Parameters and all buffers, those too that a state dictionary would leave out."""
     return [*stack.named_parameters(), *stack.named_buffers()]
+
+
+def _comparable(value: Any) -> Any:
+    """A value as ``==`` compares it: numbers of tensors and arrays by their bits, of which a repr shows a few."""
+    if isinstance(value, Tensor):
+        return value.shape, value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes()
+    if isinstance(value, dict):
+        return {key: _comparable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_comparable(inner) for inner in value]
+    return value if isinstance(value, _PLAIN) else repr(value)
 
 
 def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from memexp.data import load_data
 from memexp.errors import StoreError
 from memexp.spec.designs import draw_masks
 from memexp.training.batches import Work, prepare
 from memexp.training.block import train_block
-from memexp.training.checkpoint import BlockKeeper
+from memexp.training.checkpoint import BlockKeeper, Moment
 from memexp.training.outcome import Outcome
 from tests.conftest import make_spec
 
@@ -138,6 +141,27 @@ def test_a_network_that_counts_outside_of_its_buffers_is_not_kept(capsys: pytest
     said = capsys.readouterr().err
     assert said.startswith("no checkpoint of trials [0]: training changes model.calls, and only parameters")
     assert said.count("\n") == 1, "told once"
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        torch.zeros(5000, dtype=torch.bfloat16),
+        np.zeros(5000),
+        torch.zeros(5000, dtype=torch.complex64),
+        [0] * 5000,
+    ],
+    ids=lambda held: str(getattr(held, "dtype", "list")),
+)
+def test_a_change_in_the_middle_of_much_is_seen(held: Any) -> None:
+    for wrap in (lambda held: held, lambda held: [held], lambda held: {"queue": (1, held)}):
+        network, values = nn.Linear(1, 1), copy.deepcopy(held)
+        network.queue = wrap(values)
+        moment = Moment(network, [], torch.device("cpu"))
+        before = moment.hidden()
+        assert moment.hidden() == before
+        values[2500] = 1
+        assert moment.hidden() != before
 
 
 def test_trials_finished_before_such_a_network_is_stopped_are_kept() -> None:
