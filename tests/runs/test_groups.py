@@ -19,10 +19,12 @@ from memexp.analysis.pairs import Selection
 from memexp.analysis.products import Trials
 from memexp.analysis.search import select_pairs
 from memexp.analysis.tables import given_columns
+from memexp.data import load_data
 from memexp.data.grouping import numbered_groups, read_groups
 from memexp.errors import DataError, SpecError
 from memexp.runs.plan import make_plan
 from memexp.runs.run import open_run
+from memexp.spec.datasets import Table
 from memexp.spec.designs import draw_masks, subset_sizes
 from memexp.spec.reading import read_spec
 from memexp.spec.spec import Subsets
@@ -230,6 +232,18 @@ def test_groups_of_each_source_and_of_each_kind_of_file(tmp_path: Path) -> None:
     assert numbered_groups(read_groups(tmp_path / "g.csv", 4, ids)).tolist() == [0, 1, 2, 3], "no name is taken"
     np.save(tmp_path / "g.npy", [7, 7, 2, 7])
     assert numbered_groups(read_groups(tmp_path / "g.npy", 4, None)).tolist() == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("groups", ["id", "y"])
+def test_a_test_table_has_the_columns_that_also_give_groups(tmp_path: Path, groups: str) -> None:
+    rows = {"id": "pqrs", "y": "0101", "a": "1234"}
+    for name, columns in (("train.csv", list(rows)), ("test.csv", [each for each in rows if each != groups])):
+        lines = [columns, *zip(*(rows[column] for column in columns), strict=True)]
+        (tmp_path / name).write_text("".join(f"{','.join(line)}\n" for line in lines))
+    paths = {"path": str(tmp_path / "train.csv"), "test_path": str(tmp_path / "test.csv")}
+    block = Table.model_validate({"source": "table", "label": "y", "features": ["a"], "id": "id"} | paths)
+    with pytest.raises(DataError, match=f"test.csv lacks the columns {groups}, "):
+        load_data(block, groups)
 
 
 @pytest.mark.parametrize(
