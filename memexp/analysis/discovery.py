@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
 Integers = NDArray[np.int64]
@@ -138,13 +138,14 @@ class Reach:
         return np.asarray((self._low[sign, place] <= correct) & (correct <= self._high[sign, place]))
 
 
-def one_permutation(in_count: Integers, n_trials: int) -> Floats:
+def one_permutation(in_count: ArrayLike, n_trials: ArrayLike) -> Floats:
     """One of all ways to choose the trials that saw an example: the smallest p-value that a permutation test has."""
     return np.asarray(np.exp(_log_permutation(in_count, n_trials)))
 
 
-def _log_permutation(in_count: Integers, n_trials: int) -> Floats:
-    return np.asarray(gammaln(in_count + 1.0) + gammaln(n_trials - in_count + 1.0) - gammaln(n_trials + 1.0))
+def _log_permutation(in_count: ArrayLike, n_trials: ArrayLike) -> Floats:
+    n, total = np.asarray(in_count), np.asarray(n_trials)
+    return np.asarray(gammaln(n + 1.0) + gammaln(total - n + 1.0) - gammaln(total + 1.0))
 
 
 def smallest_allowed(in_count: Integers, n_trials: int) -> float:
@@ -159,7 +160,7 @@ def _most_extreme(n: int, n_trials: int) -> Floats:
     k = np.minimum(n, correct)
     ways_in = factorial[correct] - factorial[k] - factorial[correct - k]
     ways_out = factorial[n_trials - correct] - factorial[n - k] - factorial[n_trials - correct - n + k]
-    return np.asarray(np.exp(ways_in + ways_out + _log_permutation(np.array(n), n_trials)))
+    return np.asarray(np.exp(ways_in + ways_out + _log_permutation(n, n_trials)))
 
 
 class Discoveries:

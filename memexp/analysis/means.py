@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
+from memexp.analysis.discovery import one_permutation
 from memexp.analysis.intervals import Difference
 from memexp.analysis.products import Packed, Tile, row_sums
 
@@ -77,7 +78,7 @@ def p_values(found: Welch, n_in: ArrayLike, n_out: ArrayLike) -> Floats:
     a, b = np.broadcast_arrays(np.asarray(n_in, np.float64), np.asarray(n_out, np.float64))
     with np.errstate(divide="ignore", invalid="ignore"):
         tested = 2 * stdtr(found.freedom, -np.abs(found.value / found.se))
-        apart = 2 * np.exp(gammaln(a + 1) + gammaln(b + 1) - gammaln(a + b + 1))
+        apart = 2 * one_permutation(a, a + b)
     apart = np.where(found.value == 0, 1.0, apart)
     chosen = np.where(found.se == 0, apart, tested)
     return np.asarray(np.minimum(1.0, np.where(np.isnan(chosen), 1.0, chosen)))

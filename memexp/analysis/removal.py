@@ -163,7 +163,8 @@ def select_sets(
         passing = estimates.pairs.passing()
         chosen = np.unique(passing.train if tests is None else passing.train[np.isin(passing.test, tests)])
         if not len(chosen):
-            raise InputError("no pair passes the thresholds of the estimate; lower them with `memexp estimate`")
+            which = "" if tests is None else " with these test examples"
+            raise InputError(f"no pair{which} passes the thresholds of the estimate; lower them with `memexp estimate`")
         sets[HIGH_INFLUENCE] = chosen.tolist()
     if duplicates is not None:
         if not len(duplicates.trains):

@@ -32,8 +32,8 @@ class Worth:
 
     Attributes
     ----------
-    memorized
-        Training examples with memorization of at least the threshold; the mean over the folds of trials.
+    threshold
+        Memorization from which on an example counts as memorized.
     cost, cost_se
         Accuracy that training without them is expected to lose beyond training without as many random ones, and
         its standard error over trials; NaN with fewer than 20 trials, or where all or none are memorized. It
@@ -41,7 +41,7 @@ class Worth:
         it tells, the size roughly.
     """
 
-    memorized: float
+    threshold: float
     cost: float
     cost_se: float
 
@@ -54,7 +54,7 @@ class Worth:
         told = f"{100 * self.cost:+.1f} ± {100 * self.cost_se:.1f} points of test accuracy"
         sign = "they help, as in a long tail" if self.cost > 0 else "they hurt, as ambiguous or wrong labels do"
         kind = sign if abs(self.cost) > 2 * self.cost_se else "these trials do not tell whether they help or hurt"
-        return f"those at 0.25 or more are worth {told} beside as many others: {kind}"
+        return f"those at {self.threshold:g} or more are worth {told} beside as many others: {kind}"
 
 
 def worth_of_memorized(merged: Merged, threshold: float = MEMORIZED) -> Worth:
@@ -70,10 +70,10 @@ def worth_of_memorized(merged: Merged, threshold: float = MEMORIZED) -> Worth:
     count, n_train = chosen.sum(axis=1).astype(np.float64), chosen.shape[1]
     less = float((count * (1 - count / n_train)).mean())
     if merged.n_trials < FEWEST or not less or "test" not in merged.accuracies:
-        return Worth(float(count.mean()), math.nan, math.nan)
+        return Worth(threshold, math.nan, math.nan)
     number, size = _numbers_in(merged, chosen, fold)
     slope, se = _slope(number, size, fold, merged.per_trial("test_accuracy").astype(np.float64))
-    return Worth(float(count.mean()), slope * less, se * less)
+    return Worth(threshold, slope * less, se * less)
 
 
 def _memorized_elsewhere(merged: Merged, fold: NDArray[np.int64], threshold: float) -> Bits:

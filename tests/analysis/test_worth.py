@@ -54,6 +54,7 @@ def test_it_is_the_slope_of_a_regression_within_folds(run_copy: Run) -> None:
     assert found.cost == pytest.approx((number @ left) / (number @ number) * np.mean(fewer), rel=1e-6)
     assert ("", str(found)) in summarize(merged, current_estimates(merged))
     assert f"{100 * found.cost:+.1f} ± {100 * found.cost_se:.1f} points of test accuracy" in str(found)
+    assert str(worth_of_memorized(merged, 0.3)).startswith("those at 0.3 or more are worth ")
 
 
 def test_it_is_silent_with_few_trials() -> None:
