@@ -20,7 +20,7 @@ from memexp.errors import InputError
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
 COUNTED = {"memorization": "examples", "influence": "pairs"}  # what has such an estimate
-COLOURS = (BLUE, ORANGE, "#2f855a", "#b83280", "#805ad5", "#744210")  # of several runs
+COLOURS = (BLUE, ORANGE, "#2f855a", "#b83280", "#805ad5", "#744210")  # of several runs, or attacks
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#bee3f8", BLUE, "#1a365d"])
 _COUNTS = "{x:,.0f}"  # of an axis that counts: 1,000 instead of a power of ten
 
@@ -35,7 +35,7 @@ def draw_histogram(axes: Axes, memorization: NDArray[np.float32], flipped: NDArr
         parts = [memorization[defined & ~flipped], memorization[defined & flipped]]
         axes.hist(parts, edges, stacked=True, color=[BLUE, ORANGE], label=["label as in the source", "flipped"])
         axes.legend(frameon=False, loc="upper center")
-    _count_logarithmically(axes, bool(defined.any()))
+    count_logarithmically(axes, bool(defined.any()))
     axes.set_xlabel("memorization")
     axes.set_ylabel("training examples")
     return axes
@@ -66,12 +66,12 @@ def draw_out(axes: Axes, out_accuracy: NDArray[np.float32]) -> Axes:
     """Histogram of accuracy without the example, on a logarithmic count axis."""
     known = out_accuracy[~np.isnan(out_accuracy)]
     axes.hist(known, np.linspace(0, 1, 41).tolist(), color=BLUE)
-    _count_logarithmically(axes, bool(len(known)))
+    count_logarithmically(axes, bool(len(known)))
     axes.set(xlabel="accuracy when out", ylabel="training examples")
     return axes
 
 
-def _count_logarithmically(axes: Axes, there: bool) -> None:
+def count_logarithmically(axes: Axes, there: bool) -> None:
     """A logarithmic axis of counts; none if there is nothing to count."""
     if there:
         axes.set_yscale("log")

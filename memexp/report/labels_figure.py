@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from memexp.analysis.labels import Labels
 from memexp.analysis.values import Values
-from memexp.report.figures import BLUE, ORANGE
+from memexp.report.figures import BLUE, ORANGE, count_logarithmically
 
 _MOST_NAMES = 40  # classes with their names beside the axes
 _LONGEST_NAME = 24  # letters; of longer names the numbers are shown
@@ -53,11 +53,10 @@ def draw_values(axes: Axes, values: Values, flipped: NDArray[np.bool_] | None) -
     defined = ~np.isnan(values.value)
     planted = np.zeros(len(defined), np.bool_) if flipped is None else flipped
     parts = [values.value[defined & ~planted], values.value[defined & planted]]
-    axes.hist(parts, bins=50, stacked=True, color=[BLUE, ORANGE], label=["label as it was", "label flipped"])
+    axes.hist(parts, bins=50, stacked=True, color=[BLUE, ORANGE], label=["label as in the source", "flipped"])
     if planted.any():
         axes.legend(frameon=False, fontsize=8, loc="upper left")
-    if defined.any():
-        axes.set_yscale("log")
+    count_logarithmically(axes, bool(defined.any()))
     axes.set_xlabel("value of a training example")
     axes.set_ylabel("training examples")
     return axes

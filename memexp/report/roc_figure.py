@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from memexp.analysis.roc import GRID
-from memexp.report.figures import BLUE, COLOURS, GREY
+from memexp.report.figures import BLUE, COLOURS, GREY, count_logarithmically
 
 if TYPE_CHECKING:
     from memexp.analysis.attack import Attack
@@ -41,9 +41,7 @@ def draw_separation(axes: Axes, separation: NDArray[np.float64]) -> Axes:
     defined = separation[~np.isnan(separation)]
     axes.hist(defined, np.linspace(min(0.4, float(defined.min(initial=1))), 1, 31).tolist(), color=BLUE)
     axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
-    if len(defined):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:,.0f}")
+    count_logarithmically(axes, bool(len(defined)))
     axes.set_xlabel("separation")
     axes.set_ylabel("training examples")
     return axes
