@@ -203,6 +203,16 @@ def test_trials_that_are_not_done_are_left_out(view: memexp.RunView) -> None:
     np.testing.assert_array_equal(last, store.read_block(store.layout.n_blocks - 1)["train_correct"][-1])
 
 
+def test_a_run_on_chosen_subsets_estimates_nothing(run_copy: Run) -> None:
+    """As on the command line: differences of chosen subsets are no memorization."""
+    spec = run_copy.spec.model_copy(update={"subsets": run_copy.spec.subsets.model_copy(update={"design": "remove"})})
+    view = memexp.RunView(Run(run_copy.paths, spec, run_copy.manifest))
+    for ask in (view.estimate, view.report, view.to_pandas, lambda: view.show(0), lambda: view.memorization):
+        with pytest.raises(InputError, match="is a run of 'design: remove', which estimates nothing"):
+            ask()
+    assert view.plot_accuracies().has_data()
+
+
 def test_another_word_is_refused(view: memexp.RunView) -> None:
     with pytest.raises(InputError, match=r"to_xarray\('tirals'\): there are 'estimates', 'pairs' and 'trials'"):
         view.to_xarray("tirals")  # type: ignore[arg-type]

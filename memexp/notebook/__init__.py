@@ -152,9 +152,16 @@ class RunView(Answers):
 
     @cached_property
     def estimates(self) -> Estimates:
-        """Memorization (``.scores``) and high-influence pairs (``.pairs``)."""
+        """Memorization (``.scores``) and high-influence pairs (``.pairs``).
+
+        Raises
+        ------
+        InputError
+            Of a `remove` run, whose subsets were chosen.
+        """
         from memexp.analysis.estimates import current_estimates
 
+        self.run.require_random_subsets()
         return current_estimates(self.merged)
 
     @property
