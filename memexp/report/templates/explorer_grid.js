@@ -14,7 +14,7 @@ const cell = (position) => {
   element.classList.toggle("marked", marked.has(mine.place[i]));
   const picture = `${WORDS[AXIS]} image ${mine.index[i]}: ${title}, ${axis.valueName} ${fixed(axis.value[i])}`;
   if (said(AXIS, i)) lines.push(`says ${said(AXIS, i)}`);
-  if (!pictures) lines.push(`${AXIS} #${mine.index[i]}`);
+  if (!pictures) lines.push(numberOf(AXIS, i));
   element.append(tile(AXIS, i, picture), make("b", "", title), make("span", "lines", lines.join("\n")));
   element.title = `${title}, ${WORDS[AXIS]} example ${mine.index[i]}`;
   return element;
