@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from memexp.analysis.attack import METHODS, Attack, attack, attackable
+from memexp.analysis.attack import METHODS, Attack, attack_run, attackable
 from memexp.analysis.privacy import DELTA
 from memexp.analysis.roc import GRID, Mean
 from memexp.analysis.trial_table import TrialTable, table_of_merged
@@ -32,9 +32,8 @@ def _table(source: Source) -> TrialTable:
 
 def attack_values(source: Source) -> dict[str, Any]:
     """What the page's template shows."""
-    table, subsets = _table(source), source.spec.subsets
-    coin = subsets.design == "bernoulli" and subsets.ratio == 0.5
-    found = attack(table, min(_TARGETS, table.n_trials), coin)
+    table = _table(source)
+    found = attack_run(source.merged, table, source.spec.subsets, min(_TARGETS, table.n_trials))
     separation = found.risk.separation
     roc = PageFigure(
         "True against false positives of each attack",

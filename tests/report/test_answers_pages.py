@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,3 +31,14 @@ def test_the_pages_show_what_the_commands_give(trained_run: Path) -> None:
     (_, _, lowest), (_, _, highest) = page["ends"]
     assert lowest[0].lines[0].startswith(f"value {values['value'].min():+.2g}")
     assert highest[0].lines[0].startswith(f"value {values['value'].max():+.2g}")
+
+
+def test_the_page_bounds_epsilon_where_the_command_does(trained_run: Path) -> None:
+    """Each example must have been in with chance 1/2 by itself: groups toss one coin together."""
+    run = open_run(trained_run)
+    merged = open_merged(run.paths)
+    source = Source(run.spec, run.manifest, merged, current_estimates(merged), None)
+    for groups, told in ((None, True), ("groups.csv", False)):
+        subsets = run.spec.subsets.model_copy(update={"design": "bernoulli", "ratio": 0.5, "groups": groups})
+        facts = attack_values(replace(source, spec=run.spec.model_copy(update={"subsets": subsets})))["facts"]
+        assert any(name.startswith("epsilon") for name, _ in facts) == told
