@@ -274,14 +274,16 @@ def _retrain(run: Run, store: TrialStore, receipts: list[Receipt], at_least: int
     """Train again whole attempts (trials that were stacked together), drawn over the whole run."""
     from memexp.runs.worker import Trainer
 
-    trainers: dict[tuple[str, int], Trainer] = {}
+    trainers: dict[tuple[str, int, str], Trainer] = {}
     for place in generator(0, "verify", len(receipts)).permutation(len(receipts)):
         receipt = receipts[place]
         if len(verdict.retrained) >= at_least:
             break
         device = "cpu" if receipt.made_by["device"].startswith("cpu") else "auto"
-        key = (device, receipt.made_by["threads"])
-        trainer = trainers.setdefault(key, trainers.get(key) or Trainer(run, *key))
+        key = (device, receipt.made_by["threads"], receipt.made_by.get("compile", "off"))
+        if key not in trainers:
+            trainers[key] = Trainer(run, device, key[1], compile=key[2])
+        trainer = trainers[key]
         same = receipt.made_by["device"] == trainer.made_by["device"] and receipt.made_by["versions"] == versions()
         verdict.same_machine &= same
         _compare(store, receipt, trainer, verdict)

@@ -12,11 +12,14 @@ from memexp.analysis.merged import merge
 from memexp.errors import StoreError
 from memexp.launch.launch import launch_local
 from memexp.launch.status import read_status
+from memexp.runs import worker
 from memexp.runs.pool import Resources
 from memexp.runs.run import Run
 from memexp.runs.verify import repair, verify
 from memexp.store.commit import commit
 from tests.conftest import outcomes
+
+from .test_software import edit
 
 
 def rewrite(run: Run, block: int, **changes: Any) -> None:
@@ -128,3 +131,18 @@ def test_damaged_metadata_are_named_and_made_again(name: str, content: bytes | N
         np.testing.assert_array_equal(values, before[array])
     assert merge(run_copy.paths).n_trials == 40
     assert not verify(run_copy, retrain=0).problems
+
+
+def test_trials_are_trained_again_compiled_as_they_were(run_copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, how in zip(sorted(run_copy.paths.blocks.glob("*.json")), ("auto", "off", None, "auto"), strict=True):
+        edit(path, made_by={} if how is None else {"compile": how})
+    asked = []
+
+    class Watched(worker.Trainer):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            asked.append(named["compile"])
+            super().__init__(*given, **named)
+
+    monkeypatch.setattr(worker, "Trainer", Watched)
+    assert not verify(run_copy, retrain=40).problems
+    assert sorted(asked) == ["auto", "off"]
