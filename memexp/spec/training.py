@@ -44,7 +44,7 @@ class RandomErasing(Block):
 
 
 class Augment(Block):
-    """Drawn anew for each image at each step, on the device."""
+    """Drawn anew for each image at each step."""
 
     crop: Annotated[StrictInt, Field(ge=0, le=4096)] = Field(
         0, description="zero padding in pixels, then a random crop"

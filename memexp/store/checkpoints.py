@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from memexp.files import write_atomic
 from memexp.store.paths import RunPaths
 
-_ORPHAN_AFTER_SECONDS = 3600.0
+ORPHAN_AFTER_SECONDS = 3600.0  # files of writers that were killed
 _HEADER_BYTES = 1 << 20  # a line that is longer is none of ours
 
 
@@ -98,5 +98,5 @@ def drop_checkpoints(paths: RunPaths, missing: Collection[int]) -> None:
             path.unlink(missing_ok=True)
     for path in paths.partial.glob(".*.tmp"):
         with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _ORPHAN_AFTER_SECONDS:
+            if time.time() - path.stat().st_mtime > ORPHAN_AFTER_SECONDS:
                 path.unlink()

@@ -27,7 +27,7 @@ import numpy as np
 
 from memexp.errors import StoreError, command
 from memexp.files import KEPT, explain_unwritable, to_record, write_atomic, write_once
-from memexp.store.checkpoints import drop_checkpoints
+from memexp.store.checkpoints import ORPHAN_AFTER_SECONDS, drop_checkpoints
 from memexp.store.paths import RunPaths
 from memexp.store.receipts import (
     Receipt,
@@ -40,8 +40,6 @@ from memexp.store.receipts import (
 )
 from memexp.store.trials import DONE, FAILED, MISSING, Arrays, TrialStore
 from memexp.store.weights import publish_weights, stage_weights
-
-_ORPHAN_AFTER_SECONDS = 3600.0
 
 
 def commit(
@@ -113,7 +111,7 @@ def recover(paths: RunPaths, store: TrialStore) -> None:
             set_aside(receipt_path(paths, receipt.first, receipt.last), "lost")
     claimed = {receipt.staged for receipt in receipts}
     for leftover in [*paths.blocks.glob("*.npz"), *paths.weights.glob("*.part")]:
-        if leftover.name not in claimed and time.time() - leftover.stat().st_mtime > _ORPHAN_AFTER_SECONDS:
+        if leftover.name not in claimed and time.time() - leftover.stat().st_mtime > ORPHAN_AFTER_SECONDS:
             leftover.unlink(missing_ok=True)
     drop_checkpoints(paths, store.layout.blocks_with(status == MISSING))
 
