@@ -29,7 +29,7 @@ def report(
         Path | None, typer.Option("--out", help="Write it into this folder instead of RUN/report.")
     ] = None,
 ) -> None:
-    """Write report/: overview, a page per class, every example; opens in any browser, no network needed.
+    """Write report/: overview, examples, classes and what else the trials say; opens in any browser without a network.
 
     Nothing of the run is executed, so a run that one was given can be looked at; for --trust see docs/extending.md.
     """
