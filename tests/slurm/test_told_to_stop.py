@@ -14,12 +14,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from memexp.store.partial import kept_shares
 
 from memexp.runs.pool import LocalPool, Resources
 from memexp.runs.run import Run
 from memexp.runs.worker import Trainer
 from memexp.slurm import job
+from memexp.store.checkpoints import checkpoint_shares
 from memexp.store.launches import Launch
 from tests.conftest import assert_same_outcomes
 
@@ -58,13 +58,13 @@ def test_stops_at_random_change_no_bit(told: signal.Signals, new_run: Callable[.
     draws, stops, share = random.Random(told), 0, 0.0
     for number in range(STOPS):
         child = _task(noisy, f"task{number}")
-        while kept_shares(noisy.paths, [0]).get(0, 0.0) <= share:
+        while checkpoint_shares(noisy.paths, [0]).get(0, 0.0) <= share:
             time.sleep(0.02)
             assert not os.waitpid(child, os.WNOHANG)[0], "it ended before it was told to"
         time.sleep(draws.uniform(0, AFTER))
         os.kill(child, told)
         assert os.waitpid(child, 0)[1] == 0
-        kept = kept_shares(noisy.paths, [0]).get(0, 0.0)
+        kept = checkpoint_shares(noisy.paths, [0]).get(0, 0.0)
         stops += share < kept < 1
         share = kept
     assert stops == STOPS, "every one was in the middle of the block"
