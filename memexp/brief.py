@@ -1,4 +1,4 @@
-"""Short representations: of an array its type, its shape and its range, in the place of its content."""
+"""Short representations: of an array its type, shape and range in the place of its content; counts in words."""
 
 from __future__ import annotations
 
@@ -38,6 +38,12 @@ def brief(value: Any) -> str:
             return type(value).__name__
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def counted(number: int, noun: str, one: str = "", several: str = "") -> str:
+    """A number of things, and a verb for one and for several of them: ``1 trial``, ``2,000 trials are``."""
+    words = f"1 {noun} {one}" if number == 1 else f"{number:,} {noun}s {several}"
+    return words.rstrip()
 
 
 def _range(array: Any) -> str:

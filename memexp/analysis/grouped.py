@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.brief import counted
+
 Groups = NDArray[np.int64]
 Places = NDArray[np.intp]
 
@@ -79,4 +81,4 @@ def groups_in_words(examples: Mapping[str, NDArray[Any]], places: Sequence[int] 
     """The same of several training examples, where there are groups."""
     sizes, names = np.bincount(examples["train_group"]), examples["train_group_name"]
     of = [(names[place], int(sizes[examples["train_group"][place]])) for place in places]
-    return [f"group {name} ({size:,} example{'' if size == 1 else 's'})" for name, size in of]
+    return [f"group {name} ({counted(size, 'example')})" for name, size in of]

@@ -17,6 +17,7 @@ from memexp.analysis.paper import PairFacts, pair_facts
 from memexp.analysis.removal import Condition
 from memexp.analysis.tested import accuracy_by_set, places_of
 from memexp.analysis.worth import worth_of_memorized
+from memexp.brief import counted
 
 Rows = list[tuple[str, str]]
 
@@ -24,12 +25,12 @@ Rows = list[tuple[str, str]]
 def summarize(merged: Merged, estimates: Estimates) -> Rows:
     """Accuracies, memorization and high-influence pairs."""
     accuracies = (f"{name} {merged.per_trial(f'{name}_accuracy').mean():.4f}" for name in merged.accuracies)
-    accuracy = f"{', '.join(accuracies)} (mean of {merged.n_trials:,} trials)"
+    accuracy = f"{', '.join(accuracies)} (mean of {counted(merged.n_trials, 'trial')})"
     rows = [
         ("mean score" if merged.numbers else "accuracy", accuracy),
     ]
     for name, found in accuracy_by_set(merged).items():
-        rows.append(("", f"on {name} {found.mean():.4f}, {len(places_of(merged.examples, name)):,} examples"))
+        rows.append(("", f"on {name} {found.mean():.4f}, {counted(len(places_of(merged.examples, name)), 'example')}"))
     rows.append(("memorization", describe_memorization(estimates.scores)))
     if groups := describe_groups(merged.examples):
         rows.append(("groups", groups))
@@ -72,10 +73,8 @@ def describe_memorization(scores: Memorization) -> str:
     values = scores.memorization
     if np.isnan(values).all():
         return "undefined: no example is in for some trials and out for others"
-    return (
-        f"mean {np.nanmean(values):.4f}, {int((values >= 0.25).sum()):,} examples at 0.25 or more, median standard "
-        f"error {np.nanmedian(scores.memorization_se):.3f}"
-    )
+    memorized, error = counted(int((values >= 0.25).sum()), "example"), np.nanmedian(scores.memorization_se)
+    return f"mean {np.nanmean(values):.4f}, {memorized} at 0.25 or more, median standard error {error:.3f}"
 
 
 def _facts(pairs: Pairs, groups: Groups | None) -> PairFacts:
@@ -87,12 +86,13 @@ def _describe_pairs(estimates: Estimates, groups: Groups | None) -> Rows:
     passing = estimates.pairs.passing()
     sure = passing.discoveries()
     facts = _facts(sure, groups)
-    what = "training examples" if groups is None else "groups of training examples"
     found = f"{facts.pairs:,} of high influence at a false discovery rate of {SHOWN_FDR:g}"
     rows = [("pairs", f"{found} (test of {passing.judged_by}), among {estimates.tested:,}")]
     if facts.pairs:
-        influenced = f"{facts.unique_trains:,} {what} influence {facts.unique_tests:,} test examples"
-        rows.append(("", f"{influenced}, {facts.single_influencers:,} of which have one influencer only"))
+        what = "training example" if groups is None else "group"
+        trains = counted(facts.unique_trains, what, "influences", "influence")
+        tests = counted(facts.unique_tests, "test example")
+        rows.append(("", f"{trains} {tests}, {facts.single_influencers:,} of which have one influencer only"))
     if uncertain := len(passing) - len(sure):
         rows.append(("", f"{uncertain:,} more pass the thresholds, but many of these are noise"))
     if str(estimates.selection) != str(Selection()):
@@ -106,8 +106,8 @@ def summarize_removal(conditions: Sequence[Condition]) -> Rows:
     """Accuracy of each condition of a `remove` run, beside its control."""
     rows = []
     for condition in conditions:
-        what = "as many at random" if condition.control else f"without {condition.removed:,} examples"
+        what = "as many at random" if condition.control else f"without {counted(condition.removed, 'example')}"
         accuracy = f"{condition.mean:.4f} +/- {condition.deviation:.4f}"
-        text = f"{what:<24} {accuracy}  ({len(condition.accuracy)} trials)"
+        text = f"{what:<24} {accuracy}  ({counted(len(condition.accuracy), 'trial')})"
         rows.append(("" if condition.control else condition.name, text))
     return rows

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from memexp.brief import counted
 from memexp.cli import sweep as cli_sweep
 from memexp.cli.console import err, out, print_json, progress, remark, show
 from memexp.cli.watch import Json, RunPath
@@ -43,7 +44,7 @@ def merge(runs: Several, as_json: Json = False) -> None:
         counts = {"done": result.n_trials, "failed": result.n_failed, "missing": result.n_missing}
         print_json({"run": str(runs[0])} | counts | {"file": str(result.paths.merged)})
         return
-    states = f"{result.n_trials:,} trials done, {result.n_failed:,} failed, {result.n_missing:,} missing"
+    states = f"{counted(result.n_trials, 'trial')} done, {result.n_failed:,} failed, {result.n_missing:,} missing"
     show([("merged", states), ("written to", str(result.paths.merged))])
 
 
@@ -156,7 +157,7 @@ def select(
         sets = whole_groups(sets, groups)
         remark("the lists are of whole groups: examples were in or out with theirs")
     if not as_json:
-        show([(name, f"{len(indices):,} examples") for name, indices in sets.items()])
+        show([(name, counted(len(indices), "example")) for name, indices in sets.items()])
     if absent := [f"{each:g}" for each in thresholds if removal.list_name(each) not in sets]:
         remark(f"no example has a memorization of {', '.join(absent)} or more: no list for that")
     written = str(removal.write_sets(sets, opened.manifest.data["y_train"], to))
@@ -231,8 +232,8 @@ def _show_comparison(found: Comparison) -> None:
             out.say(f"\n{name}" + (f" ({found.selection})" if name == "influence" else ""))
             table(curves, lambda line: out.say(line))
     if found.differences is not None:
-        sure = len(found.differences.by_certainty(SHOWN_FDR))
-        out.say(f"\n{sure:,} examples differ in memorization at a false discovery rate of {SHOWN_FDR:g}")
+        sure = counted(len(found.differences.by_certainty(SHOWN_FDR)), "example", "differs", "differ")
+        out.say(f"\n{sure} in memorization at a false discovery rate of {SHOWN_FDR:g}")
 
 
 def compared(first: Path, second: Path | None, selection: Selection, deals: int) -> Comparison:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from memexp.brief import counted
 from memexp.cli import analysis, attack, attribution, data, doctor, imports, init, labels, launch, report, watch
 from memexp.cli.console import explained, out, print_json, progress, remark, show
 from memexp.cli.help import GROUPS, example, group
@@ -71,11 +72,11 @@ def verify(
         more = {"retrained": verdict.retrained, "differing": verdict.differing, "same_machine": verdict.same_machine}
         print_json(counts | more)
     else:
-        again = f"{len(verdict.retrained)} trials, {len(verdict.differing)} differ"
+        again = f"{counted(len(verdict.retrained), 'trial')}, {len(verdict.differing)} differ"
         show([("blocks", _blocks(verdict)), ("retrained", again)])
     if repair and verdict.repairable:
         lost = checks.repair(opened, verdict)
-        remark(f"{len(lost)} trials are marked missing; train them with `{command('resume', run)}`")
+        remark(f"{counted(len(lost), 'trial', 'is', 'are')} marked missing; train them with `{command('resume', run)}`")
     return 1 if verdict.problems or (verdict.differing and verdict.same_machine) else 0
 
 

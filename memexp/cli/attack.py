@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from memexp.brief import counted
 from memexp.cli.console import out, print_json, progress, remark, show
 from memexp.cli.results import Drawn, open_trials, write_result
 from memexp.cli.watch import Json, RunPath
@@ -115,9 +116,10 @@ def _remarks(found: Attack) -> list[str]:
 
     others = "one trial of the other side for each example" if found.balanced_over_all else "its group"
     left = f"; with each, {others} is left out too" if found.left_out > 1 else ""
-    said = [f"{found.n_targets:,} of {found.n_trials:,} trials attacked, 95 % intervals over these{left}"]
+    said = [f"{found.n_targets:,} of {counted(found.n_trials, 'trial')} attacked, 95 % intervals over these{left}"]
     if undefined := max(curve.undefined for curve in found.methods.values()):
-        said.append(f"{undefined:,} scores are undefined: the example is in or out for no other trial; left out")
+        scores = counted(undefined, "score", "is", "are")
+        said.append(f"{scores} undefined: the example is in or out for no other trial; left out")
     if found.audit is not None:
         epsilon = found.audit.epsilon
         said.append(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from memexp.brief import counted
 from memexp.cli import slurm as cli_slurm
 from memexp.cli import sweep as cli_sweep
 from memexp.cli import watch as cli_watch
@@ -77,13 +78,11 @@ def _plan(made: Plan, device: str, as_json: bool) -> dict[str, Any]:
     seconds = seconds_per_trial(made, where.device)
     sample = "a few steps" if made.spec.trial is None else "the first trial"
     total, unit = seconds * made.layout.n_trials, "GPU" if where.gpus else "processor"
+    workers = counted(where.workers, "worker")
     rows = [
         *_describe_plan(made),
         ("seconds per trial", f"{seconds:.3g} on one {unit} of this machine (measured on {sample})"),
-        (
-            "time",
-            f"{duration(total / where.workers)} here with {where.workers} workers; {duration(total)} of one worker",
-        ),
+        ("time", f"{duration(total / where.workers)} here with {workers}; {duration(total)} of one worker"),
     ]
     if made.spec.resumable and (block := seconds * made.layout.block_size) > KEEP_EVERY_SECONDS:
         often = duration(KEEP_EVERY_SECONDS)
@@ -114,7 +113,8 @@ def _describe_plan(made: Plan, goal: Goal | None = None) -> list[tuple[str, str]
     elif isinstance(training, UserTraining):
         length = f"by train() of {training.code.name}"
     else:
-        length = f"for {made.steps:,} steps"
+        length = f"for {counted(made.steps or 0, 'step')}"
+    blocks = counted(layout.n_blocks, "block")
     rows = [
         ("name", made.spec.name),
         ("data", f"{layout.n_train:,} training and {tests} test examples, {len(made.data.classes)} classes"),
@@ -123,19 +123,18 @@ def _describe_plan(made: Plan, goal: Goal | None = None) -> list[tuple[str, str]
         *([("model", f"{made.spec.arch}, {made.parameters:,} parameters")] if made.spec.trial is None else []),
         ("trial", f"trains on {about}{made.subset:,} examples {length} ({subsets.design})"),
         *recipe_rows(made.spec),
-        (
-            "trials",
-            f"{layout.n_trials:,} in {layout.n_blocks:,} blocks of {layout.block_size} (local tasks: one block each)",
-        ),
+        ("trials", f"{layout.n_trials:,} in {blocks} of {layout.block_size} (local tasks: one block each)"),
         ("disk", f"{size(made.megabytes)} at most"),
     ]
     if kept := min(made.spec.keep.weights, layout.n_trials):
-        rows.append(("weights", f"of the first {kept:,} trials are kept: {size(made.weights_bytes / 1e6)} of these"))
+        first = counted(kept, "trial", "is", "are")
+        rows.append(("weights", f"of the first {first} kept: {size(made.weights_bytes / 1e6)} of these"))
     if subsets.ratio is not None and "score" not in made.spec.record:  # numbers may spread as they like
         worst, bound = (rule(subsets.ratio, layout.n_trials) for rule in (worst_case_se, lemma_bound))
         rows.append(("standard error", f"{worst:.3f} at worst (bound of Lemma 2.1: {bound:.3f})"))
     if subsets.target_se is not None:
-        rows.append(("goal", f"standard error {subsets.target_se:g} at worst, hence {layout.n_trials:,} trials"))
+        trials = counted(layout.n_trials, "trial")
+        rows.append(("goal", f"standard error {subsets.target_se:g} at worst, hence {trials}"))
     if goal is not None:
         numbers = ", ".join(f"{look:,}" for look in goal.looks)
         rows.append(("until", f"{goal.what} at most {goal.se:g}; looked at with {numbers} trials"))
@@ -218,12 +217,12 @@ def _agreed(ask: bool, question: str, plans: Iterable[Plan], resources: Resource
     if not ask:
         return True
     trials, megabytes = sum(each for each, _, _ in sizes), sum(each for _, each, _ in sizes)
-    rows = [("size", f"{trials:,} trials" + (f" of {len(sizes)} runs" if len(sizes) > 1 else ""))]
+    rows = [("size", counted(trials, "trial") + (f" of {len(sizes)} runs" if len(sizes) > 1 else ""))]
     seconds = [each for _, _, each in sizes if each is not None]
     if resources is not None and len(seconds) == len(sizes):
         workers = max(1, resources.workers)
         about = duration(sum(seconds) / workers)
-        rows.append(("time", f"about {about} with {workers} workers, if nothing is done yet"))
+        rows.append(("time", f"about {about} with {counted(workers, 'worker')}, if nothing is done yet"))
     cli_watch.remarks([*rows, ("disk", f"{size(megabytes)} at most")])
     with spoken():
         return typer.confirm(question, default=True, err=True)
@@ -296,7 +295,7 @@ def _train(run: Run, resources: Resources, accept: Accept, goal: Goal | None = N
         trials = layout.n_trials
         already = trials - run.missing()
         if already and (goal is None or run.missing()):
-            remark(f"{already} of {trials} trials are settled already")
+            remark(f"{already} of {counted(trials, 'trial', 'is', 'are')} settled already")
         with progress("training", run.spec.subsets.trials - already, "trials") as bar:
 
             def tell(now: Progress) -> None:

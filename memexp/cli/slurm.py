@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from memexp.brief import counted
 from memexp.cli.console import duration, out, remark, show
 from memexp.errors import InputError, command
 
@@ -56,7 +57,8 @@ def submit(
     root, launch = run.paths.root, done.launch
     again = [("follow-up", f"job {job} submitted again, since the tasks had lost theirs") for job in done.follow_ups]
     if launch is None:
-        text = f"{done.queued} tasks are in the queue already" if done.queued else "no block is missing"
+        queued = f"{counted(done.queued, 'task', 'is', 'are')} in the queue already"
+        text = queued if done.queued else "no block is missing"
         text = str(done.until) if done.until else text
         next_step = command("status" if done.queued else "report", root)
         show([("submitted", f"nothing: {text}"), *again, ("next", next_step)])
@@ -64,14 +66,15 @@ def submit(
     jobs = ", ".join(str(job.job_id) for job in launch.jobs)
     tasks = sum(job.count for job in launch.jobs)
     blocks = max(map(len, launch.tasks))
-    rows = [("submitted", f"{tasks} tasks of up to {blocks} blocks as Slurm jobs {jobs}")]
+    handed = f"{counted(tasks, 'task')} of up to {counted(blocks, 'block')}"
+    rows = [("submitted", f"{handed} as Slurm job{'s' if len(launch.jobs) > 1 else ''} {jobs}")]
     if seconds:
         workers = profile.resources.workers
         each, turns = -(-blocks // workers) * seconds, tasks_of_a_block(seconds, profile)
         if turns > 1:
             rows.append(("block", f"about {duration(seconds)}: {turns} tasks, each goes on where the last stopped"))
         else:
-            rows.append(("task", f"about {duration(each)} of {profile.time_min} min ({workers} workers)"))
+            rows.append(("task", f"about {duration(each)} of {profile.time_min} min ({counted(workers, 'worker')})"))
     if launch.follow_up is not None and launch.follow_up.job_id:
         rows.append(("follow-up", f"job {launch.follow_up.job_id} estimates, or submits again what is missing"))
     if launch.until is not None:
@@ -80,7 +83,7 @@ def submit(
         nodes = ", ".join(sorted(launch.left_out))
         rows.append(("left out", f"{nodes}: tasks failed there again and again (--all-nodes takes them back)"))
     if done.left or done.why:
-        rows.append(("left", f"{done.left} blocks: {done.why}"))
+        rows.append(("left", f"{counted(done.left, 'block')}: {done.why}"))
     show([*rows, *again, ("next", command("status", root, "--watch"))])
     out.say(str(root))
     return 0

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from memexp.brief import counted
 from memexp.cli.console import out, print_json, show
 from memexp.errors import command
 
@@ -43,7 +44,11 @@ def _rows(found: Usage) -> Rows:
     busy = found.sacct_cpus if found.sacct_cpus is not None else found.cpus
     if busy is not None:
         cpus = asked.cpus or max(1, asked.workers) * asked.threads
-        what = f"asked {asked.cpus}" if on_slurm else f"{asked.workers} workers of {asked.threads} threads"
+        what = (
+            f"asked {asked.cpus}"
+            if on_slurm
+            else f"{counted(asked.workers, 'worker')} of {counted(asked.threads, 'thread')}"
+        )
         rows.append(("processors", f"{what}; {busy:.1f} busy on average ({100 * busy / cpus:.0f} %)"))
     if found.gpu_gb is not None:
         busy_gpu = f", {found.gpu_percent:.0f} % busy" if found.gpu_percent is not None else ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from memexp.brief import counted
 from memexp.cli import sweep as cli_sweep
 from memexp.cli.console import duration, err, out, print_json, show
 from memexp.errors import InputError, command
@@ -65,8 +66,8 @@ def print_state(found: Status, write: Callable[[Rows], None]) -> None:
         )
     if found.seconds_left is not None:
         rows.append(("time left", f"{duration(found.seconds_left)} at that speed"))
-    rows += [("software", f"{count:,} trials by {made}") for made, count in found.software.items()]
-    rows += [("failed", f"{count} trials: {reason}") for reason, count in found.failures.items()]
+    rows += [("software", f"{counted(count, 'trial')} by {made}") for made, count in found.software.items()]
+    rows += [("failed", f"{counted(count, 'trial')}: {reason}") for reason, count in found.failures.items()]
     rows += _precision(found)
     if found.slurm.tasks:
         rows.append(("tasks", ", ".join(f"{count} {state}" for state, count in sorted(found.slurm.tasks.items()))))
@@ -80,7 +81,9 @@ def print_state(found: Status, write: Callable[[Rows], None]) -> None:
         rows += [("", f"  {line}") for line in lost.log]
     for problem in found.slurm.problems:
         where = f" on {problem.node}" if problem.node else ""
-        rows.append((problem.state, f"{problem.count} tasks, such as {problem.task}{where}: {problem.cause}"))
+        rows.append(
+            (problem.state, f"{counted(problem.count, 'task')}, such as {problem.task}{where}: {problem.cause}")
+        )
         rows += [("", f"  {line}") for line in problem.log]
     if found.slurm.held:
         rows.append(("held", f"wait until somebody says `scontrol release {','.join(found.slurm.held)}`"))
@@ -101,13 +104,13 @@ def _precision(found: Status) -> Rows:
         return until
     now = f"{error.now:.3f} at worst now, " if error.now and found.missing else ""
     measured = (
-        f"; measured {error.measured:.3f} (median of the examples, {error.measured_trials:,} trials)"
+        f"; measured {error.measured:.3f} (median of the examples, {counted(error.measured_trials, 'trial')})"
         if error.measured is not None and error.measured_trials is not None
         else ""
     )
     rows = [("error", f"{now}{error.end:.3f} at {'the end' if found.missing else 'worst'}{measured}")]
     if error.goal is not None:
-        left = f"{error.trials_left:,} trials left" if error.trials_left else "reached"
+        left = f"{counted(error.trials_left, 'trial')} left" if error.trials_left else "reached"
         if error.trials_left and found.seconds_left is not None:
             left += f", {duration(found.seconds_left)} at that speed"
         if error.trials_left and error.trials_left > found.missing:

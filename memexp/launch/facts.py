@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memexp.analysis import SHOWN_FDR
+from memexp.brief import counted
 from memexp.errors import StoreError
 from memexp.runs.run import Run
 from memexp.store.trials import DONE, FAILED, MISSING
@@ -19,7 +20,7 @@ def trials(run: Run) -> str:
     """How many are done, failed and missing."""
     states = run.store().status()
     done, failed, missing = ((states == state).sum() for state in (DONE, FAILED, MISSING))
-    return f"{done:,} trials done, {failed:,} failed, {missing:,} missing"
+    return f"{counted(done, 'trial')} done, {failed:,} failed, {missing:,} missing"
 
 
 def examples(run: Run) -> str:
@@ -72,7 +73,7 @@ def _memorization(run: Run, estimates: Estimates | None) -> str:
         return memorization
     cut, passing = found.cut(), found.pairs.passing()
     return (
-        f"{memorization} ({found.n_trials:,} trials); "
+        f"{memorization} ({counted(found.n_trials, 'trial')}); "
         f"{len(passing.discoveries()):,} pairs of high influence at a false discovery rate of {SHOWN_FDR:g}, "
         f"{len(passing):,} at any" + (f" ({cut})" if cut else "")
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.brief import Brief, html_table
+from memexp.brief import Brief, counted, html_table
 from memexp.errors import InputError
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _of_training(view: Answers, estimates: Estimates, index: int) -> list[tuple[
     ]
     for side in ("in", "out"):
         share, count = getattr(scores, f"{side}_accuracy")[index], getattr(scores, f"{side}_count")[index]
-        facts.append((f"{word} when {side}", f"{share:.3f} of {count:,} trials"))
+        facts.append((f"{word} when {side}", f"{share:.3f} of {counted(count, 'trial')}"))
     return facts + _said(view, "train", index, ~mask, "said by trials without it")
 
 
@@ -195,7 +195,7 @@ def _of_test(view: Answers, index: int) -> list[tuple[str, str]]:
     right = view.merged.rows(f"test_{name}", slice(index, index + 1))[0].astype(np.float64)
     everyone = np.ones(len(right), np.bool_)
     return [
-        (word, f"{right.mean():.3f} of {len(right):,} trials"),
+        (word, f"{right.mean():.3f} of {counted(len(right), 'trial')}"),
         *_said(view, "test", index, everyone, "said by trials"),
     ]
 

@@ -11,6 +11,7 @@ from memexp.analysis.attack import METHODS, Attack, attack_run, attackable
 from memexp.analysis.privacy import DELTA
 from memexp.analysis.roc import GRID, Mean
 from memexp.analysis.trial_table import TrialTable, table_of_merged
+from memexp.brief import counted
 from memexp.report.cards import Card, Source, memorization_in_words, train_card
 from memexp.report.figures import as_svg
 from memexp.report.numbers import Numbers, PageFigure, histogram_numbers
@@ -64,7 +65,7 @@ def _facts(found: Attack) -> list[tuple[str, str]]:
         ("trials attacked", f"{found.n_targets:,} of {found.n_trials:,}"),
         ("best attack, AUC", _interval(max((c.auc for c in found.methods.values()), key=lambda auc: auc.value))),
         ("separation, median", f"{np.nanmedian(separation):.3f}" if not np.isnan(separation).all() else "–"),
-        ("separation above 0.5 by its interval", f"{int(np.nansum(sure)):,} examples"),
+        ("separation above 0.5 by its interval", counted(int(np.nansum(sure)), "example")),
     ]
     if found.audit is not None:
         facts.append((f"epsilon at least, δ = {DELTA:g}", f"{np.median(found.audit.epsilon):.2f}"))

@@ -130,7 +130,8 @@ def _train_columns(contents: Contents, merged: Merged, estimates: Estimates) -> 
     flipped = examples.get("train_label_flipped")
     none = np.full(len(shown), -1)
     columns = {key: getattr(estimates.scores, key)[shown] for key in _SHOWN}
-    columns |= {key: getattr(estimates.posterior, key)[shown] for key in _LIKELY}
+    if np.isfinite(estimates.posterior.memorization_posterior).any():
+        columns |= {key: getattr(estimates.posterior, key)[shown] for key in _LIKELY}
     return columns | {
         "place": shown,
         "index": examples["train_index"][shown],

@@ -14,6 +14,7 @@ from memexp.analysis.compare import Comparison
 from memexp.analysis.grouped import describe_groups
 from memexp.analysis.tested import accuracy_by_set
 from memexp.analysis.worth import MEMORIZED, worth_of_memorized
+from memexp.brief import counted
 from memexp.report.cards import Source, memorized_card, pairs_section, train_card
 from memexp.report.classes_page import CLASS_HEADER, class_rows
 from memexp.report.explorer import HIGH_ACCURACY, is_one_row
@@ -98,7 +99,8 @@ def _differing(source: Source, found: Comparison) -> dict[str, object] | None:
             rate_in_words(each.fdr[i]),
         )
         cards.append(train_card(source, i, lines))
-    return {"found": f"{len(order):,}", "all": f"{int((~np.isnan(each.value)).sum()):,}", "cards": cards}
+    cut = str(_DIFFERING) if len(order) > _DIFFERING else ""
+    return {"found": f"{len(order):,}", "all": f"{int((~np.isnan(each.value)).sum()):,}", "cards": cards, "cut": cut}
 
 
 def _of_defined(statistic: Callable[[NDArray[np.float32]], Any], values: NDArray[np.float32]) -> str:
@@ -142,11 +144,12 @@ def _warnings(source: Source) -> list[str]:
     in_accuracy = float(np.mean(merged.per_trial("in_accuracy")))
     warnings = []
     if merged.n_missing:
-        warnings.append(f"{merged.n_missing:,} trials are missing; the numbers will still move.")
+        warnings.append(f"{counted(merged.n_missing, 'trial', 'is', 'are')} missing; the numbers will still move.")
     if merged.n_failed:
-        warnings.append(f"{merged.n_failed:,} trials failed and are left out; see memexp status for the reasons.")
+        warnings.append(f"{counted(merged.n_failed, 'trial')} failed and left out; see memexp status for the reasons.")
     if undefined:
-        warnings.append(f"{undefined:,} examples were never in or never out: more trials define their memorization.")
+        never = counted(undefined, "example", "was", "were")
+        warnings.append(f"{never} never in or never out: more trials define their memorization.")
     if in_accuracy < 0.98 and not merged.numbers:
         warnings.append(
             f"The models get only {100 * in_accuracy:.1f} % of their own training examples right: what they did not "

@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from memexp.analysis.removal import Condition, difference
+from memexp.brief import counted
 from memexp.report.figures import draw_marginal_utility, svg_of
 from memexp.report.numbers import PageFigure
 from memexp.report.pages import render
@@ -24,7 +25,7 @@ def write_removal_report(
 
     ``missing``: trials not trained yet.
     """
-    warnings = [f"{missing:,} trials are missing; the numbers will still move."] if missing else []
+    warnings = [f"{counted(missing, 'trial', 'is', 'are')} missing; the numbers will still move."] if missing else []
     page = render(
         "removal_report.html.j2",
         spec,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from memexp.brief import counted
 from memexp.errors import InputError, SpecError, command
 from memexp.spec.user_paths import read_text, user_path
 from memexp.spec.yaml_text import Fault as Fault
@@ -189,7 +190,7 @@ def describe_faults(path: Path | str, faults: list[Fault], lines: dict[Location,
         )
         where = f"line {line}: " if lines else ""
         rows.append((line, f"  {where}{_dotted(fault.location)}: {fault.message}"))
-    count = f"{len(rows)} fault" + ("s" if len(rows) > 1 else "")
+    count = counted(len(rows), "fault")
     shown = [text for _, text in sorted(rows)[:_MOST_SHOWN]]
     more = [f"  and {len(rows) - _MOST_SHOWN:,} more"] if len(rows) > _MOST_SHOWN else []
     return "\n".join([f"{path}: {count}", *shown, *more])

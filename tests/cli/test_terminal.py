@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 import typer
 
+from memexp.brief import counted
 from memexp.cli import console
 from memexp.cli.app import app
 from memexp.cli.help import EXAMPLES, GROUPS
 from memexp.cli.slurm import profile_names
+from memexp.cli.watch import print_state
+from memexp.launch.status import Status
 from memexp.runs.run import Run
 from tests.conftest import ROOT
 
@@ -70,6 +73,15 @@ def test_speed_does_not_count_what_came_before_the_first_sign_of_work(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].endswith("starting")
     assert lines[-1] == "training: 22 of 100 trials, 1.00 trials/s, 1 min 18 s left"  # 0.37 with the start
+
+
+def test_one_of_a_thing_is_told_as_one() -> None:
+    assert counted(1, "trial", "is", "are") == "1 trial is"
+    assert counted(2000, "trial", "is", "are") == "2,000 trials are"
+    assert counted(0, "trial") == "0 trials"
+    told: dict[str, str] = {}
+    print_state(Status("runs/a", 59, 1, 0, None, None, 0.1, None, {"no GPU": 1}), lambda rows: told.update(rows))
+    assert told["failed"] == "1 trial: no GPU"
 
 
 # ------------------------------------------------------------------------------------------ JSON

@@ -190,6 +190,7 @@ def test_marks_stay_and_are_copied(looked_at: tuple[Run, Merged, Estimates], pag
     page.click("#mark")
     assert page.get_attribute("#mark", "aria-pressed") == "true"
     page.keyboard.press("Escape")
+    page.wait_for_url(lambda url: "open=" not in url)
     page.reload()
     page.check("#onlymarked")
     order = np.argsort(merged.examples["train_index"])

@@ -6,7 +6,7 @@ const surest = (i) => hasPair(i) ? -pairs.fdr[group.order[group.first[i]]] : NaN
 
 const AXES = {
   train: {
-    value: mine.memorization, valueName: "memorization",
+    valueName: "memorization",
     orders: {
       memorized: ["most memorized", null],
       least: ["least memorized", (i) => -mine.memorization[i]],
@@ -30,7 +30,7 @@ const AXES = {
     ],
     facts: (i) => [
       ["memorization", interval(mine.memorization[i], mine.memorization_low[i], mine.memorization_high[i])],
-      ...(Number.isNaN(mine.memorization_posterior[i]) ? [] : [
+      ...(!mine.memorization_posterior || Number.isNaN(mine.memorization_posterior[i]) ? [] : [
         ["likely, given all others", interval(mine.memorization_posterior[i], mine.memorization_posterior_low[i], mine.memorization_posterior_high[i])],
         [`probability of ${run.threshold} or more`, fixed(mine.probability_memorized[i])],
       ]),
@@ -42,7 +42,7 @@ const AXES = {
     sides: [["Test examples that it helps", 1], ["Test examples that it hurts", -1]],
   },
   test: {
-    value: mine.accuracy ?? new Float32Array(n).fill(NaN), valueName: "accuracy",
+    valueName: "accuracy",
     orders: {
       influence: ["most certain influence", null],
       out: ["lowest accuracy", (i) => -mine.accuracy[i]],
@@ -58,10 +58,11 @@ const AXES = {
   },
 };
 const axis = AXES[AXIS];
+axis.value = mine[axis.valueName];
 axis.ticks.paired = hasPair;
 axis.ticks.uncertain = () => true;
 axis.ticks.onlymarked = (i) => marked.has(mine.place[i]);
-if (AXIS === "train" && mine.memorization_posterior.every(Number.isNaN)) delete axis.orders.likely;
+if (!("memorization_posterior" in mine)) delete axis.orders.likely;
 if (!mine.other) { delete axis.orders.said; delete axis.ticks.disputed; }
 
 const tile = (of, i, words, size = 96) => {

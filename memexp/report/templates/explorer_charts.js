@@ -18,7 +18,7 @@ const choose = (...ranges) => {
 };
 
 const histogram = (name, words) => {
-  const [from, to, values] = RANGES[name], edges = edgesOf(values), counts = new Array(edges.length - 1).fill(0);
+  const [from, to, column] = RANGES[name], values = mine[column], edges = edgesOf(values), counts = new Array(edges.length - 1).fill(0);
   for (const i of fitting(name)) if (!Number.isNaN(values[i])) counts[binOf(values[i], edges)]++;
   const highest = Math.log1p(Math.max(1, ...counts)), bars = make("div", "bars"), figure = make("figure", "chart");
   const low = field(from).value, high = field(to).value;

@@ -1,10 +1,20 @@
 // The run's numbers: columns by axis (train, test), pairs by training and by test example, words for all of them.
 const run = window.MEMEXP;
 const ARRAYS = { f4: Float32Array, i4: Int32Array, i2: Int16Array, u2: Uint16Array, i1: Int8Array, u1: Uint8Array };
-const unpack = (columns) => Object.fromEntries(Object.entries(columns).map(([name, [kind, text]]) => {
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-  return [name, new ARRAYS[kind](bytes.buffer)];
-}));
+const decode = ([kind, text]) => {
+  const binary = atob(text), bytes = new Uint8Array(binary.length);
+  for (let k = 0; k < binary.length; k++) bytes[k] = binary.charCodeAt(k);
+  return new ARRAYS[kind](bytes.buffer);
+};
+// A column is decoded when it is first asked for: the first screen needs few of them.
+const unpack = (packed) => {
+  const found = {};
+  for (const name of Object.keys(packed)) {
+    const keep = (value) => Object.defineProperty(found, name, { value, enumerable: true })[name];
+    Object.defineProperty(found, name, { get: () => keep(decode(packed[name])), enumerable: true, configurable: true });
+  }
+  return found;
+};
 const columns = { train: unpack(run.train), test: unpack(run.test) };
 const pairs = unpack(run.pairs);
 const AXIS = document.body.dataset.axis, OTHER = AXIS === "train" ? "test" : "train";
@@ -28,7 +38,12 @@ const button = (text, act) => {
 // ------------------------------------------------------------------ words
 const fixed = (value) => Number.isNaN(value) ? "–" : value.toFixed(2);
 const counted = (value) => value.toLocaleString("en");
-const percent = (share) => Number.isNaN(share) ? "–" : `${Math.round(100 * share)} %`;
+// Neither none nor all of it, where it is only nearly so.
+const percent = (share) => {
+  if (Number.isNaN(share)) return "–";
+  if (share > 0 && share < 0.005) return "< 1 %";
+  return share < 1 && share >= 0.995 ? "> 99 %" : `${Math.round(100 * share)} %`;
+};
 const interval = (value, low, high) => `${fixed(value)} [${fixed(low)}, ${fixed(high)}]`;
 const rate = (value) => `FDR ${value < 0.001 ? "< 0.001" : Number(value.toPrecision(2))}`;
 const className = (label) => run.classes[label] ?? String(label);

@@ -1,6 +1,6 @@
 // Filters live in the address, so that a view can be linked to: examples.html#class=3&order=index.
 const RANGES = {
-  value: ["from", "to", axis.value], out: ["outfrom", "outto", mine.out_accuracy], in: ["infrom", "into", mine.in_accuracy],
+  value: ["from", "to", axis.valueName], out: ["outfrom", "outto", "out_accuracy"], in: ["infrom", "into", "in_accuracy"],
 };
 const FIELDS = {
   class: "label", order: "order", from: "least", to: "most", index: "search", says: "says",
@@ -41,8 +41,8 @@ const asks = () => {
   const label = $("label").value, says = $("says").value;
   if (label !== "") found.class = (i) => mine.label[i] === Number(label);
   if (says !== "") found.says = (i) => otherOf(AXIS, i) === Number(says);
-  for (const [name, [from, to, values]] of Object.entries(RANGES)) {
-    if (values && field(from) && (field(from).value !== "" || field(to).value !== "")) found[name] = within(values, field(from).value, field(to).value);
+  for (const [name, [from, to, column]] of Object.entries(RANGES)) {
+    if (field(from) && (field(from).value !== "" || field(to).value !== "")) found[name] = within(mine[column], field(from).value, field(to).value);
   }
   const asked = $("search").value.trim().toLowerCase(), wanted = new Set((asked.match(/\d+/g) ?? []).map(Number));
   const byIndex = !run.texts[AXIS].id || /^[\d\s,;]*$/.test(asked);
