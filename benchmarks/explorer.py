@@ -50,9 +50,9 @@ def build(checkout: Path, folder: Path, examples: int) -> float:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "warm").mkdir(parents=True)
     command, own = [sys.executable, "-c", BUILD, str(folder), str(examples)], {"PYTHONPATH": str(checkout)}
-    done = subprocess.run(command, cwd=checkout, env=os.environ | own, check=True, capture_output=True, text=True)
+    seconds = subprocess.check_output(command, cwd=checkout, env=os.environ | own)
     shutil.rmtree(folder / "warm")
-    return float(done.stdout)
+    return float(seconds)
 
 
 def look(browser: Any, folder: Path) -> tuple[float, float]:
