@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from memexp.errors import InputError, command
 from memexp.launch.until import next_round
@@ -22,6 +23,8 @@ from memexp.slurm.submit import Submitted, launch_slurm, require_plain_path
 from memexp.slurm.tasks import ENDS, read_tasks
 from memexp.store.goal import Goal
 from memexp.store.paths import RunPaths
+
+_measured: WeakKeyDictionary[Plan, float] = WeakKeyDictionary()  # seconds of a trial on a processor here
 
 
 def seconds_per_block(run: Run, profile: Profile, plan: Plan | None = None) -> float | None:
@@ -44,9 +47,12 @@ def _seconds_on_gpu(plan: Plan, rate: dict[str, float] | None) -> float | None:
 
 
 def _seconds_per_trial(plan: Plan) -> float:
-    from memexp.runs.pilot import seconds_per_trial  # torch, where nothing else tells
+    """By a few steps here, taken once for a plan: its blocks are fitted and its tasks are packed by the same time."""
+    if plan not in _measured:
+        from memexp.runs.pilot import seconds_per_trial  # torch, where nothing else tells
 
-    return seconds_per_trial(plan)
+        _measured[plan] = seconds_per_trial(plan)
+    return _measured[plan]
 
 
 def fitting_block(plan: Plan, runs: Path, profile: Profile, block: int | None) -> int | None:

@@ -21,7 +21,7 @@ from memexp.spec.yaml_file import Fault
 from memexp.store.layout import Layout
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """What launching a spec means.
 

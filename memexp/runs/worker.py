@@ -42,6 +42,7 @@ from memexp.store.trials import DONE, FAILED, MISSING
 from memexp.training.batches import Work
 from memexp.training.block import Outcome, prepare_block, train_block
 from memexp.training.checkpoint import BlockKeeper
+from memexp.training.compiled import given_up
 from memexp.training.devices import gpu_facts, set_up_torch
 from memexp.training.precision import remark
 
@@ -143,10 +144,14 @@ class Trainer:
         seconds = spent + time.time() - start
         counts = commit(
             self.run.paths, self.store, block, content,
-            trained=missing, failures=failures, seconds=seconds, made_by=self.made_by, weights=weights,
+            trained=missing, failures=failures, seconds=seconds, made_by=self._made_by_now(), weights=weights,
         )  # fmt: skip
         checkpoint_path(self.run.paths, block).unlink(missing_ok=True)
         return {"trained": len(missing), "failed": failures, "seconds": seconds, "counts": counts}
+
+    def _made_by_now(self) -> dict[str, Any]:
+        """Without a compiler that was wanted and failed, so that ``verify`` trains again as was trained."""
+        return {key: value for key, value in self.made_by.items() if key != "compile" or not given_up()}
 
     def keep(self) -> None:
         """Write the checkpoint of the block that trains now at its next step; called by another thread."""

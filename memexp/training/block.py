@@ -40,6 +40,7 @@ from memexp.training.outcome import Progress
 from memexp.training.own_trial import OwnTrials, run_trials
 from memexp.training.precision import Forward, computing, precision_of
 from memexp.training.recipes import train_one
+from memexp.training.rehearsal import rehearse
 from memexp.training.sgd import learning_rate
 from memexp.training.weights_file import weights_file
 
@@ -181,8 +182,11 @@ def train_block(
     # measured five times slower. Zero is what they stand for.
     torch.set_flush_denormal(True)
     model, keeper = _fresh(work, trials[0]), keeper or Keeper()
-    with computing(precision_of(work.spec), work.device, isinstance(model, MLP)) as forward:
-        for part in _stacks(work, trials, models.stack_size(model, work.device.type)):
+    dense, size = isinstance(model, MLP), models.stack_size(model, work.device.type)
+    with computing(precision_of(work.spec), work.device, dense) as forward:
+        rehearse(work, model, forward)
+        del model  # and what it holds of the device's memory
+        for part in _stacks(work, trials, size):
             mine = [int(trials[k]) for k in part]
             if keeper.outcomes.keys() >= set(mine):
                 continue

@@ -29,17 +29,28 @@ def _eager(stack: nn.Module, x: Tensor) -> Tensor:
 
 
 def _answers(stack: nn.Module, x: Tensor) -> Tensor:
-    if not isinstance(stack, OneTrial) or BACKEND in _failed:
+    if not isinstance(stack, OneTrial) or given_up():
         return _eager(stack, x)
     try:
         return _compiled(BACKEND)(stack, x)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # such as no C compiler for a GPU's kernels; what else fails, fails again below
+        give_up(error)
+        return _eager(stack, x)
+
+
+def given_up() -> bool:
+    """Whether this process does without."""
+    return BACKEND in _failed
+
+
+def give_up(error: Exception) -> None:
+    """Compile nothing more in this process, and say why once."""
+    if not given_up():
         _failed.add(BACKEND)
         reason = " ".join(f"{type(error).__name__}: {error}".split("\n")[:2])
         sys.stderr.write(f"compile: auto fails on this node, so trials train without it, a little slower: {reason}\n")
-        return _eager(stack, x)
 
 
 @functools.cache

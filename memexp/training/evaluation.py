@@ -42,16 +42,18 @@ def evaluated(work: Work, stack: nn.Module, x: Tensor, y: Tensor, n_trials: int,
     """Every example as ``n_trials`` see it after training, without augmentation; x (M, C, H, W), y (M,)."""
     stack.eval()
     size = min(max(64, _EVALUATED // n_trials), max(16, _EVALUATED_PIXELS // math.prod(x.shape[2:])))
+    if work.compiled:  # for one shape, that of training and test examples both
+        size = max(1, min(size, max(len(work.x_train), len(work.x_test))))
     correct, predicted, margin, loss, probabilities = [], [], [], [], []
     answer = answers(work.compiled)
     for start in range(0, max(1, len(x)), size):  # without examples one part, which is empty
         labels = y[start : start + size]
-        # Compiled for one shape: the last part begins within the one before.
-        first = max(0, min(start, len(x) - size)) if work.compiled else start
-        images = on_device(work, x[first : start + size])
+        images = on_device(work, x[start : start + size])
+        if work.compiled:
+            images = _filled(images, size)
         with forward():
             logits = answer(stack, normalized(work, images).expand(n_trials, *images.shape)).float()  # (S, B, K)
-        logits = logits[:, start - first :]
+        logits = logits[:, : len(labels)]
         index = labels.expand(n_trials, -1)[..., None]
         true = logits.gather(2, index)[..., 0]
         predicted.append(logits.argmax(2))
@@ -73,6 +75,16 @@ def evaluated(work: Work, stack: nn.Module, x: Tensor, y: Tensor, n_trials: int,
         rows(margin) if margin else None,
         np.concatenate(probabilities, axis=1) if probabilities else None,
     )
+
+
+def _filled(images: Tensor, size: int) -> Tensor:
+    """Images (B, C, H, W), and black ones after them, so that they are ``size`` in all and as others in memory."""
+    if len(images) == size:
+        return images
+    _, channels, height, width = images.shape
+    whole = images.new_zeros((size, height, width, channels)).permute(0, 3, 1, 2)  # channels last, as all images
+    whole[: len(images)] = images
+    return whole
 
 
 def outcome_of(work: Work, mask: Mask, train: Evaluation, test: Evaluation, s: int, seconds: float) -> Outcome:

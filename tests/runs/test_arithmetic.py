@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from memexp.launch import submission
-from memexp.launch.submission import fitting_block
+from memexp.launch.submission import fitting_block, scripts, seconds_per_block
+from memexp.runs import pilot
 from memexp.runs.arithmetic import CAUTIOUS_TERAFLOPS, multiply_adds, seconds_on_gpu
 from memexp.runs.plan import Plan, make_plan
+from memexp.runs.run import prepare_run
+from memexp.slurm.limits import Limits
 from memexp.slurm.packing import largest_block
 from memexp.slurm.profile import Profile
 from memexp.slurm.rates import known_rate, note_rate
@@ -68,3 +71,24 @@ def test_what_a_probe_found_is_kept_for_the_same_gpus(tmp_path: Path) -> None:
     assert known_rate(tmp_path, GPU.model_copy(update={"time_min": 5, "cpus": 3})) == {"fp32": 15.0, "tf32": 50.0}
     (tmp_path / ".gpu-rates.json").write_text("{")
     assert known_rate(tmp_path, GPU) is None
+
+
+def test_a_launch_on_processors_measures_a_trial_once(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block is fitted by it, and the tasks are packed by it."""
+    measured = []
+
+    def measure(piloted: Plan, *_: Any) -> float:
+        measured.append(piloted)
+        return 2.0
+
+    monkeypatch.setattr(pilot, "seconds_per_trial", measure)
+    monkeypatch.setattr(submission, "read_limits", lambda _: Limits(1000))
+    monkeypatch.setattr(submission, "batch_script", lambda *_: "#!/bin/bash")
+    profile = Profile(time_min=60)
+    size = fitting_block(plan, tmp_path, profile, None)
+    assert scripts(plan, tmp_path, profile, size)
+    run = prepare_run(plan.spec, plan.data, tmp_path, size)
+    assert seconds_per_block(run, profile, plan) == 2.0 * run.manifest.block_size
+    assert measured == [plan]

@@ -230,7 +230,8 @@ def pretend_gpu(free: int = 80 << 30, bf16: bool = True) -> Iterator[Gpu]:
         "is_bf16_supported": lambda including_emulation=True: including_emulation or bf16,
         "get_device_name": lambda *_: "pretended GPU", "get_device_properties": lambda *_: properties,
         "get_device_capability": lambda *_: (9, 0) if bf16 else (7, 5), "_is_in_bad_fork": lambda: False,
-        "is_current_stream_capturing": lambda: False,
+        "is_current_stream_capturing": lambda: False, "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
+        "set_rng_state": lambda *_: None,
     }  # fmt: skip
     with ExitStack() as stack:
         for name, value in driver.items():
