@@ -164,11 +164,11 @@ def memexp_launch(folder: Path, trials: int, precision: str) -> list[dict[str, f
 
 
 def machine_limit(precision: str) -> float:
-    """Multiply-adds per second of large matrix products, one process of one thread per core."""
+    """Multiply-adds per second of large products of such tensors, one process of one thread per core."""
     program = (
         "import time, torch; torch.set_num_threads(1)\n"
-        f"torch.backends.mkldnn.matmul.fp32_precision = {'bf16' if precision == 'bf16' else 'ieee'!r}\n"
-        "n = 2048; a = torch.randn(n, n); b = torch.randn(n, n); a @ b\n"
+        f"n, kind = 2048, torch.{'bfloat16' if precision == 'bf16' else 'float32'}\n"
+        "a, b = (torch.randn(n, n).to(kind) for _ in range(2)); a @ b\n"
         "start = time.perf_counter(); count = 0\n"
         "while time.perf_counter() - start < 4: a @ b; count += 1\n"
         "print(count * n**3 / (time.perf_counter() - start))"

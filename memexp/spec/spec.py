@@ -207,6 +207,9 @@ class Spec(_Block):
             if self.training.augment.crop or self.training.augment.flip:
                 # The device drew the moves of images once: other moves, and so another experiment than today's.
                 science["training"]["augment"]["drawn"] = "by the host"
+            if self.training.precision == "bf16" and self.model is not None and self.model.arch == "memexp_mlp":
+                # Processors with AVX512-BF16 and no AMX computed dense layers in float32 once, and round them today.
+                science["training"]["dense"] = "in bf16 wherever there are units"
         return science
 
 

@@ -26,6 +26,17 @@ def has_bf16_units(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def autocasts(precision: str, device: torch.device, dense: bool) -> bool:
+    """Whether tensors between products are bf16 too; ``dense``: of a stack of dense layers.
+
+    Products of float32 tensors that oneDNN rounds on their way are bf16 with AMX alone; with AVX512-BF16 they stay
+    float32. Where they are bf16, a stack of dense layers, bound by memory, gains nothing from rounded tensors.
+    """
+    if precision != "bf16" or not has_bf16_units(device):
+        return False
+    return device.type == "cuda" or not dense or not torch.cpu._is_amx_tile_supported()
+
+
 def remark(spec: Spec, device: torch.device) -> str | None:
     """What to say where a GPU does not compute as the spec asks; None where it does."""
     if precision_of(spec) != "bf16" or device.type != "cuda" or has_bf16_units(device):
@@ -42,23 +53,23 @@ def computing(precision: str, device: torch.device, dense: bool) -> Iterator[For
     """Compute in a precision; yields the context for forward passes.
 
     ``fp32`` is IEEE float32 everywhere, ``tf32`` the same with operands of products and convolutions rounded to 10
-    bits on a GPU, which has units for it. ``bf16`` on a GPU is autocast, and so it is on a CPU that has bf16 units
-    (AMX, AVX512-BF16): measured on one core with AMX, ``memexp_resnet9`` is 2.2 and ``memexp_cnn`` 1.5 times faster
-    than with bf16 products alone. Stacks of dense layers are the exception. They are bound by memory, so only their
-    products are rounded, by oneDNN. A device without bf16 units computes in fp32, so that bf16 is never slower.
+    bits on a GPU, which has units for it. ``bf16`` is autocast where the device has units for it (on a CPU AMX or
+    AVX512-BF16): measured on one core with AMX, ``memexp_resnet9`` is 2.2 and ``memexp_cnn`` 1.5 times faster than with
+    bf16 products alone. Stacks of dense layers with AMX are the exception: only their products are rounded, by oneDNN.
+    A device without bf16 units computes in fp32, so that bf16 is never slower.
     """
-    bf16 = precision == "bf16"
+    rounded = autocasts(precision, device, dense)
     if device.type == "cuda":
         with _allow_tf32(precision == "tf32"):
-            yield lambda: torch.autocast("cuda", torch.bfloat16, enabled=bf16 and has_bf16_units(device))
+            yield lambda: torch.autocast("cuda", torch.bfloat16, enabled=rounded)
         return
-    if bf16 and not dense and has_bf16_units(device):
+    if rounded:
         yield lambda: torch.autocast("cpu", torch.bfloat16)
         return
     units: list[Any] = [getattr(torch.backends.mkldnn, name) for name in ("matmul", "conv")]
     before = [unit.fp32_precision for unit in units]
     for unit in units:
-        unit.fp32_precision = "bf16" if bf16 else "ieee"
+        unit.fp32_precision = "bf16" if precision == "bf16" else "ieee"
     try:
         yield nullcontext
     finally:

@@ -16,6 +16,7 @@ from torch.optim.sgd import sgd
 
 from memexp.spec.spec import Training
 from memexp.training.models import StackedLinear
+from memexp.training.precision import autocasts
 
 
 def warmup_steps(recipe: Training, steps: int) -> int:
@@ -57,7 +58,13 @@ class SGD:
         self._momenta: list[Tensor | None] = [None] * len(self._parameters)
         dense = [layer for layer in model.modules() if isinstance(layer, StackedLinear)]
         self._accumulates = bool(
-            dense and not dense[0].weight.is_cuda and not recipe.nesterov and not recipe.weight_decay
+            dense
+            and not dense[0].weight.is_cuda
+            and not autocasts(
+                recipe.precision, dense[0].weight.device, dense=True
+            )  # its products are bf16, momenta not
+            and not recipe.nesterov
+            and not recipe.weight_decay
         )
         self._biases: list[Tensor] = []
         if self._accumulates:

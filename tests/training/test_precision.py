@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
-from memexp.training import precision
+from memexp.data import load_data
+from memexp.spec.designs import draw_masks
+from memexp.training.batches import epochs, normalized, prepare
+from memexp.training.block import _fresh, count_steps, train
+from memexp.training.models import unstack
 from memexp.training.precision import computing, has_bf16_units, remark
 from tests.conftest import make_spec
 from tests.training.pretended import pretend_gpu
@@ -13,21 +20,54 @@ from tests.training.pretended import pretend_gpu
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("units", [False, True])
+@pytest.mark.parametrize("units", ["none", "avx512", "amx"])
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("name", ["fp32", "tf32", "bf16"])
-def test_bf16_on_a_cpu_is_autocast_only_for_convolutions_and_only_with_units_for_it(
-    units: bool, dense: bool, name: str, monkeypatch: pytest.MonkeyPatch
+def test_bf16_on_a_cpu_is_autocast_with_units_for_it_but_for_dense_layers_with_amx(
+    units: str, dense: bool, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "has_bf16_units", lambda _: units)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: units != "none")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: units == "amx")
     x, layer = torch.ones(2, 3), torch.nn.Linear(3, 4)
     before = torch.backends.mkldnn.matmul.fp32_precision
     with computing(name, CPU, dense) as forward, forward():
-        autocast = name == "bf16" and units and not dense
+        autocast = name == "bf16" and units != "none" and not (dense and units == "amx")
         assert layer(x).dtype == (torch.bfloat16 if autocast else torch.float32)
         if not autocast:
             assert torch.backends.mkldnn.conv.fp32_precision == ("bf16" if name == "bf16" else "ieee")
     assert torch.backends.mkldnn.matmul.fp32_precision == before
+
+
+@pytest.mark.parametrize("keys", [{}, {"nesterov": True, "weight_decay": 0.01}])
+def test_dense_layers_are_bf16_where_only_bf16_tensors_are_multiplied_so(
+    keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack goes, but for roundings, where a loop over single networks in autocast goes."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    spec = make_spec(model={"arch": "memexp_mlp", "hidden": [64]}, training={"precision": "bf16", **keys})
+    data, recipe = load_data(spec.dataset), spec.sgd
+    work, masks = prepare(spec, data, "cpu"), draw_masks(spec.subsets, len(data.y_train), [0, 1])
+    stack = train(work, masks, [0, 1])
+    with computing("bf16", CPU, dense=True) as forward, forward(), torch.no_grad():
+        assert stack(torch.ones(2, 1, 1, 8, 8)).dtype == torch.bfloat16
+    for s in (0, 1):
+        model, fresh = _fresh(work, s), _flat(_fresh(work, s).state_dict())
+        options = {name: getattr(recipe, name) for name in ("lr", "momentum", "nesterov", "weight_decay")}
+        optimizer = torch.optim.SGD(model.parameters(), **options)
+        for epoch, _ in epochs(work, masks[[s]], [s], count_steps(spec, len(data.y_train))):
+            for batch in epoch[:, 0]:
+                with torch.autocast("cpu", torch.bfloat16):
+                    logits = model(normalized(work, work.x_train[batch]))
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(logits.float(), work.y_train[batch]).backward()
+                optimizer.step()
+        way = _flat(model.state_dict()) - fresh
+        assert (_flat(unstack(stack, s)) - fresh - way).norm() < 0.03 * way.norm()
+
+
+def _flat(state: dict[str, Tensor]) -> Tensor:
+    return torch.cat([state[name].flatten() for name in sorted(state)])
 
 
 @pytest.mark.parametrize("name", ["fp32", "tf32", "bf16"])
@@ -60,3 +100,11 @@ def test_the_values_of_precision_are_three_identities_and_old_ones_stay() -> Non
     found = {name: make_spec(training={"precision": name}).science() for name in ("fp32", "tf32", "bf16")}
     assert found["fp32"] == make_spec().science()
     assert [science["training"]["precision"] for science in found.values()] == list(found)
+
+
+def test_dense_layers_in_bf16_are_another_experiment_than_when_some_processors_computed_them_in_float32() -> None:
+    for arch, marked in (("memexp_mlp", True), ("memexp_cnn", False)):
+        model = {"arch": arch} | ({"width": 4} if arch == "memexp_cnn" else {})
+        science = make_spec(model=model, training={"precision": "bf16"}).science()
+        assert ("dense" in science["training"]) == marked
+        assert "dense" not in make_spec(model=model, training={"precision": "tf32"}).science()["training"]

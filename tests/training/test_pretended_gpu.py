@@ -252,7 +252,7 @@ FAULTS: dict[str, tuple[Callable[..., Any], str, str, int]] = {
     "a wait in every step": (block._trained, "step += 1", "step += 1 + 0 * int(loss)", RESIDENT),
     "results not fetched": (evaluation.evaluated, "torch.cat(parts, 1).cpu()", "torch.cat(parts, 1)", RESIDENT),
     "images not brought to the device for evaluation": (
-        evaluation.evaluated, "on_device(work, x[first : start + size])", "x[first : start + size]", IN_HOST_MEMORY),
+        evaluation.evaluated, "on_device(work, x[start : start + size])", "x[start : start + size]", IN_HOST_MEMORY),
 }  # fmt: skip
 
 
