@@ -48,6 +48,7 @@ LAYERS = {
         "training.pretrained",
         "training.tryout",
         "training.recipes",
+        "training.rehearsal",
         "training.sgd",
         "training.timm_networks",
         "training.weights_file",
