@@ -5,11 +5,14 @@
                                                  clock, compiled; the share that the host needs to launch it
     python benchmarks/gpu.py trial [SPEC ...]    whole trials by memexp: seconds, accuracies, the same bits twice or not
     python benchmarks/gpu.py readme              the rows of README's table, from what the parts before have found
+    python benchmarks/gpu.py reckon [SPEC ...]   what the specs' headers and docs/models.md say of an H100; needs no GPU
 
     [--device cuda] [--out gpu.jsonl] [--minutes 10] [--cifar10 FOLDER] [--cifar100 FOLDER] [--tiny]
 
 Findings go to standard output, and to a file of JSON lines that `readme` reads. Predictions are of an H100 (80 GB):
-arithmetic at 60 % of 798 TFLOP/s and memory at 3.0 TB/s in turn, and a quarter more for whole trials. Without the
+arithmetic at 60 % of its ceiling and memory at 3.0 TB/s in turn, and a quarter more for whole trials. A convolution
+reads or writes its input and its output three times each in a step, batch norm with ReLU its output 13 times, and once
+and four times in evaluation. Without the
 CIFAR files trials train on random images: times are true, accuracies chance. --tiny tries the script itself, also
 with --device cpu: its numbers mean nothing.
 """
@@ -30,12 +33,14 @@ import torch
 import torch.nn.functional as F
 from engine import plans
 from time_trial import peak_multiply_adds, seconds
+from torch.utils.flop_counter import FlopCounterMode
 
 from memexp.runs.arithmetic import multiply_adds
 from memexp.spec.designs import draw_masks
-from memexp.spec.spec import Training
+from memexp.spec.reading import read_spec
+from memexp.spec.spec import Spec, Training
 from memexp.training import models
-from memexp.training.block import prepare_block, train_block
+from memexp.training.block import count_steps, prepare_block, train_block
 from memexp.training.devices import set_up_torch
 from memexp.training.precision import computing
 from memexp.training.sgd import SGD
@@ -44,7 +49,7 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 # Batch, pixels and classes of a step; what was reckoned: milliseconds of a step by precision, and compiled.
 STEPS: dict[str, tuple[tuple[int, int, int], dict[str, float]]] = {
     "memexp_resnet9": ((512, 32, 100), {"bf16": 4.7, "bf16, compiled": 4.0}),
-    "memexp_resnetv2_50": ((512, 32, 100), {"fp32": 120.0, "tf32": 57.0, "bf16": 28.0, "bf16, compiled": 23.0}),
+    "memexp_resnetv2_50": ((512, 32, 100), {"fp32": 173.0, "tf32": 57.0, "bf16": 28.0, "bf16, compiled": 23.0}),
     "memexp_resnetv2_18": ((512, 32, 100), {"bf16": 7.3, "bf16, compiled": 6.4}),
     "memexp_inception": ((512, 32, 100), {"bf16": 5.5, "bf16, compiled": 4.6}),
     "memexp_densenet100": ((256, 32, 100), {"bf16": 14.0, "bf16, compiled": 9.7}),
@@ -52,6 +57,21 @@ STEPS: dict[str, tuple[tuple[int, int, int], dict[str, float]]] = {
 }
 CEILINGS = {"fp32, TFLOP/s": 50.0, "tf32, TFLOP/s": 400.0, "bf16, TFLOP/s": 798.0, "copy, TB/s": 3.0}
 TRIALS = {"cifar10_fast": 9.6, "cifar100_fast": 16.0}  # seconds of a trial
+ROOT = Path(__file__).parent.parent
+# Of the data of the specs that are reckoned: training and test examples, pixels, channels, classes.
+CIFAR = (50_000, 10_000, 32, 3, 100)
+IMAGENET = (1_281_167, 50_000)
+SHAPES: dict[str, tuple[int, int, int, int, int]] = {
+    "cifar10_fast": (50_000, 10_000, 32, 3, 10),
+    "cifar100_fast": CIFAR,
+    "cifar100_resnet50": CIFAR,
+    "cifar100_resnet18": CIFAR,
+    "cifar100_inception": CIFAR,
+    "cifar100_densenet100": CIFAR,
+    "imagenet_resnet50": (*IMAGENET, 224, 3, 1000),
+    "imagenet_fast": (*IMAGENET, 160, 3, 1000),
+    "mnist_inception": (60_000, 10_000, 28, 1, 10),
+}
 
 
 class Report:
@@ -179,6 +199,56 @@ def trial(given: argparse.Namespace, report: Report) -> None:
         report.row("trial", f"{name}: margins that are the same bits again", float(np.mean(first == second)))
 
 
+def reckon(given: argparse.Namespace, _: Report) -> None:
+    """Rows of docs/models.md: seconds of a trial and GPU-hours of a spec, by arithmetic and memory alone."""
+    for name in given.what or SHAPES:
+        spec, one = reckoned(name)
+        hours = one * spec.subsets.trials / 3600
+        print(f"| {name} | {spec.sgd.precision} | {_short(one)} | {spec.subsets.trials:,} | {_short(hours)} |")
+
+
+def _short(number: float) -> str:
+    return f"{float(f'{number:.3g}'):,g}"
+
+
+def reckoned(name: str) -> tuple[Spec, float]:
+    """A spec, and the seconds of one of its trials on an H100."""
+    path = next(path for path in (ROOT / "specs").rglob("*.yaml") if path.stem == name)
+    spec, (train, test, *shape) = read_spec(path).spec, SHAPES[name]
+    step, evaluation = _reckoned_ms(spec, *shape)
+    whole = count_steps(spec, train) * step + (train + test) / spec.sgd.batch_size * evaluation
+    return spec, 1.25 * whole / 1000
+
+
+def _reckoned_ms(spec: Spec, size: int, channels: int, classes: int) -> tuple[float, float]:
+    """Milliseconds of a step, and of evaluating as many images, on an H100."""
+    recipe = spec.sgd
+    model = models.create(spec.model.arch, spec.model.arguments, (size, size, channels), classes, 0).to("meta")
+    elements = {"product": 0, "norm": 0}  # of two images
+
+    def count(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            elements["product"] += inputs[0].numel() + output.numel()
+        elif isinstance(layer, torch.nn.BatchNorm2d):
+            elements["norm"] += output.numel()
+
+    x, y = torch.zeros(2, channels, size, size, device="meta"), torch.zeros(2, dtype=torch.int64, device="meta")
+    with FlopCounterMode(display=False) as both:
+        F.cross_entropy(model(x), y).backward()
+    for layer in model.modules():
+        layer.register_forward_hook(count)
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        model.eval()(x)
+    wide = 2 if recipe.precision == "bf16" else 4
+    traffic = [wide * (a * elements["product"] + b * elements["norm"]) for a, b in ((3, 13), (1, 4))]
+    rate, copied = (1e12 * CEILINGS[what] for what in (f"{recipe.precision}, TFLOP/s", "copy, TB/s"))
+    flops = (both.get_total_flops(), forward.get_total_flops())
+    step, evaluation = (
+        500 * recipe.batch_size * (f / (0.6 * rate) + moved / copied) for f, moved in zip(flops, traffic, strict=True)
+    )
+    return step, evaluation
+
+
 def readme(given: argparse.Namespace, _: Report) -> None:
     """Rows for README's table of what was measured, from the last finding of each kind."""
     lines = given.out.read_text(encoding="utf-8").splitlines() if given.out.exists() else []
@@ -194,7 +264,7 @@ def readme(given: argparse.Namespace, _: Report) -> None:
             )
 
 
-PARTS = {"peak": peak, "step": step, "trial": trial, "readme": readme}
+PARTS = {"peak": peak, "step": step, "trial": trial, "readme": readme, "reckon": reckon}
 
 
 def main() -> None:
@@ -211,7 +281,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="try the script: little work, meaningless numbers")
     given = parser.parse_args()
     set_up_torch(given.device)
-    if given.device.startswith("cuda") and given.part != "readme":
+    if given.device.startswith("cuda") and given.part not in ("readme", "reckon"):
         print(f"{torch.cuda.get_device_name(given.device)}, torch {torch.__version__}, CUDA {torch.version.cuda}")
     PARTS[given.part](given, Report(given.out, given.minutes))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,3 +69,19 @@ def test_nothing_begins_after_the_minutes_are_over(tried: Tried) -> None:
     before, _ = tried("peak", "--device", "cpu")
     rows, _ = tried("step", "--device", "cpu", "--minutes", "0")
     assert rows == before
+
+
+def test_the_headers_of_specs_say_what_is_reckoned(tmp_path: Path) -> None:
+    names = ["cifar100_fast", "paper/cifar100_inception", "paper/mnist_inception"]  # bf16, tf32 and fp32
+    done = run_script(
+        ROOT / "benchmarks/gpu.py", "reckon", *(Path(name).name for name in names), "--device", "cpu", folder=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    for name, row in zip(names, done.stdout.splitlines(), strict=True):
+        header = (ROOT / f"specs/{name}.yaml").read_text("utf-8")
+        said = re.search(r"not measured: ([\d,]+) s a trial on an H100, about ([\d,.]+) GPU-hours", header)
+        assert said is not None
+        *_, seconds, trials, hours, _ = (cell.strip().replace(",", "") for cell in row.split("|"))
+        assert float(seconds) == pytest.approx(float(said[1].replace(",", "")), rel=0.03)
+        assert float(hours) == pytest.approx(float(said[2].replace(",", "")), rel=0.03)
+        assert float(hours) == pytest.approx(float(seconds) * int(trials) / 3600, rel=0.01)
