@@ -1,6 +1,6 @@
 """Trials per hour on Fashion-MNIST: memexp against the two loops that a user would write by hand.
 
-    python benchmarks/trials_per_hour.py [--data FOLDER] [--rounds 3] [--trials 20]
+    python benchmarks/trials_per_hour.py [--data FOLDER] [--rounds 3] [--trials 20] [--share]
 
 All contenders do the same work: MLP 784-512-256-10 on a random 70 % of 60,000 images, 10 epochs of
 full batches of 128, SGD with learning rate 0.1 and momentum 0.9, then correctness on all 70,000 images.
@@ -12,7 +12,9 @@ per trial (imports, data loading and compilation are left out for all of them).
 (b) JAX, data in memory, one jitted step, default threads.
 (c) memexp, the local executor's processes, float32 and bf16 products.
 
-The limit is what the machine's best matrix product of the same precision, on all cores, would need.
+The limit is what the machine's best matrix product of the same precision, on all cores, would need. With --share only
+memexp's share of it is measured, in processor time of one process, products and trials in turn: other programs on the
+machine disturb it little.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import argparse
 import gzip
 import itertools
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -137,6 +140,51 @@ def jax_loop(folder: Path, trials: int) -> list[dict[str, float]]:
     return results
 
 
+def write_spec(place: Path, folder: Path, trials: int, precision: str) -> Path:
+    """The same work as a spec."""
+    (spec := place / "spec.yaml").write_text(
+        f"name: bench\ndataset: {{source: idx, path: {folder}}}\nmodel: {{arch: memexp_mlp}}\n"
+        f"training: {{epochs: 10, batch_size: 128, lr: 0.1, momentum: 0.9, precision: {precision}}}\n"
+        f"subsets: {{design: uniform, ratio: 0.7, trials: {trials}}}\n",
+        encoding="utf-8",
+    )
+    return spec
+
+
+def share_of_limit(folder: Path, precision: str, rounds: int) -> list[dict[str, float]]:
+    """Of whole trials, four to a stack, by processor time."""
+    import torch
+
+    from memexp.runs.plan import make_plan
+    from memexp.spec.designs import draw_masks
+    from memexp.spec.reading import read_spec
+    from memexp.training.block import prepare_block, train_block
+    from memexp.training.devices import set_up_torch
+
+    def per_second() -> float:
+        kind = torch.bfloat16 if precision == "bf16" else torch.float32
+        a, b = (torch.randn(2048, 2048).to(kind) for _ in range(2))
+        a @ b
+        start, count = time.process_time(), 0
+        while time.process_time() - start < 1:
+            a @ b
+            count += 1
+        return count * 2048**3 / (time.process_time() - start)
+
+    set_up_torch("cpu")
+    with tempfile.TemporaryDirectory() as place:
+        plan = make_plan(read_spec(write_spec(Path(place), folder, 4, precision)))
+    work, masks = prepare_block(plan.spec, plan.data, "cpu"), draw_masks(plan.spec.subsets, 60_000, range(4))
+    found = []
+    for _ in range(rounds):
+        before, start = per_second(), time.process_time()
+        train_block(work, masks, range(4))
+        seconds = (time.process_time() - start) / 4
+        limit = multiply_adds_per_trial() / ((before + per_second()) / 2)
+        found.append({"seconds": seconds, "limit": limit})
+    return found
+
+
 def memexp_launch(folder: Path, trials: int, precision: str) -> list[dict[str, float]]:
     """(c) `memexp launch`: steady seconds per trial of the whole machine, from the blocks' receipts."""
     from memexp.launch.where import available_cpus
@@ -144,13 +192,7 @@ def memexp_launch(folder: Path, trials: int, precision: str) -> list[dict[str, f
     from memexp.store.receipts import read_receipts
 
     with tempfile.TemporaryDirectory() as place:
-        spec = Path(place) / "spec.yaml"
-        spec.write_text(
-            f"name: bench\ndataset: {{source: idx, path: {folder}}}\nmodel: {{arch: memexp_mlp}}\n"
-            f"training: {{epochs: 10, batch_size: 128, lr: 0.1, momentum: 0.9, precision: {precision}}}\n"
-            f"subsets: {{design: uniform, ratio: 0.7, trials: {trials}}}\n",
-            encoding="utf-8",
-        )
+        spec = write_spec(Path(place), folder, trials, precision)
         command = [sys.executable, "-m", "memexp", "launch", spec, "--yes", "--runs", place, "--device", "cpu"]
         subprocess.run([*command, "--block", "4"], check=True, capture_output=True)
         run = open_run(Path(place) / "bench")
@@ -197,14 +239,36 @@ def measure(name: str, folder: Path, trials: int) -> list[dict[str, float]]:
     return list(json.loads(done.stdout.splitlines()[-1]))
 
 
+def shares(given: argparse.Namespace) -> None:
+    """memexp's share of the limit in both precisions."""
+    from memexp.runs.pool import MALLOC
+
+    for precision in ("fp32", "bf16"):
+        command = [sys.executable, __file__, "--data", given.data, "--rounds", str(given.rounds), "--only", precision]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | MALLOC)
+        found = json.loads(done.stdout.splitlines()[-1])
+        share = statistics.median(100 * each["limit"] / each["seconds"] for each in found)
+        seconds, limit = (statistics.median(each[key] for each in found) for key in ("seconds", "limit"))
+        print(
+            f"{precision}: {seconds:.2f} processor seconds a trial, limit {limit:.2f}, share {share:.0f} %", flush=True
+        )
+
+
 def main() -> None:
     """Measure all contenders in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=16, help="of memexp in a round; the loops do a quarter")
-    parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--share", action="store_true", help="only memexp's share of the limit, in processor time")
+    parser.add_argument("--only", choices=[*CONTENDERS, "fp32", "bf16"], help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.share:
+        shares(given)
+        return
+    if given.only in ("fp32", "bf16"):
+        print(json.dumps(share_of_limit(given.data, given.only, given.rounds)))
+        return
     if given.only:
         print(json.dumps(CONTENDERS[given.only](given.data, given.trials)))
         return

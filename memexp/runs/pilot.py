@@ -52,10 +52,14 @@ def seconds_per_trial(plan: Plan, device: str = "cpu") -> float:
     """
     if plan.spec.trial is not None:
         return _seconds_of_own_trial(plan, device)
-    if plan.steps is None:
-        return _seconds_of_own_recipe(plan, device)
-    pace = measure_pace(plan, device)
-    return plan.steps * pace.per_step + (plan.layout.n_train + plan.layout.n_test) * pace.per_example
+    try:
+        if plan.steps is None:
+            return _seconds_of_own_recipe(plan, device)
+        pace = measure_pace(plan, device)
+        return plan.steps * pace.per_step + (plan.layout.n_train + plan.layout.n_test) * pace.per_example
+    finally:
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()  # workers ask next how much of the GPU's memory is free
 
 
 def _seconds_of_own_trial(plan: Plan, device: str) -> float:

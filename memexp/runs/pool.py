@@ -34,7 +34,7 @@ _WORTH_KEEPING_SECONDS = 60.0  # what is less is trained again
 
 # glibc gives large buffers back to the system after every step and gets them again as fresh pages;
 # without that, and with huge pages, training the public demo's MLP was measured 1.2 times faster.
-_MALLOC = {
+MALLOC = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
     "MALLOC_TOP_PAD_": str(256 << 20),
@@ -214,7 +214,7 @@ class LocalPool:
         self._started += 1
         threads, every = str(self.resources.threads), str(self.resources.keep_every)
         gpu = self.resources.environment_of(place, os.environ.get("CUDA_VISIBLE_DEVICES"))
-        environment = _MALLOC | os.environ | gpu | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        environment = MALLOC | os.environ | gpu | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         with open(self.paths.logs / f"{attempt}.log", "w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "memexp.runs.worker", self.paths.root, attempt, device, threads, sharing, every,

@@ -14,6 +14,7 @@ from memexp.slurm.scheduler import SchedulerError
 from memexp.store.launches import Job
 
 START_SECONDS = 20.0  # until the first block trains: Python, torch, the data
+COMPILE_SECONDS = 100.0  # more with compile: auto; reckoned, not measured on a GPU
 START_SHARE = 0.05  # of a task's time, at most, that may go into starting
 FILL = 0.8  # of the time limit that the trials may take: nodes differ in speed
 PILOT_TASKS = 4  # of the first round, where nothing is known of a trial's time
@@ -49,16 +50,21 @@ def pack(blocks: Sequence[int], seconds_per_block: float | None, profile: Profil
     room = _room(profile)
     rounds = max(1, int(FILL * room / seconds_per_block))
     fewest = -(-len(blocks) // (rounds * workers))
-    shortest = START_SECONDS / START_SHARE
+    shortest = _start(profile) / START_SHARE
     most = int(len(blocks) * seconds_per_block / workers / shortest)
     count = max(1, fewest, min(most, profile.array_parallelism))
     count = min(count, math.ceil(len(blocks) / workers))
     return [list(blocks[task::count]) for task in range(count)]
 
 
+def _start(profile: Profile) -> float:
+    """Seconds of a task before its first trial trains."""
+    return START_SECONDS + (COMPILE_SECONDS if profile.compile == "auto" else 0.0)
+
+
 def _room(profile: Profile) -> float:
     """Seconds in which a task trains: from the end of its start until it is told to stop."""
-    return max(0.0, 60 * profile.time_min - profile.signal_s - START_SECONDS)
+    return max(0.0, 60 * profile.time_min - profile.signal_s - _start(profile))
 
 
 def tasks_of_a_block(seconds_per_block: float, profile: Profile) -> int:
@@ -89,10 +95,10 @@ def require_fitting(
     InputError
         If one block takes longer than a task may.
     """
-    room = 60 * profile.time_min - START_SECONDS
+    room = 60 * profile.time_min - _start(profile)
     if resumable or seconds_per_block is None or seconds_per_block <= room:
         return
-    needed = math.ceil((seconds_per_block / FILL + START_SECONDS + profile.signal_s) / 60)
+    needed = math.ceil((seconds_per_block / FILL + _start(profile) + profile.signal_s) / 60)
     fitting = int(FILL * room * block_size / seconds_per_block)
     if new:
         more, smaller = f"time_min: {needed} in the profile", f", or smaller blocks (--block {fitting})"

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from memexp.errors import InputError, SpecError
 from memexp.slurm import scheduler
 from memexp.slurm.packing import (
+    COMPILE_SECONDS,
     FILL,
     PILOT_TASKS,
     START_SECONDS,
     START_SHARE,
+    largest_block,
     pack,
     require_fitting,
     split,
@@ -53,6 +55,15 @@ def test_packing(n_blocks: int, seconds: float, time_min: int, workers: int, par
         # shorter than the limit asks for: only to use what may run at once, and not too short
         assert len(tasks) <= parallel
         assert n_blocks * seconds / workers / len(tasks) >= START_SECONDS / START_SHARE
+
+
+def test_tasks_that_compile_first_are_longer_and_blocks_for_them_smaller() -> None:
+    plain = Profile(time_min=600, gpus=1, workers=1, array_parallelism=1000)
+    compiling = plain.model_copy(update={"compile": "auto"})
+    assert largest_block(10.0, plain) - largest_block(10.0, compiling) == FILL * COMPILE_SECONDS / 10
+    tasks = [len(pack(range(1000), 10.0, profile)) for profile in (plain, compiling)]
+    starts = START_SECONDS, START_SECONDS + COMPILE_SECONDS
+    assert tasks == [int(1000 * 10 * START_SHARE / start) for start in starts]
 
 
 def test_a_pilot_where_nothing_is_known() -> None:

@@ -162,10 +162,14 @@ def test_workers_that_start_together_leave_room_for_each_others_images() -> None
             assert sharing * (train * there[0] + test) <= free
 
 
-def test_the_pilot_measures_a_gpu(write_spec: Callable[..., Path]) -> None:
-    plan = make_plan(read_spec(write_spec(training=MOVING)))
+def test_the_pilot_measures_a_gpu_and_gives_its_memory_back(
+    write_spec: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, given_back = make_plan(read_spec(write_spec(training=MOVING))), []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(True))
     with pretend_gpu():
         assert 0 < seconds_per_trial(plan, "cuda") < 60
+    assert given_back, "workers keep images there by the memory that is free"
 
 
 def test_features_are_the_cpus() -> None:
