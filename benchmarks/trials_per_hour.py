@@ -245,7 +245,9 @@ def shares(given: argparse.Namespace) -> None:
 
     for precision in ("fp32", "bf16"):
         command = [sys.executable, __file__, "--data", given.data, "--rounds", str(given.rounds), "--only", precision]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | MALLOC)
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, encoding="utf-8", env=os.environ | MALLOC
+        )
         found = json.loads(done.stdout.splitlines()[-1])
         share = statistics.median(100 * each["limit"] / each["seconds"] for each in found)
         seconds, limit = (statistics.median(each[key] for each in found) for key in ("seconds", "limit"))
