@@ -10,6 +10,9 @@ ARGS ?=
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SIDE_BY_SIDE = --numprocesses 2 --dist worksteal
 
+# A virtual environment without pip, as on a Debian without python3-venv, is not taken for a whole one next time.
+.DELETE_ON_ERROR:
+
 .PHONY: demo docs paper test test-fast test-process test-slurm test-lowest test-newest lint fix clean
 
 demo: $(VENV)/installed
