@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from memexp.brief import counted
 from memexp.errors import MemexpError
 from memexp.files import versions
 from memexp.launch.where import available_cpus
@@ -52,7 +53,7 @@ def _processors() -> list[Finding]:
         else ("no bf16 units: 'precision: bf16' runs at the speed of fp32")
     )
     return [
-        Finding("processors", "ok", f"{cpus} usable: launches start {cpus} workers of one thread"),
+        Finding("processors", "ok", f"{cpus} usable: launches start {counted(cpus, 'worker')} of one thread"),
         Finding("precision", "ok", bf16),
     ]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -36,26 +37,29 @@ def write_removal_report(
     return replace_report(run, path, lambda folder: (folder / path.name).write_text(page, encoding="utf-8"))
 
 
-def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, object]:
-    """Figure (None without thresholds on memorization) and rows of the section on removed examples."""
-    figure = None
+def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, Any]:
+    """Figure (None without thresholds on memorization), rows, and whether there are controls, of the section."""
+    figure, controls = None, {c.name: c for c in conditions if c.control}
     if any(c.threshold is not None for c in conditions):
         drawn = Figure(figsize=(5.2, 4.6), layout="constrained")
         axes, removed = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         draw_marginal_utility(axes, removed, conditions, n_train)
+        beside = ", and without as many random ones" if controls else ""
         caption = (
-            "Without the examples that are memorized at least so much, and without as many random ones: mean and "
-            "standard deviation over trials; below, the share of the training set that is left."
+            f"Without the examples that are memorized at least so much{beside}: mean and standard deviation over "
+            "trials; below, the share of the training set that is left."
         )
         figure = PageFigure("Test accuracy without examples, also in the table", svg_of(drawn), caption)
-    controls = {c.name: c for c in conditions if c.control}
-    return {"figure": figure, "rows": [_row(c, controls.get(c.name)) for c in conditions if not c.control]}
+    rows = [_row(c, controls) for c in conditions if not c.control]
+    return {"figure": figure, "controls": bool(controls), "rows": rows}
 
 
-def _row(condition: Condition, control: Condition | None) -> list[str]:
+def _row(condition: Condition, controls: Mapping[str, Condition]) -> list[str]:
+    """Cells of a row; those of controls only where the run has any."""
+    control = controls.get(condition.name)
     first = [condition.name, f"{condition.removed:,}", f"{len(condition.accuracy):,}", _accuracy(condition)]
     if control is None:
-        return [*first, "", ""]
+        return [*first, "", ""] if controls else first
     gap, error = difference(condition, control)
     return [*first, _accuracy(control), f"{100 * gap:+.2f} ± {100 * error:.2f}"]
 

@@ -9,7 +9,7 @@ from memexp.errors import InputError, command
 
 _SPEC = """# {command}
 # Every key: docs/spec.md, or `memexp schema`. Check it with `memexp plan FILE`, train with `memexp launch FILE`.
-name: {name}                     # of the run's folder below runs/
+{name}# of the run's folder below runs/
 {dataset}
 {training}
 subsets:
@@ -86,7 +86,7 @@ def starter(kind: str, path: Path) -> str:
         return _PROFILE.replace("{command}", written_by)
     parts = {"dataset": _DATASETS[kind], "training": _CNN if kind == "folder" else _MLP, "command": written_by}
     text = _SPEC
-    for name, value in (parts | {"name": _run_name(path)}).items():
+    for name, value in (parts | {"name": f"name: {_run_name(path)}  ".ljust(33)}).items():
         text = text.replace(f"{{{name}}}", value)
     return text
 

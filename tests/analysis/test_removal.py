@@ -20,6 +20,7 @@ from memexp.analysis.merged import open_merged
 from memexp.analysis.pairs import Selection
 from memexp.analysis.removal import Condition, difference, read_conditions, select_sets
 from memexp.errors import InputError, SpecError
+from memexp.report.removal_report import removal_section
 from memexp.runs.run import Run, open_run
 from memexp.spec.designs import draw_masks
 from memexp.spec.index_sets import LABELS, pack, read_digest, unpack
@@ -106,6 +107,9 @@ def test_a_spec_names_a_file_of_lists_and_the_run_keeps_them(
         read_conditions(run.spec, run.store(), half)[1].accuracy, right[1::5, ::2].mean(1)
     )  # only some tests
     assert memexp("report", run.paths.root).returncode == 0
+    assert {len(row) for row in removal_section(conditions, 200)["rows"]} == {6}
+    alone = removal_section([each for each in conditions if not each.control], 200)
+    assert (alone["controls"], {len(row) for row in alone["rows"]}) == (False, {4}), "no empty columns"
     (tmp_path / "sets.json").write_text(json.dumps(SETS | {"few": [3, 6]}))
     refused = memexp("launch", path, "--executor", "local", "--yes")
     assert refused.returncode == 2

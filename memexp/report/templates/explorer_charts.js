@@ -34,7 +34,7 @@ const histogram = (name, words) => {
     bars.append(bar);
   });
   const ends = make("div", "ends");
-  ends.append(make("span", "", edges[0]), make("span", "", words), make("span", "", "1.00"));
+  ends.append(make("span", "", edges[0]), make("span", "", `${words} (bars: logarithmic counts)`), make("span", "", "1.00"));
   figure.append(bars, ends);
   return figure;
 };
