@@ -6,14 +6,16 @@ EXTRAS ?= dev,docs
 BIN = $(VENV)/bin
 # Arguments for pytest: make test-fast ARGS="-k sweep -x"
 ARGS ?=
-# Two processes of one thread each; whoever is idle takes over what waits.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Two processes of one thread each; whoever is idle takes over what waits. Compiled tests are kept, or each
+# process compiles them all anew.
+PYTEST = OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 SIDE_BY_SIDE = --numprocesses 2 --dist worksteal
+ALONE = not process and not browser and not slurm
 
 # A virtual environment without pip, as on a Debian without python3-venv, is not taken for a whole one next time.
 .DELETE_ON_ERROR:
 
-.PHONY: demo docs paper test test-fast test-process test-slurm test-lowest test-newest lint fix clean
+.PHONY: demo docs paper test test-fast test-long test-process test-slurm test-lowest test-newest lint fix clean
 
 demo: $(VENV)/installed
 	$(BIN)/memexp launch specs/digits.yaml --executor local --yes
@@ -26,13 +28,17 @@ docs: $(VENV)/installed-dev
 paper: $(VENV)/installed
 	$(BIN)/python analysis/paper.py
 
-test: test-fast test-process test-slurm
+# Every test is in exactly one of the four groups.
+test: test-fast test-long test-process test-slurm
 
 test-fast: $(VENV)/installed-dev
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not process and not browser and not slurm" $(ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not long and $(ALONE)" --durations=10 $(ARGS)
+
+test-long: $(VENV)/installed-dev
+	$(PYTEST) $(SIDE_BY_SIDE) -m "long and $(ALONE)" $(ARGS)
 
 test-process: $(VENV)/installed-dev
-	$(PYTEST) $(SIDE_BY_SIDE) -m "process or browser" $(ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "(process or browser) and not slurm" $(ARGS)
 
 # The tests of a Slurm cluster have the machine for themselves.
 test-slurm: $(VENV)/installed-dev
@@ -40,9 +46,9 @@ test-slurm: $(VENV)/installed-dev
 
 # The lowest versions that pyproject.toml allows, and the newest Python with what pip takes there.
 test-lowest:
-	$(MAKE) test-fast VENV=.venv-lowest EXTRAS=dev CONSTRAINTS=tests/lowest.txt
+	$(MAKE) test-fast test-long VENV=.venv-lowest EXTRAS=dev CONSTRAINTS=tests/lowest.txt
 test-newest:
-	$(MAKE) test-fast VENV=.venv-newest PYTHON=$(NEWEST)
+	$(MAKE) test-fast test-long VENV=.venv-newest PYTHON=$(NEWEST)
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -99,6 +99,7 @@ def write_blocks(page: str, folder: Path) -> list[Path]:
     return sorted(folder.glob("*.yaml"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["my_data", "my_net", "my_training"])
 def test_the_document_runs(name: str, tmp_path: Path, memexp: Command) -> None:
     specs = write_blocks("docs/extending.md", tmp_path)
@@ -181,6 +182,7 @@ def test_a_dataset_that_differs_each_time_is_refused(own: Write, tmp_path: Path)
 # ------------------------------------------------------------------------------------------ the model
 
 
+@pytest.mark.long
 def test_a_run_keeps_its_own_copy_of_the_files(own: Write, tmp_path: Path) -> None:
     training = {"file": "recipe.py", "epochs": 2, "lr": 0.01}
     path = own(model=OWN_NET, training=training)
@@ -318,6 +320,7 @@ def train(model, images, labels, seed, epochs, lr):
     assert (data.x_train == run.load_data().x_train).all(), "the recipe's tensors are its own"
 
 
+@pytest.mark.long
 def test_the_returned_module_is_the_one_that_is_evaluated(own: Write, tmp_path: Path) -> None:
     text = """
 import torch
@@ -332,6 +335,7 @@ def train(model, images, labels, seed, epochs, lr):
     np.testing.assert_array_equal(content["test_correct"][0], run.load_data().y_test == 3)
 
 
+@pytest.mark.long
 def test_a_recipe_that_diverges_is_a_failed_trial_not_a_fault(own: Write, tmp_path: Path) -> None:
     text = RECIPE.replace("    optimizer =", "    next(model.parameters()).data.fill_(float('nan'))\n    optimizer =")
     run = trained(recipe_spec(own, text), tmp_path / "runs")

@@ -44,6 +44,7 @@ def view(run_copy: Run) -> memexp.RunView:
     return memexp.open_run(run_copy.paths.root)
 
 
+@pytest.mark.long
 def test_the_document_runs(trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("digits", "digits_wide"):
         shutil.copytree(trained_run, tmp_path / "runs" / name)
@@ -127,6 +128,7 @@ def test_what_a_notebook_shows_is_true_and_escaped(trained_run: Path, tmp_path: 
     assert "(40 trials)" in facts["memorization"]
 
 
+@pytest.mark.long
 def test_showing_a_run_computes_and_writes_nothing(view: memexp.RunView) -> None:
     shutil.rmtree(view.run.paths.merged)
     shutil.rmtree(view.run.paths.estimates)
@@ -161,6 +163,7 @@ def test_the_table_of_pairs_is_the_store_s(view: memexp.RunView) -> None:
     np.testing.assert_array_equal(data.influence, pairs.influence)
 
 
+@pytest.mark.long
 def test_pairs_that_are_no_discoveries_are_left_out_unless_they_are_asked_for(view: memexp.RunView) -> None:
     pairs = view.estimates.pairs.passing()
     assert pairs.judged_by == "margins"
@@ -259,6 +262,7 @@ def test_the_gallery_shows_the_most_memorized(view: memexp.RunView) -> None:
     assert view.plot_most_memorized(count=10).shape == (2, 8)
 
 
+@pytest.mark.long
 def test_pairs_are_drawn_row_by_row(view: memexp.RunView) -> None:
     pairs = view.estimates.pairs.passing().by_certainty()
     rows = pair_rows(pairs, 3)
@@ -275,6 +279,7 @@ def test_pairs_are_drawn_row_by_row(view: memexp.RunView) -> None:
     assert not many[-1, 0].get_images(), "Axes without a pair stay empty"
 
 
+@pytest.mark.long
 def test_runs_of_other_data_are_not_drawn_against_each_other(
     view: memexp.RunView, new_run: Callable[..., Run], memexp: Callable[..., Any]
 ) -> None:
@@ -295,6 +300,7 @@ def test_the_extra_is_declared() -> None:
     assert json.dumps(project["dependencies"]).count("pandas") == 0
 
 
+@pytest.mark.long
 def test_an_example_is_shown_with_what_is_told_of_it_elsewhere(view: memexp.RunView) -> None:
     i = int(np.flatnonzero(view.merged.examples["train_label_flipped"])[0])
     shown = view.show(i)
@@ -381,6 +387,7 @@ def test_what_is_below_a_run_shows_itself_in_short(view: memexp.RunView) -> None
     assert "influence" in cells.text
 
 
+@pytest.mark.long
 def test_groups_features_and_numbers_are_shown_too(tmp_path: Path) -> None:
     draws = np.random.default_rng(0)
     x = draws.normal(size=(60, 3))

@@ -86,6 +86,7 @@ def test_the_page_has_a_line_for_each_source_of_ones_own() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("line", LINES)
 def test_each_line_trains(line: str, files: Path, tmp_path: Path, memexp: Callable[..., Done]) -> None:
     dataset = yaml.safe_load(line)["dataset"]
@@ -103,6 +104,7 @@ def test_each_line_trains(line: str, files: Path, tmp_path: Path, memexp: Callab
     assert (run.run.manifest.n_test == 0) == ("alone" in line or ("table" in line and "test:" not in line))
 
 
+@pytest.mark.long
 def test_the_notebook_of_the_page_goes_from_arrays_to_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
@@ -120,6 +122,7 @@ def test_the_notebook_of_the_page_goes_from_arrays_to_a_report(tmp_path: Path, m
     assert names["run"].run.manifest.classes == ["class_0", "class_1", "class_2"]
 
 
+@pytest.mark.long
 def test_a_run_on_arrays_is_that_of_the_same_arrays_in_a_file(
     files: Path, tmp_path: Path, memexp: Callable[..., Done]
 ) -> None:

@@ -149,6 +149,7 @@ def test_the_versions_are_the_codes() -> None:
     assert list(now.values()) == [SCHEMA_VERSION, SCHEMA_VERSION, MERGED_SCHEMA, ESTIMATES_SCHEMA]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("other", [99, 1])
 def test_derived_stores_of_another_version_are_made_again(whole_run: Run, other: int) -> None:
     for path, key, now in (

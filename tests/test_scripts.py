@@ -90,6 +90,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "words", "drawn"),
     [
@@ -119,6 +120,7 @@ def test_scripts_write_their_numbers_and_pictures(
     assert rows_of(tmp_path / "out" / f"{name}.csv")
 
 
+@pytest.mark.long
 def test_figure2_tells_what_the_run_recorded(runs: Runs, script: Script, tmp_path: Path) -> None:
     assert script("figure2.py", "removal").returncode == 0
     run = open_run(runs["removal"])
@@ -129,6 +131,7 @@ def test_figure2_tells_what_the_run_recorded(runs: Runs, script: Script, tmp_pat
         assert int(row["trials"]) == len(condition.accuracy)
 
 
+@pytest.mark.long
 def test_histograms_leave_out_nothing_and_are_what_is_drawn(runs: Runs, script: Script, tmp_path: Path) -> None:
     """Also a memorization of exactly 1, and influences below the paper's first bin."""
     assert script("figure3.py", "base").returncode == 0
@@ -150,6 +153,7 @@ def test_published_histograms_have_no_gap() -> None:
         assert [row["from"] for row in rows[1:]] == [row["to"] for row in rows[:-1]]
 
 
+@pytest.mark.long
 def test_figure4_shows_the_tests_that_are_influenced_most(runs: Runs, script: Script, tmp_path: Path) -> None:
     """Four each, as in the paper, whether or not the pairs are discoveries."""
     assert script("figure4.py", "half", "--rows", "2").returncode == 0
@@ -209,6 +213,7 @@ def load(name: str) -> Any:
         sys.path.pop(0)
 
 
+@pytest.mark.long
 def test_controls_tell_random_labels_from_others(runs: Runs, script: Script, tmp_path: Path) -> None:
     """Nine in ten labels are wrong: nearly all of these are memorized, and few of the real ones as much."""
     assert script("controls.py", "base", "--null", "null").returncode == 0
@@ -222,6 +227,7 @@ def test_controls_tell_random_labels_from_others(runs: Runs, script: Script, tmp
     assert float(found["other examples that reach it, share"]) < 0.3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "flipped"), [("base", 15), ("linear", 0)])
 def test_controls_without_random_labels_are_those_that_need_none(
     name: str, flipped: int, script: Script, tmp_path: Path
@@ -237,6 +243,7 @@ def test_controls_without_random_labels_are_those_that_need_none(
     assert not (tmp_path / "out/controls.png").exists()
 
 
+@pytest.mark.long
 def test_ratios_are_sorted_and_agree_with_themselves(script: Script, tmp_path: Path) -> None:
     assert script("ratios.py", "base", "half").returncode == 0
     first, last = rows_of(tmp_path / "out/ratios.csv")
@@ -245,6 +252,7 @@ def test_ratios_are_sorted_and_agree_with_themselves(script: Script, tmp_path: P
     assert 0 < float(first["jaccard at 0.25 with it"]) < 1
 
 
+@pytest.mark.long
 def test_long_tail_counts_what_each_trial_saw(runs: Runs, script: Script, tmp_path: Path) -> None:
     assert script("long_tail.py", "tail").returncode == 0
     (row,) = rows_of(tmp_path / "out/long_tail.csv")
@@ -271,6 +279,7 @@ def test_long_tail_counts_what_each_trial_saw(runs: Runs, script: Script, tmp_pa
     assert float(row["memorization"]) == pytest.approx(np.nanmean(read_memorization(runs["tail"])), abs=1e-4)
 
 
+@pytest.mark.long
 def test_irrelevant_bits_come_back_from_a_trial_made_again(script: Script, tmp_path: Path) -> None:
     for attack in ("sign", "ascent"):
         assert script("irrelevant.py", "cube", "--examples", 6, "--attack", attack).returncode == 0
@@ -283,6 +292,7 @@ def read_memorization(root: Path) -> np.ndarray:
     return open_estimates(open_run(root).paths).scores.memorization
 
 
+@pytest.mark.long
 def test_pairs_that_are_noise_are_not_drawn(runs: Runs, script: Script) -> None:
     done = script("figure4.py", "base")
     sure = open_estimates(open_run(runs["base"]).paths).pairs.passing().rate <= 0.05
@@ -290,6 +300,7 @@ def test_pairs_that_are_noise_are_not_drawn(runs: Runs, script: Script) -> None:
     assert ("train more trials" in done.stderr) != sure.any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -328,6 +339,7 @@ def test_runs_that_do_not_fit_are_refused(words: tuple[str, ...], said: str, scr
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.long
 def test_reports_show_a_comparison_and_what_removal_costs(runs: Runs, memexp: Callable[..., Any]) -> None:
     done = memexp("report", runs["base"], "--compare", runs["half"], "--removal", runs["removal"])
     assert done.returncode == 0, done.stderr
@@ -348,6 +360,7 @@ def test_reports_show_a_comparison_and_what_removal_costs(runs: Runs, memexp: Ca
         assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.long
 def test_a_table_refuses_a_removal_of_other_examples(runs: Runs, script: Script) -> None:
     """The estimates have changed since the lists were selected."""
     merged = open_merged(open_run(runs["base"]).paths)
@@ -364,6 +377,7 @@ def test_a_table_refuses_a_removal_of_other_examples(runs: Runs, script: Script)
         assert "other examples as its list 'high influence'" in done.stderr
 
 
+@pytest.mark.long
 def test_an_incomplete_run_is_refused_unless_accepted(runs: Runs, script: Script, tmp_path: Path) -> None:
     root = shutil.copytree(runs["base"], tmp_path / "grown")
     run = open_run(root)

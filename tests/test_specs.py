@@ -117,6 +117,7 @@ def test_no_spec_is_left_out() -> None:
     assert [sweep.name for sweep in SWEEPS.values()] == [path.stem for path in SWEEPS]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("file", RUNS, ids=lambda file: f"{file.path.relative_to(ROOT / 'specs')}:{file.spec.name}")
 def test_a_tiny_trial_of_each_spec(file: SpecFile, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()

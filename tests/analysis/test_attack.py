@@ -93,6 +93,7 @@ def test_rmia_is_the_share_of_the_test_set_with_a_smaller_ratio() -> None:
             assert np.mean(np.abs(found[name] - expected) > 1e-12) < 0.02
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("design", "ratio"), [("balanced", 0.5), ("balanced", 0.75), ("uniform", 0.5), ("even", 0.5)])
 def test_a_target_that_says_nothing_is_not_told_apart(design: str, ratio: float) -> None:
     """It says what every trial says on average: only a leak of the others' counts could give it away."""
@@ -127,6 +128,7 @@ def test_a_group_that_stays_gives_the_target_away() -> None:
     assert np.mean(found) < 0.48
 
 
+@pytest.mark.long
 def test_the_attack_counts_what_scikit_learn_counts() -> None:
     found, whole = attack(table()), table()
     expected = {name: [] for name in found.methods}  # type: ignore[var-annotated]
@@ -197,6 +199,7 @@ def test_separation_is_the_area_under_the_curve_of_one_example() -> None:
     assert np.isnan(nothing).all()
 
 
+@pytest.mark.long
 def test_bounds_on_epsilon() -> None:
     """Values of the published program, and no bound where nothing is known."""
     assert epsilon_bound(1000, 600, 600) == pytest.approx(5.2704, abs=1e-4)
@@ -215,6 +218,7 @@ def test_bounds_on_epsilon() -> None:
     assert np.median(bounds) > 0.2
 
 
+@pytest.mark.long
 def test_epsilon_is_bounded_where_membership_was_a_coin() -> None:
     found = attack(table(design="bernoulli"), coin=True)
     assert found.audit is not None
@@ -241,6 +245,7 @@ def test_thresholds_let_fewer_others_through_than_allowed() -> None:
         assert (scores >= Roc.threshold(scores, member, fpr))[~member].sum() / 100 >= fpr
 
 
+@pytest.mark.long
 def test_the_intervals_over_targets_cover() -> None:
     """The examples stay, the trials are drawn anew: the truth is the mean over all draws, though targets share models.
 

@@ -52,6 +52,7 @@ def drawn(draws: Any, n_examples: int, n_trials: int) -> tuple[Any, Any]:
     return Table(mask, margin > 0, margin), t.cdf(into / spread, 5) - t.cdf(out / spread, 5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("n_trials", "most"), [(20, 0.8), (50, 0.85), (100, 0.9), (250, 1.0)])
 def test_errors_are_smaller_and_said_honestly(n_trials: int, most: float) -> None:
     draws = np.random.default_rng(n_trials)
@@ -130,6 +131,7 @@ def by_loops(mask: Any, right: Any, margin: Any) -> Any:
     return share + np.clip(gain / cost, 0, 1) * (mapped - share)
 
 
+@pytest.mark.long
 def test_estimates_hold_what_loops_give(trained_run: Path) -> None:
     merged = open_merged(RunPaths(trained_run))
     order = np.argsort(merged.per_trial("trial"))
@@ -151,6 +153,7 @@ def test_the_map_is_isotonic_regression_through_its_centres() -> None:
     np.testing.assert_allclose(value, steps)
 
 
+@pytest.mark.long
 def test_it_is_undefined_without_margins_with_few_examples_and_for_an_example_never_out(new_run: Any) -> None:
     run: Run = new_run(record=["correct"], subsets={"trials": 10})
     from memexp.runs.worker import train_here

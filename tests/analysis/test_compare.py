@@ -41,6 +41,7 @@ def unpacked(packed: Outcomes) -> list[np.ndarray[Any, Any]]:
     return [np.unpackbits(each, axis=1, count=packed.n_trials).astype(bool) for each in bits]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 def test_two_runs_agree_as_a_loop_over_the_trials_says(seed: int, tmp_path: Path) -> None:
     labels = np.arange(17) % 3, np.arange(8) % 3
@@ -125,6 +126,7 @@ def simulated(p_in: Any, p_out: Any, n_trials: int, draws: Any) -> Side:
     return side_of_outcomes("simulated", outcomes(mask, correct, correct), (labels, labels), Selection())
 
 
+@pytest.mark.long
 def test_chance_is_what_equal_runs_show_on_average() -> None:
     gaps: dict[str, list[Any]] = {"difference": [], "jaccard": [], "influence": []}
     for seed in range(6):
@@ -158,6 +160,7 @@ def test_another_learner_falls_short_of_chance() -> None:
     assert (found.found.jaccard < found.by_chance.jaccard - 0.05).all()
 
 
+@pytest.mark.long
 def test_halves_are_compared_and_too_few_trials_refused(run_copy: Run, tmp_path: Path) -> None:
     first, second = halves_of_run(merge(run_copy.paths), Selection())
     assert first.outcomes is not None
@@ -189,6 +192,7 @@ def published(run: Run, path: Path, **changes: Any) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_run_agrees_with_its_own_published_values(run_copy: Run, tmp_path: Path) -> None:
     side = side_of_run(merge(run_copy.paths), Selection())
     whole = published(run_copy, tmp_path / "whole.npz")
@@ -359,6 +363,7 @@ def test_classes_that_were_kept_and_numbered_anew_are_found_again() -> None:
 NO_PLACE = np.empty(0, np.int64)
 
 
+@pytest.mark.long
 def test_a_quantity_that_a_file_lacks_is_not_printed_as_if_nothing_was_found(
     memexp: Callable[..., Any], run_copy: Run, tmp_path: Path
 ) -> None:
@@ -387,6 +392,7 @@ def test_what_is_no_file_of_published_values_is_said(tmp_path: Path) -> None:
         side_of_file(tmp_path / "cut.npz", Selection())
 
 
+@pytest.mark.long
 def test_the_command_prints_both_tables(memexp: Callable[..., Any], run_copy: Run, tmp_path: Path) -> None:
     done = memexp("compare", run_copy.paths.root, "--figure", "figure.png", "--deals", 1)
     assert done.returncode == 0, done.stderr
@@ -416,6 +422,7 @@ def test_the_rule_gives_the_papers_numbers_on_the_released_pairs(
     assert 0 < len(stricter.pairs[0]) < facts.pairs
 
 
+@pytest.mark.long
 @beside
 def test_trials_drawn_from_the_published_histogram_agree_like_the_papers_two_runs() -> None:
     """Figure 7: two runs of ResNet50 differ by sampling noise alone; 2,000 against 2,000 trials.

@@ -64,6 +64,7 @@ def test_a_family_is_of_the_pairs_that_can_reach_a_small_p_value(n_trials: int, 
         assert holds[0] == wanted[sign, test, train]
 
 
+@pytest.mark.long
 @given(
     st.lists(st.tuples(st.floats(1e-30, 1), st.booleans()), min_size=1, max_size=60),
     st.integers(0, 1000),
@@ -100,6 +101,7 @@ def select(mask: Any, right: Any, selection: Selection) -> Pairs:
     return select_pairs(packed(right, mask), labels, np.ones(len(mask), np.float32), selection).pairs
 
 
+@pytest.mark.long
 def test_noise_alone_is_seldom_discovered_and_what_was_planted_is_found() -> None:
     selection = Selection(influence=-1, fdr=0.1)
     draws = np.random.default_rng(0)
@@ -111,6 +113,7 @@ def test_noise_alone_is_seldom_discovered_and_what_was_planted_is_found() -> Non
     assert sum(len(pairs) for pairs in found) - sum(true) < 0.2 * sum(true)
 
 
+@pytest.mark.long
 def test_the_rate_holds_for_helpful_and_for_harmful_influences_apart() -> None:
     """Five strong helpers of each test example and few weak harmers: in one list a third of the harmers were noise."""
     draws = np.random.default_rng(0)
@@ -196,6 +199,7 @@ def test_discoveries_come_by_certainty() -> None:
     assert keys == sorted(keys)
 
 
+@pytest.mark.long
 @settings(max_examples=20)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(2, 9))
 def test_the_strongest_of_each_example_are_those_of_a_loop(seed: int, k: int, tile: int) -> None:

@@ -92,6 +92,7 @@ def packed(test_correct: Any, mask: Any) -> Trials:
     return Trials(np.packbits(test_correct, axis=1), np.packbits(mask, axis=1), mask.shape[1])
 
 
+@pytest.mark.long
 @settings(max_examples=15)
 @given(
     n_trials=st.integers(1, 41),
@@ -157,6 +158,7 @@ def assert_same_estimates(a: Estimates, b: Estimates) -> None:
     assert a.n_trials == b.n_trials
 
 
+@pytest.mark.long
 def test_tiles_side_by_side_on_threads_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_WIDEST", 5)
     bits = random_trials(70, 90, 40, 5)
@@ -238,6 +240,7 @@ def test_a_damaged_block_stops_the_merge(run_copy: Run) -> None:
     assert not run_copy.paths.merged.exists()
 
 
+@pytest.mark.long
 def test_estimates_are_made_again_when_trials_arrive_or_files_break(run_copy: Run) -> None:
     merged = open_merged(run_copy.paths)
     assert is_current(run_copy.paths, merged)
@@ -252,6 +255,7 @@ def test_estimates_are_made_again_when_trials_arrive_or_files_break(run_copy: Ru
         open_estimates(run_copy.paths)
 
 
+@pytest.mark.long
 def test_what_was_selected_once_is_selected_again_until_the_user_chooses_otherwise(
     memexp: Callable[..., Any], run_copy: Run
 ) -> None:

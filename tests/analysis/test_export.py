@@ -34,6 +34,7 @@ def matrices(merged: Merged) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]
     return masks, correct
 
 
+@pytest.mark.long
 def test_code_for_the_released_files_reads_an_export(scored: tuple[Merged, Estimates], tmp_path: Path) -> None:
     merged, estimates = scored
     assert export(merged, estimates, "fz", tmp_path / "own.npz") == [tmp_path / "own.npz"]

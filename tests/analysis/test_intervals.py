@@ -51,6 +51,7 @@ LEAST = {  # per cent, by ratio and trials; on grids as fine, wherever they lie,
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("ratio", "trials"), LEAST)
 def test_intervals_are_honest_everywhere_and_walds_is_not(ratio: float, trials: int) -> None:
     """Over all true accuracies, the worst of which lie where one of the two is nearly 0 or 1; as the pages say."""
@@ -95,6 +96,7 @@ def test_no_trial_agreeing_does_not_make_us_certain() -> None:
     assert none.low < -0.05 < 0.05 < none.high
 
 
+@pytest.mark.long
 def test_intervals_are_symmetric_and_hold_the_estimate() -> None:
     draws = np.random.default_rng(0)
     n1, n2 = draws.choice([1, 3, 7, 40, 200], (2, 1000))

@@ -73,6 +73,7 @@ def test_an_oracle_scores_one() -> None:
     assert linear_datamodelling_score(table, -weights, "margin").mean == pytest.approx(-1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("design", ["balanced", "bernoulli"])
 def test_the_interval_over_trials_covers(design: str) -> None:
     """The tests are always the same, the trials are drawn anew: the truth is the mean over all draws."""

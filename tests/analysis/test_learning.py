@@ -16,6 +16,7 @@ from memexp.store.trials import DONE
 from tests.analysis.test_estimates import make_store, random_trials
 
 
+@pytest.mark.long
 def test_the_table_is_a_loop_over_the_trials(tmp_path: Path) -> None:
     trials, draws = random_trials(30, 40, 5, seed=3), np.random.default_rng(3)
     trials["mask"] = draws.random((30, 40)) < 0.5
@@ -42,6 +43,7 @@ def test_without_records_it_says_what_to_record(trained_run: Path) -> None:
         RunView(open_run(trained_run)).learning()
 
 
+@pytest.mark.long
 def test_what_is_learned_late_was_flipped(recording_run: Path) -> None:
     run: Run = open_run(recording_run)
     frame = RunView(run).learning()

@@ -43,6 +43,7 @@ def expected(
     return {(seed, k): b"".join(trials[seed][name][k].tobytes() for name in matrices) for seed, k in names}
 
 
+@pytest.mark.long
 @settings(max_examples=6)
 @given(
     first=st.sets(st.integers(0, 3)), second=st.sets(st.integers(0, 3)), third=st.sets(st.integers(0, 3)),
@@ -91,6 +92,7 @@ def test_a_slab_of_many_margins_has_fewer_trials(tmp_path: Path, monkeypatch: py
     assert content(merged) == expected({0: trials}, {(0, k) for k in range(20)}, WITH_MARGINS)
 
 
+@pytest.mark.long
 def test_merged_is_what_all_of_the_runs_record(tmp_path: Path) -> None:
     """Of runs with and without margins those of none; of the runs with margins alone, all of them again."""
     done = np.full(10, DONE, np.uint8)
@@ -105,6 +107,7 @@ def test_merged_is_what_all_of_the_runs_record(tmp_path: Path) -> None:
     assert content(merge(without, [theirs])) == expected(trials, set(names[10:]))
 
 
+@pytest.mark.long
 def test_damaged_margins_are_noticed_and_made_again(tmp_path: Path) -> None:
     trials = random_trials(10, 6, 4, 0, margins=True)
     paths = make_store(tmp_path / "a", trials, np.full(10, DONE, np.uint8), 5)
@@ -117,6 +120,7 @@ def test_damaged_margins_are_noticed_and_made_again(tmp_path: Path) -> None:
         assert file.read_bytes() == written
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["abc", "acb", "bac", "bca", "cab", "cba"])
 def test_a_trial_counts_by_its_best_state_whatever_the_order_of_the_runs(order: str, tmp_path: Path) -> None:
     """Two clusters share a seed, one with more trials; a third run has another seed."""
@@ -139,6 +143,7 @@ def test_a_trial_counts_by_its_best_state_whatever_the_order_of_the_runs(order: 
     assert (merged.n_trials, merged.n_failed, merged.n_missing) == (4, 4, 2)
 
 
+@pytest.mark.long
 def test_a_damaged_store_is_made_again_from_all_the_runs_it_was_made_from(tmp_path: Path) -> None:
     done = np.full(10, DONE, np.uint8)
     ours, theirs = (
@@ -152,6 +157,7 @@ def test_a_damaged_store_is_made_again_from_all_the_runs_it_was_made_from(tmp_pa
     assert open_merged(ours).n_trials == 20
 
 
+@pytest.mark.long
 def test_only_what_is_new_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = random_trials(40, 6, 4, 0)
     status = np.full(40, DONE, np.uint8)
@@ -177,6 +183,7 @@ def test_only_what_is_new_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert merged.n_trials == 40
 
 
+@pytest.mark.long
 def test_strangers_are_refused_and_nothing_is_changed(tmp_path: Path) -> None:
     trials = random_trials(10, 6, 4, 0)
     done = np.full(10, DONE, np.uint8)
@@ -205,6 +212,7 @@ def test_strangers_are_refused_and_nothing_is_changed(tmp_path: Path) -> None:
     assert read_manifest(ours).science["subsets"]["seed"] == 0
 
 
+@pytest.mark.long
 def test_a_run_that_was_merged_and_is_gone_is_named(tmp_path: Path) -> None:
     done = np.full(10, DONE, np.uint8)
     ours, theirs = (
@@ -219,6 +227,7 @@ def test_a_run_that_was_merged_and_is_gone_is_named(tmp_path: Path) -> None:
     assert merge(ours).n_trials == 10
 
 
+@pytest.mark.long
 def test_the_command_merges_seeds_and_explains_strangers(memexp: Callable[..., Any], tmp_path: Path) -> None:
     done = np.full(10, DONE, np.uint8)
     for seed, name in enumerate(("ours", "theirs")):

@@ -60,6 +60,7 @@ def test_intervals_of_picked_examples_hold_the_truth_and_means_lose_the_luck(n_t
     assert abs(shift) < abs(luck) or n_trials > 50
 
 
+@pytest.mark.long
 def test_each_posterior_is_that_of_a_loop_over_the_grid() -> None:
     counts, _ = drawn(np.random.default_rng(1), 250, 30)
     found = posterior(counts, 0.25)
@@ -95,6 +96,7 @@ def test_it_is_undefined_for_an_example_never_in_or_out_and_where_examples_are_f
     np.testing.assert_array_equal(shuffled.memorization_posterior, columns[0][order])
 
 
+@pytest.mark.long
 def test_estimates_hold_the_posterior_of_the_trials(trained_run: Path, tmp_path: Path) -> None:
     shutil.copytree(trained_run, tmp_path / "run")
     merged = merge(RunPaths(tmp_path / "run"))

@@ -85,6 +85,7 @@ def test_each_trial_trains_for_its_own_number_of_epochs(new_run: Callable[..., R
         np.testing.assert_array_equal(again.arrays["train_correct"], together[trial].arrays["train_correct"])
 
 
+@pytest.mark.long
 def test_a_spec_names_a_file_of_lists_and_the_run_keeps_them(
     memexp: Callable[..., Any], tmp_path: Path, write_spec: Callable[..., Path]
 ) -> None:
@@ -176,6 +177,7 @@ def test_lists_of_other_data_are_refused(
     assert "subsets.removed: these lists were selected from a run on other training examples" in refused.stderr
 
 
+@pytest.mark.long
 def test_what_a_merged_run_of_another_cluster_has_is_not_missing(
     memexp: Callable[..., Any], run_copy: Run, tmp_path: Path
 ) -> None:
@@ -190,6 +192,7 @@ def test_what_a_merged_run_of_another_cluster_has_is_not_missing(
     assert memexp(*select).returncode == 0
 
 
+@pytest.mark.long
 def test_an_incomplete_or_unsuitable_source_is_refused(
     memexp: Callable[..., Any], new_run: Callable[..., Run], run_copy: Run
 ) -> None:

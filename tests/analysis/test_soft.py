@@ -27,6 +27,8 @@ from memexp.store.sealed import NotWhole
 from memexp.store.trials import DONE, MISSING
 from tests.analysis.test_estimates import make_store, random_trials
 
+pytestmark = pytest.mark.long
+
 EVERY = Selection(memorization=-1, influence=-1, all_classes=True)
 TRIALS = random_trials(30, 8, 5, 0, margins=True)
 

@@ -112,6 +112,7 @@ def test_an_example_that_is_never_out_has_no_value(tmp_path: Path) -> None:
         value_sets(found)
 
 
+@pytest.mark.long
 def test_the_commands(trained_run: Path, memexp: Callable[..., Done], tmp_path: Path) -> None:
     done = memexp("values", trained_run, "--csv", "values.csv", "--out", "values.svg", "--json")
     assert done.returncode == 0, done.stderr

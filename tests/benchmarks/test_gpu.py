@@ -14,6 +14,8 @@ import torch
 from tests.conftest import ROOT, run_script
 from tests.training.pretended import pretend_gpu
 
+pytestmark = pytest.mark.long
+
 Tried = Callable[..., tuple[list[dict[str, Any]], str]]
 
 

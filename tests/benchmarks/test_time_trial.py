@@ -26,6 +26,7 @@ def test_the_multiply_adds_of_an_mlp_are_those_counted_by_hand(write_spec: Calla
     assert multiply_adds(plan) == plan.steps * step + (200 + 60) * sum(weights)
 
 
+@pytest.mark.long
 def test_longer_trials_take_longer_and_their_parts_are_all_there(write_spec: Callable[..., Path]) -> None:
     plan = make_plan(read_spec(write_spec(training={"epochs": 20, "augment": {"flip": True, "crop": 1}})))
     times = time_trial(plan)
@@ -42,6 +43,7 @@ def test_the_peak_is_what_a_product_takes() -> None:
     assert 1e8 < peak_multiply_adds("cpu", "fp32") < 1e13
 
 
+@pytest.mark.long
 def test_the_script_prints_every_part(write_spec: Callable[..., Path], tmp_path: Path) -> None:
     done = run_script(ROOT / "benchmarks/time_trial.py", write_spec(), folder=tmp_path)
     assert done.returncode == 0, done.stderr

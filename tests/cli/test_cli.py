@@ -22,6 +22,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_launch_to_report_on_a_tiny_spec(memexp: Memexp, write_spec: Any, tmp_path: Path) -> None:
     spec = write_spec(
         dataset={"source": "digits", "limit": {"train": 100, "test": 40}, "label_noise": {"fraction": 0.1}}
@@ -66,6 +67,7 @@ def test_launch_to_report_on_a_tiny_spec(memexp: Memexp, write_spec: Any, tmp_pa
     assert done.stdout == "runs/tiny/report/index.html\n"
 
 
+@pytest.mark.long
 def test_status_of_an_unfinished_run_and_resume(memexp: Memexp, new_run: Callable[..., Run]) -> None:
     new_run()
     waiting = memexp("status", "runs/tiny")
@@ -189,6 +191,7 @@ def test_after_a_complete_run_there_is_nothing_to_resume(memexp: Memexp, run_cop
     assert "1, all empty: nothing was reported" in logs.stdout
 
 
+@pytest.mark.long
 def test_help_names_every_command_and_every_command_has_help(memexp: Memexp) -> None:
     top = memexp("--help")
     assert top.returncode == 0

@@ -83,6 +83,7 @@ def test_long_values_go_on_below_themselves(run_copy: Run) -> None:
     assert lines[-1] == "next    memexp report copy", "a command to copy is one line"
 
 
+@pytest.mark.long
 def test_in_a_pipe_there_is_no_colour_and_a_row_is_a_line(memexp: Memexp, run_copy: Run) -> None:
     for arguments in (["status", "copy"], ["estimate", "copy"], ["status", "absent"]):
         done = memexp(*arguments, env={"TERM": "xterm-256color", "COLUMNS": "40"})
@@ -187,6 +188,7 @@ def test_commands_are_quoted_for_a_shell() -> None:
     assert command("status", Path("runs/digits"), "--watch") == "memexp status runs/digits --watch"
 
 
+@pytest.mark.long
 def test_no_command_of_a_message_has_an_unquoted_value() -> None:
     """A value that follows ``memexp verb`` in a text is put there by ``command``, which quotes it."""
     bare = re.compile(r"memexp [a-z]+(?: --?[a-z]+)* $")

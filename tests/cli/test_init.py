@@ -20,6 +20,7 @@ def command_line(*words: Any, folder: Path) -> Done:
     return in_process(*words, folder=folder)
 
 
+@pytest.mark.long
 def test_the_first_spec_trains_as_written(tmp_path: Path) -> None:
     assert command_line("init", "my spec.yaml", folder=tmp_path).returncode == 0
     text = (tmp_path / "my spec.yaml").read_text()
@@ -30,6 +31,7 @@ def test_the_first_spec_trains_as_written(tmp_path: Path) -> None:
     assert (tmp_path / "runs/my_spec/trials.zarr").is_dir()
 
 
+@pytest.mark.long
 def test_the_spec_of_a_folder_plans_an_image_folder(tmp_path: Path) -> None:
     draws = np.random.default_rng(0)
     for label in ("cat", "dog"):

@@ -87,6 +87,7 @@ def test_one_of_a_thing_is_told_as_one() -> None:
 # ------------------------------------------------------------------------------------------ JSON
 
 
+@pytest.mark.long
 def test_every_command_that_tells_facts_tells_them_as_json(memexp: Memexp, run_copy: Run, tmp_path: Path) -> None:
     rows = [line.split("|") for line in (ROOT / "docs/json.md").read_text("utf-8").splitlines() if "| `memexp" in line]
     documented = {row[1].strip(" `"): row[2].split(",") for row in rows}

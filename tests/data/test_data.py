@@ -60,6 +60,7 @@ def test_digits_are_whole_and_split_by_place() -> None:
     assert data.flipped is None
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not FASHION.exists(), reason="Debian's package dataset-fashion-mnist is not installed")
 def test_fashion_mnist_as_debian_installs_it() -> None:
     data = load(source="idx", path=str(FASHION))

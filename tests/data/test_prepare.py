@@ -256,6 +256,7 @@ def test_a_disk_that_fills_midway_is_explained_and_what_was_decoded_is_kept(imag
         subprocess.run(["umount", "--lazy", out], check=True)
 
 
+@pytest.mark.long
 def test_the_command_prepares_and_a_trial_trains_on_it(
     images: Path, tmp_path: Path, memexp: Callable[..., Any], write_spec: Callable[..., Path]
 ) -> None:

@@ -68,6 +68,7 @@ def test_read_aim() -> None:
     assert read_aim("se=0.03@0.9") == Aim(0.03, 0.9)
 
 
+@pytest.mark.long
 def test_it_stops_at_the_first_look_that_is_good_enough(
     memexp: Callable[..., Done], write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -103,6 +104,7 @@ def test_it_stops_at_the_first_look_that_is_good_enough(
     assert size > 80
 
 
+@pytest.mark.long
 def test_all_trials_of_the_spec_are_the_most(memexp: Callable[..., Done], write_spec: Callable[..., Path]) -> None:
     done = memexp("launch", write_spec(subsets={"trials": 25}), "--until", "se=0.01", "--workers", 0)
     assert done.returncode == 0
@@ -111,6 +113,7 @@ def test_all_trials_of_the_spec_are_the_most(memexp: Callable[..., Done], write_
     assert (shown.returncode, "25 done, 0 failed, 0 missing of 25" in shown.stdout) == (0, True)
 
 
+@pytest.mark.long
 def test_the_worst_case_of_target_se_is_the_most(
     memexp: Callable[..., Done], write_spec: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -134,6 +137,7 @@ class Stopped(Exception):
     """In place of a process that dies."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [1, 3, 7])
 def test_interrupted_after_any_block_it_stops_at_the_same_trial_with_the_same_bits(
     memexp: Callable[..., Done], new_run: Callable[..., Run], write_spec: Callable[..., Path], after: int
@@ -224,6 +228,7 @@ def test_the_rule_does_not_bias_the_estimates() -> None:
         assert found.std() < 0.1
 
 
+@pytest.mark.long
 def test_a_sweep_stops_each_of_its_runs(memexp: Callable[..., Done], tmp_path: Path) -> None:
     vary = {"seed": {"a": {"subsets": {"seed": 3}}, "b": {"subsets": {"seed": 4}}}}
     sweep = {"name": "two", "base": changed(subsets={"trials": 200}), "vary": vary}

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from memexp.analysis.estimates import current_estimates
 from memexp.analysis.merged import open_merged
@@ -14,6 +15,8 @@ from memexp.report.attack_page import attack_values, has_attack
 from memexp.report.cards import Source
 from memexp.report.values_page import has_values, values_values
 from memexp.runs.run import open_run
+
+pytestmark = pytest.mark.long
 
 
 def test_the_pages_show_what_the_commands_give(trained_run: Path) -> None:

@@ -76,6 +76,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+@pytest.mark.long
 def test_names_go_from_the_files_to_the_store_and_every_table(
     pets: Path, memexp: Callable[..., Done], tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_sources_without_names_give_places(trained_run: Path, memexp: Callable[.
     assert [row["id"] for row in table] == [row["train_index"] for row in table]
 
 
+@pytest.mark.long
 def test_renamed_files_are_told_from_changed_ones(pets: Path, tmp_path: Path, memexp: Callable[..., Done]) -> None:
     """A run goes on after a file was renamed within its order; verify says that the names are others."""
     shutil.copytree(pets, tmp_path / "copy")
@@ -126,6 +128,7 @@ def test_renamed_files_are_told_from_changed_ones(pets: Path, tmp_path: Path, me
     assert "_id differs from the data's" in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_the_report_links_each_example_to_its_file(pets: Path, memexp: Callable[..., Done]) -> None:
     data = open_run(pets).load_data()
     assert data.folder is not None
@@ -163,6 +166,7 @@ def test_an_example_is_found_by_its_name_in_the_browser(
     assert "%20" in link.get_attribute("href")
 
 
+@pytest.mark.long
 def test_rows_of_features_are_shown_as_what_they_are(wines: Path, memexp: Callable[..., Done]) -> None:
     data = open_run(wines).load_data()
     look = look_of(data)

@@ -63,6 +63,7 @@ class Collector(HTMLParser):
             self.alts.append(values.get("alt") or "")
 
 
+@pytest.mark.long
 def test_the_report_needs_no_network_and_every_image_has_words(run_copy: Run) -> None:
     _, text = make(run_copy)
     page = Collector()
@@ -76,6 +77,7 @@ def test_the_report_needs_no_network_and_every_image_has_words(run_copy: Run) ->
     assert "AUROC" in text
 
 
+@pytest.mark.long
 def test_the_gallery_shows_the_most_memorized_first(run_copy: Run) -> None:
     _, text = make(run_copy)
     scores = open_estimates(run_copy.paths).scores
@@ -87,6 +89,7 @@ def test_the_gallery_shows_the_most_memorized_first(run_copy: Run) -> None:
     assert scores.memorization[index[0]] == scores.memorization.max()
 
 
+@pytest.mark.long
 def test_hostile_names_are_text(run_copy: Run) -> None:
     from dataclasses import replace
 
@@ -101,6 +104,7 @@ def test_hostile_names_are_text(run_copy: Run) -> None:
     assert "猫 &amp;" in text
 
 
+@pytest.mark.long
 def test_a_run_without_flips_pairs_or_defined_scores_has_a_report_too(run_copy: Run) -> None:
     merged = open_merged(run_copy.paths)
     estimate(merged, Selection(influence=0.9999, memorization=1.1))
@@ -442,6 +446,7 @@ def test_hostile_names_do_nothing_in_the_browser(run_copy: Run, page: Any) -> No
     assert page.locator("#classes ~ div a").first.inner_text() == hostile[0]
 
 
+@pytest.mark.long
 def test_images_of_any_size_become_tiles(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for shape, tile in (((8, 8, 1), 16), ((28, 20, 1), 32), ((32, 32, 3), 32), ((224, 160, 3), 48)):
@@ -504,6 +509,7 @@ def test_suspicious_labels_are_shown_by_pair_in_a_browser(run_copy: Run, page: A
     assert cards.count() == sum(differing.values())
 
 
+@pytest.mark.long
 def test_a_run_that_predicts_nothing_has_no_page_of_labels(run_copy: Run) -> None:
     for axis in ("train", "test"):
         shutil.rmtree(run_copy.paths.merged / f"{axis}_predicted")
@@ -515,6 +521,7 @@ def test_a_run_that_predicts_nothing_has_no_page_of_labels(run_copy: Run) -> Non
     assert not (path.parent / "labels.html").exists()
 
 
+@pytest.mark.long
 def test_a_report_goes_where_it_is_told_and_replaces_reports_only(
     trained_run: Path, tmp_path: Path, memexp: Callable[..., Done]
 ) -> None:

@@ -12,6 +12,8 @@ import yaml
 from memexp.spec import python_files
 from tests.conftest import Done, changed, in_process, made_once
 
+pytestmark = pytest.mark.long
+
 RECIPE = """
 import os
 from pathlib import Path

@@ -61,6 +61,7 @@ def retrained(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.long
 def test_a_checkpoint_is_gone_on_with_and_deleted_after_the_commit(
     short: Run, new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

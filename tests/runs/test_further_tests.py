@@ -57,6 +57,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_further_set_changes_nothing_of_the_first_one(sets: Path) -> None:
     both = [open_run(sets / "runs" / name) for name in ("tiny", "sets")]
     block, more = (run.store().read_block(0) for run in both)
@@ -72,6 +73,7 @@ def test_a_further_set_changes_nothing_of_the_first_one(sets: Path) -> None:
     assert "test_set" not in both[0].manifest.data
 
 
+@pytest.mark.long
 def test_outcomes_and_influence_are_those_of_the_set_alone(sets: Path) -> None:
     """The same trials with the set as the only test set: its outcomes and its influences are the same bits."""
     alone = changed(dataset=DIGITS, subsets=SUBSETS, training={"epochs": 15})
@@ -92,6 +94,7 @@ def test_outcomes_and_influence_are_those_of_the_set_alone(sets: Path) -> None:
     assert v2_pairs.set_index(["train", "test"])["influence"].sort_index().equals(theirs.sort_index())
 
 
+@pytest.mark.long
 def test_every_set_is_told_under_its_name(sets: Path, memexp: Callable[..., Done], tmp_path: Path) -> None:
     run = sets / "runs/sets"
     right = package.open_run(run).merged.rows("test_correct", slice(0, 95))
@@ -124,6 +127,7 @@ def test_every_set_is_told_under_its_name(sets: Path, memexp: Callable[..., Done
     assert memexp("attack", run, "--targets", 2).returncode == 0
 
 
+@pytest.mark.long
 def test_values_are_of_the_first_set_or_of_the_one_that_is_named(sets: Path) -> None:
     from memexp.analysis.values import data_values
 

@@ -116,6 +116,7 @@ def test_what_groups_are_called_is_no_part_of_the_identity_but_who_belongs_toget
     assert [name for name, *_ in first.differences(other)] == ["data.groups", "masks"]
 
 
+@pytest.mark.long
 def test_memorization_is_that_of_a_loop_and_a_group_of_copies_hides_nothing(runs: Path) -> None:
     run = package.open_run(runs / "grouped")
     nearest = space()
@@ -132,6 +133,7 @@ def test_memorization_is_that_of_a_loop_and_a_group_of_copies_hides_nothing(runs
     assert run.run.store().examples()["train_group"].tolist() == numbered_groups(names).tolist()
 
 
+@pytest.mark.long
 def test_pairs_are_of_groups_and_so_is_the_family_of_tests(runs: Path) -> None:
     run = package.open_run(runs / "grouped")
     examples, pairs = run.merged.examples, run.estimates.pairs
@@ -161,6 +163,7 @@ def test_a_group_of_several_classes_has_a_pair_with_tests_of_each() -> None:
     assert representatives(groups, None).tolist() == [0, 3, 4]
 
 
+@pytest.mark.long
 def test_everything_downstream_says_group(runs: Path, tmp_path: Path, memexp: Callable[..., Done]) -> None:
     shutil.copytree(runs, tmp_path / "runs")
     run = tmp_path / "runs/grouped"
@@ -197,6 +200,7 @@ def test_everything_downstream_says_group(runs: Path, tmp_path: Path, memexp: Ca
         assert set(np.flatnonzero(np.isin(names, names[indices]))) == set(indices), f"{name} parts a group"
 
 
+@pytest.mark.long
 def test_groups_of_each_source_and_of_each_kind_of_file(tmp_path: Path) -> None:
     import pandas
 
@@ -293,6 +297,7 @@ def _on_digits(folder: Path) -> Path:
     return folder / "digits.yaml"
 
 
+@pytest.mark.long
 def test_a_run_with_groups_is_another_experiment_than_one_without(runs: Path, tmp_path: Path, memexp: Any) -> None:
     shutil.copytree(runs / "one", tmp_path / "runs/near")
     (tmp_path / "near.py").write_text(NEAREST)
@@ -310,6 +315,7 @@ def test_masked_names_of_groups_are_told_apart_from_numbers() -> None:
         names_of_groups("here", np.array([0.5, 1.0]), 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("groups", [None, "groups"])
 def test_no_epsilon_is_told_of_groups_which_toss_one_coin_together(groups: str | None, tmp_path: Path) -> None:
     draws = np.random.default_rng(0)

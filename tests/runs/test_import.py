@@ -47,6 +47,7 @@ WHOLE = [
 ]
 
 
+@pytest.mark.long
 def test_an_import_of_our_own_tables_gives_our_estimates(
     memexp: Callable[..., Any], files: Path, run_copy: Run
 ) -> None:
@@ -65,6 +66,7 @@ def test_an_import_of_our_own_tables_gives_our_estimates(
     np.testing.assert_array_equal(open_estimates(found.paths).scores.memorization, ours.scores.memorization)
 
 
+@pytest.mark.long
 def test_what_reads_runs_reads_an_import(memexp: Callable[..., Any], files: Path) -> None:
     assert memexp("import", "foreign", *WHOLE).returncode == 0
     for words in (
@@ -102,6 +104,7 @@ def test_nothing_is_trained_on_an_import(memexp: Callable[..., Any], files: Path
     assert "foreign exists; give the folder of a new run" in again.stderr
 
 
+@pytest.mark.long
 def test_margins_alone_are_enough(memexp: Callable[..., Any], files: Path, arrays: Arrays) -> None:
     """Of the training examples, as LiRA keeps them: memorization of `margin above 0`, attacks, no test examples."""
     done = memexp("import", "lira", "--masks", "masks.npy", "--margins", "margins.npy", "--labels", "labels.npy")
@@ -119,6 +122,7 @@ def test_margins_alone_are_enough(memexp: Callable[..., Any], files: Path, array
     assert refused.returncode == 2
 
 
+@pytest.mark.long
 def test_test_margins_alone_are_enough_for_attribution(memexp: Callable[..., Any], files: Path) -> None:
     """As the models of TRAK and datamodels are published: masks and margins of validation examples."""
     words = ["import", "trak", "--masks", "masks.npy", "--margins", "test_margins.npy", "--labels", "test_labels.npy"]
@@ -133,6 +137,7 @@ def test_test_margins_alone_are_enough_for_attribution(memexp: Callable[..., Any
     assert memexp("attack", "trak").returncode == 2
 
 
+@pytest.mark.long
 def test_logits_give_margins_and_correctness(arrays: Arrays, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     labels, tests = arrays["train_label"], arrays["test_label"]
@@ -228,6 +233,7 @@ def test_masks_may_mark_what_was_left_out(arrays: Arrays, tmp_path: Path) -> Non
     assert found.gain > 0.1
 
 
+@pytest.mark.long
 def test_trials_in_another_order_are_noticed(arrays: Arrays, tmp_path: Path) -> None:
     """Also where an import is whole and every number is right."""
     found = import_trials(tmp_path / "mixed", tables(arrays, masks=np.roll(arrays["mask"], 17, axis=0)))
@@ -235,6 +241,7 @@ def test_trials_in_another_order_are_noticed(arrays: Arrays, tmp_path: Path) -> 
     assert not import_trials(tmp_path / "straight", tables(arrays)).remarks()
 
 
+@pytest.mark.long
 def test_files_that_are_no_arrays_are_refused(memexp: Callable[..., Any], files: Path) -> None:
     (files / "text.npy").write_text("masks")
     np.savez(files / "several.npz", a=np.ones(2), b=np.ones(3))

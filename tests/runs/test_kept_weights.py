@@ -30,6 +30,7 @@ RECORD = ["correct", "margin", "predicted", "probabilities"]
 CNN = {"arch": "memexp_cnn", "width": 4}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", [{"hidden": [16]}, CNN], ids=["a stack", "one by one"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_loaded_weights_say_what_was_recorded(
@@ -60,6 +61,7 @@ def test_loaded_weights_say_what_was_recorded(
         load_model(run, 7, data)
 
 
+@pytest.mark.long
 def test_the_weights_that_training_began_with_may_be_gone(new_run: Callable[..., Run], tmp_path: Path) -> None:
     file = tmp_path / "first.safetensors"
     save_file(models.create("memexp_cnn", {"width": 4}, (8, 8, 1), 10, 5).state_dict(), file)
@@ -78,6 +80,7 @@ def run(new_run: Callable[..., Run]) -> Run:
     return made
 
 
+@pytest.mark.long
 def test_the_digest_stands_in_the_receipt_and_lost_weights_are_made_again(run: Run) -> None:
     (receipt,) = read_receipts(run.paths)
     paths = {trial: weights_path(run.paths, int(trial)) for trial in ("0", "1")}
@@ -96,6 +99,7 @@ def test_the_digest_stands_in_the_receipt_and_lost_weights_are_made_again(run: R
     assert not verify(run, retrain=0).problems
 
 
+@pytest.mark.long
 def test_weights_of_a_killed_worker_come_with_its_block(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after the receipt, before anything is in place; and one that lost the race leaves what is there."""
     before = weights_path(run.paths, 0).read_bytes()
@@ -119,6 +123,7 @@ def verify_without(run: Run, trial: int) -> Any:
     return verify(run, retrain=0)
 
 
+@pytest.mark.long
 def test_what_is_kept_may_change_while_a_run_goes_on(run: Run) -> None:
     """It is no part of the experiment; trials that are done leave nothing more behind."""
     data, runs = run.load_data(), run.paths.root.parent

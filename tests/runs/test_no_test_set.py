@@ -17,6 +17,8 @@ import memexp as package
 from memexp.runs.run import open_run
 from tests.conftest import Done, changed, in_process, made_once
 
+pytestmark = pytest.mark.long
+
 Table = np.ndarray[Any, Any]
 
 

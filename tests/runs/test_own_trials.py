@@ -57,6 +57,7 @@ def loop(path: Path, code: str) -> tuple[np.ndarray[Any, Any], Any, dict[str, An
     return masks, [space["trial"](mask, 0, 10) for mask in masks], space
 
 
+@pytest.mark.long
 def test_classes_give_the_memorization_of_a_plain_loop_bit_for_bit(tmp_path: Path, memexp: Callable[..., Any]) -> None:
     path = write(tmp_path, CLASSES)
     done = memexp("launch", path, "--workers", 0)
@@ -74,6 +75,7 @@ def test_classes_give_the_memorization_of_a_plain_loop_bit_for_bit(tmp_path: Pat
     assert not any("Python file" in page for page in pages), "which is not why there are no pictures"
 
 
+@pytest.mark.long
 def test_numbers_give_differences_of_means_with_welchs_errors(tmp_path: Path, memexp: Callable[..., Any]) -> None:
     path = write(tmp_path, NUMBERS, "c: 10, scalars: [norm]")
     done = memexp("launch", path, "--workers", 0)

@@ -158,6 +158,7 @@ def test_a_module_that_a_recipe_returns_is_tried_too(
         Trainer(run, "cpu").train(0)
 
 
+@pytest.mark.long
 def test_packed_indices_that_unpack_to_more_than_any_training_set_are_refused() -> None:
     import base64
     import tracemalloc

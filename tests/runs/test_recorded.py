@@ -49,6 +49,7 @@ def larger(run: Run, trials: int) -> Run:
     return open_run(run.paths.root)
 
 
+@pytest.mark.long
 def test_sums_over_blocks_are_those_over_trials_also_where_a_block_grows(run: Run) -> None:
     run = larger(run, 20)
     trainer = Trainer(run, "cpu")
@@ -66,6 +67,7 @@ def test_sums_over_blocks_are_those_over_trials_also_where_a_block_grows(run: Ru
         np.testing.assert_array_equal(merged.probabilities(axis, slice(None)), wanted)
 
 
+@pytest.mark.long
 def test_merged_copies_count_each_trial_once(run: Run, tmp_path: Path) -> None:
     """A copy went on with the block that the run has three trials of: the larger one counts, in either order."""
     import shutil
@@ -82,6 +84,7 @@ def test_merged_copies_count_each_trial_once(run: Run, tmp_path: Path) -> None:
     np.testing.assert_array_equal(merge(run.paths, [grown.paths]).probabilities("train", slice(None)), alone)
 
 
+@pytest.mark.long
 def test_a_failed_trial_leaves_nothing_in_the_sums(new_run: Callable[..., Run]) -> None:
     run = new_run(record=RECORD, subsets={"trials": 4, "design": "uniform"}, training={"min_in_accuracy": 0.5})
     trainer = Trainer(run, "cpu")
@@ -100,6 +103,7 @@ def test_a_failed_trial_leaves_nothing_in_the_sums(new_run: Callable[..., Run]) 
     np.testing.assert_allclose(merge(run.paths).probabilities("test", slice(None)).sum(1), 1, atol=1e-3)
 
 
+@pytest.mark.long
 def test_sums_that_are_not_those_of_the_trials_are_found_and_made_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +125,7 @@ def test_sums_that_are_not_those_of_the_trials_are_found_and_made_again(
         np.testing.assert_array_equal(run.store().read_block(0)[name], before[name])
 
 
+@pytest.mark.long
 def test_labels_and_cleanlab_use_them(run: Run, tmp_path: Path) -> None:
     merged = open_merged(run.paths)
     votes = Votes(merged, 10)

@@ -34,6 +34,7 @@ def rewrite(run: Run, block: int, **changes: Any) -> None:
     commit(run.paths, store, block, content, trained=trained, failures={}, seconds=1, made_by=made_by)
 
 
+@pytest.mark.long
 def test_a_sound_run_is_sound_and_retrains_to_the_same_bits(run_copy: Run) -> None:
     verdict = verify(run_copy, retrain=11)
     assert verdict.blocks == 4
@@ -71,6 +72,7 @@ def test_masks_that_the_seed_does_not_give_are_found(run_copy: Run) -> None:
     assert "trial 13: the stored mask is not the one" in verdict.faults[1]
 
 
+@pytest.mark.long
 def test_outcomes_that_do_not_come_out_again_are_found(run_copy: Run) -> None:
     label = run_copy.store().examples()["test_label"]
     predicted = run_copy.store().read_block(0)["test_predicted"]
@@ -82,6 +84,7 @@ def test_outcomes_that_do_not_come_out_again_are_found(run_copy: Run) -> None:
     assert not verdict.same_machine
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["train_predicted", "test_correct"])
 def test_correct_is_predicted_equal_to_the_label(name: str, run_copy: Run) -> None:
     values = run_copy.store().read_block(2)[name]
@@ -98,6 +101,7 @@ def test_correct_is_predicted_equal_to_the_label(name: str, run_copy: Run) -> No
     assert f"trial 27: {axis}_correct and {axis}_predicted disagree on {count} examples; run `memexp verify" in fault
 
 
+@pytest.mark.long
 def test_labels_of_other_data_are_found(run_copy: Run) -> None:
     import zarr
 
@@ -112,6 +116,7 @@ def test_labels_of_other_data_are_found(run_copy: Run) -> None:
     assert not verify(run_copy, retrain=0).problems
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["zarr.json", "mask/zarr.json", "status/zarr.json", "train_index/zarr.json"])
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b'{"shape": [7]}', b"\x1b[31m"])
 def test_damaged_metadata_are_named_and_made_again(name: str, content: bytes | None, run_copy: Run) -> None:
@@ -133,6 +138,7 @@ def test_damaged_metadata_are_named_and_made_again(name: str, content: bytes | N
     assert not verify(run_copy, retrain=0).problems
 
 
+@pytest.mark.long
 def test_trials_are_trained_again_compiled_as_they_were(run_copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for path, how in zip(sorted(run_copy.paths.blocks.glob("*.json")), ("auto", "off", None, "auto"), strict=True):
         edit(path, made_by={} if how is None else {"compile": how})

@@ -74,6 +74,7 @@ def gigabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
+@pytest.mark.long
 def test_every_mutant_is_planned_or_refused_in_words(tmp_path: Path) -> None:
     write_surroundings(tmp_path)
     mutator, codes, wrong, slowest = Mutator(SEED), Counter[int | None](), [], 0.0
@@ -94,6 +95,7 @@ def test_every_mutant_is_planned_or_refused_in_words(tmp_path: Path) -> None:
     assert codes[2] > COUNT / 3
 
 
+@pytest.mark.long
 def test_the_unchanged_files_are_planned(tmp_path: Path) -> None:
     from tests.spec.mutants import PROFILE, SPECS, SWEEP, TINY, written
 

@@ -49,6 +49,7 @@ def test_a_spec_with_a_goal_has_the_trials_that_follow(design: str, trials: int)
     assert spec.science() == make_spec(subsets={"design": design}).science()
 
 
+@pytest.mark.long
 def test_plan_and_status_show_the_goal_and_what_is_missing(
     memexp: Callable[..., Any], new_run: Callable[..., Any], write_spec: Callable[..., Any]
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_fault_of_one_run_stops_the_launch_before_anything_is_trained(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.long
 def test_a_sweep_is_launched_watched_and_compared_together(
     write_sweep: Callable[..., Path], memexp: Memexp, tmp_path: Path, write_spec: Callable[..., Path]
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_sweep_is_launched_watched_and_compared_together(
     assert [state["done"] for state in states] == [10] * 4
 
 
+@pytest.mark.long
 def test_runs_that_are_not_trained_yet_are_seen_and_resumed(
     write_sweep: Callable[..., Path], memexp: Memexp, tmp_path: Path
 ) -> None:
@@ -146,6 +148,7 @@ def test_runs_that_are_not_trained_yet_are_seen_and_resumed(
     assert [state["done"] for state in json.loads(memexp("status", folder, "--json").stdout)] == [30, 0]
 
 
+@pytest.mark.long
 def test_a_run_that_is_absent_is_told_and_the_sweep_not_complete(
     write_sweep: Callable[..., Path], memexp: Memexp, tmp_path: Path
 ) -> None:
@@ -164,6 +167,7 @@ def test_a_run_that_is_absent_is_told_and_the_sweep_not_complete(
     assert memexp("status", folder).returncode == 0
 
 
+@pytest.mark.long
 def test_another_sweep_of_the_same_name_leaves_the_first_as_it_is(
     write_sweep: Callable[..., Path], memexp: Memexp, tmp_path: Path
 ) -> None:

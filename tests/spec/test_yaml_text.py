@@ -330,6 +330,7 @@ def test_without_libyaml_values_and_lines_are_the_same(monkeypatch: pytest.Monke
         assert same(again.value, before.value)
 
 
+@pytest.mark.long
 def test_a_long_list_of_indices_is_read_soon_and_faults_keep_their_lines(tmp_path: Path) -> None:
     rows = "\n".join(f"    - {index}" for index in range(0, 128_000, 2))
     text = yaml.safe_dump(changed(subsets=None), sort_keys=False).replace(
@@ -460,6 +461,7 @@ def test_an_impossible_path_on_the_command_line_is_refused(path: str, memexp: Ca
 # ------------------------------------------------------------------------------- seeds, names of lists
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [2**63 - 1, 2**63, 122807528840384100672342137672332424406])
 def test_a_seed_of_any_size_works_down_to_the_estimates(seed: int, new_run: Callable[..., Run]) -> None:
     from memexp.analysis.estimates import estimate
@@ -505,6 +507,7 @@ def test_a_spec_of_python_objects_is_checked_as_one_of_yaml() -> None:
         Spec.model_validate(changed(training={"lr": True}))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", ["seed_128_bits", "removed_list_name"])
 def test_the_cases_of_the_spec_train_and_are_reported(case: str, tmp_path: Path, memexp: Callable[..., Any]) -> None:
     if not SHARED.exists():

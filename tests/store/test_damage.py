@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from memexp.analysis import estimates as store
 from memexp.analysis.export import export
@@ -25,6 +26,8 @@ from memexp.report.report import Source, write_report
 from memexp.runs.run import open_run
 from memexp.runs.verify import verify
 from memexp.store.paths import RunPaths
+
+pytestmark = pytest.mark.long
 
 COUNT = int(os.environ.get("MEMEXP_MUTANTS", "36"))
 HOW = ("delete", "empty", "cut", "flip", "swap", "value")

@@ -99,6 +99,7 @@ def test_two_that_replace_a_folder_again_and_again_lose_nothing(paths: RunPaths)
     assert {path.name for path in paths.root.iterdir()} == {"estimates.zarr", ".derived.lock"}
 
 
+@pytest.mark.long
 def test_a_matrix_in_the_making_is_not_made_a_second_time(run_copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one began while the first was at its tiles, and broke what the first had finished."""
     merged = open_merged(run_copy.paths)

@@ -44,6 +44,7 @@ def test_what_was_left_out_because_it_is_zero_is_read_as_zeros(old: Run, trained
     assert labels.any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ARRAYS)
 def test_a_chunk_that_is_gone_and_was_not_zeros_is_damage(name: str, old: Run) -> None:
     right = old.store().examples()

@@ -90,6 +90,7 @@ def _race(paths: RunPaths, seed: int, barrier: Any) -> None:
         put(paths, block, some_content(10, seed=seed))
 
 
+@pytest.mark.long
 def test_attempts_at_the_same_moment_never_mix(paths: RunPaths) -> None:
     """Six processes commit different outcomes of the same two blocks; each block is one of them, whole."""
     context = multiprocessing.get_context("spawn")
@@ -127,6 +128,7 @@ def _die_at(paths: RunPaths, step: str) -> None:
     put(paths, 0, some_content(10))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("step", "kept"), [("before the claim", False), ("after the claim", True), ("in the middle of publishing", True)]
 )

@@ -128,6 +128,7 @@ def test_the_boxes_of_a_step_do_not_depend_on_how_many_are_drawn_at_once(monkeyp
     assert not torch.equal(fed(other, 6), whole)
 
 
+@pytest.mark.long
 def test_interruptions_change_no_bit_of_a_trial_with_boxes() -> None:
     work = work_of(model=CNN, training={"augment": AUGMENT})
     found, _ = trained_on(work, [7, 40])

@@ -121,6 +121,7 @@ def test_ten_interruptions_change_no_bit(name: str) -> None:
     assert bits(found) == undisturbed
 
 
+@pytest.mark.long
 def test_finished_trials_of_a_block_are_not_trained_again() -> None:
     work = work_of(model=CNN)
     whole, keeper = train_block(work, masks(work), TRIALS), Interrupts(None, 63 + 63 + 30)

@@ -47,6 +47,7 @@ def outcomes(model: dict[str, Any], trials: list[int], wanted: bool, device: str
 CNN = {"arch": "memexp_cnn", "width": 4}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", [CNN, {"arch": "memexp_resnet9", "width": 4}])
 def test_three_trials_compile_as_often_as_one_and_end_as_without(
     model: dict[str, Any], monkeypatch: pytest.MonkeyPatch

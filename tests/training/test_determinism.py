@@ -67,11 +67,13 @@ def test_everywhere_masks_and_seeds_are_these() -> None:
     assert [torch_seed(3, "weights", trial) for trial in (0, 1)] == [5297496833586029517, 5451941696698224159]
 
 
+@pytest.mark.long
 def test_on_a_cpu_the_bits_are_the_same_with_the_same_threads() -> None:
     spec = make_spec(**SPEC)
     assert bits(train(spec)) == bits(train(spec))
 
 
+@pytest.mark.long
 def test_with_other_threads_outcomes_agree_statistically() -> None:
     spec = make_spec(**SPEC)
     one, two = train(spec, threads=1), train(spec, threads=2)

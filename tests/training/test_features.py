@@ -50,6 +50,7 @@ def test_features_are_what_the_last_layer_sees(model: dict[str, Any], width: int
     assert accuracy == pytest.approx(float((logits.argmax(1).numpy() == data.y_test).mean()))
 
 
+@pytest.mark.long
 def test_a_linear_head_on_features_knows_as_much_and_memorizes_far_less(
     memexp: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_network_that_does_not_end_with_a_linear_layer_has_no_features(arch: s
         extract(spec, load_data(spec.dataset), "cpu")
 
 
+@pytest.mark.long
 def test_the_papers_network_with_its_convolution_as_last_layer_has_features() -> None:
     spec = make_spec(model={"arch": "resnetv2_50", "layers": [1, 1, 1, 1]}, training={"epochs": 1, "batch_size": 100})
     arrays, _ = extract(spec, load_data(spec.dataset), "cpu")

@@ -40,6 +40,7 @@ def test_the_inception_for_a_hundred_classes_has_the_papers_size() -> None:
     assert parameters(models.create("memexp_inception", {}, (32, 32, 3), 100, 0)) == 1_926_116
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("arch", "blocks", "bottleneck"), [("18", (2, 2, 2, 2), False), ("50", (3, 4, 6, 3), True)])
 def test_preactivation_resnets_have_the_weights_of_their_description(
     arch: str, blocks: tuple[int, ...], bottleneck: bool
@@ -87,6 +88,7 @@ def test_ours_stand_in_timms_registry() -> None:
     assert isinstance(timm.create_model("memexp_mlp", num_classes=3), nn.Module)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arch", "arguments", "words"),
     [

@@ -157,6 +157,7 @@ def test_a_state_that_was_written_and_read_gives_the_same_steps(name: str) -> No
         assert torch.equal(one, two)
 
 
+@pytest.mark.long
 def test_interruptions_change_no_bit_of_a_trial_by_adamw_with_everything() -> None:
     keys = {"optimizer": "adamw", "weight_decay": 0.05, "clip_norm": 1.0, "ema": 0.99}
     work = work_of(**RECIPES["dropout and a hidden buffer"], training=keys)
@@ -164,6 +165,7 @@ def test_interruptions_change_no_bit_of_a_trial_by_adamw_with_everything() -> No
     assert bits(found) == bits(train_block(work, masks(work), TRIALS))
 
 
+@pytest.mark.long
 def test_a_trial_is_the_same_alone_and_in_a_block() -> None:
     """Dense networks do not train as a stack where a step looks at whole tensors."""
     for keys in ({"optimizer": "lamb"}, {"clip_norm": 0.1}):

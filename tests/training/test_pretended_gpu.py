@@ -88,12 +88,14 @@ def check(case: dict[str, Any], free: int, trials: Sequence[int] = (0, 1)) -> No
     assert moved <= stacks * len([*fresh.parameters(), *fresh.buffers()])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("free", [RESIDENT, IN_HOST_MEMORY], ids=["resident", "images in the host's memory"])
 @pytest.mark.parametrize("case", ["stack of dense layers", "convolutions", "residual", "attention"])
 def test_a_gpu_would_train_the_cpus_trials_and_seldom_wait(case: str, free: int) -> None:
     check(CASES[case], free)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", ["pre-activation", "inception", "densely connected", "dropout"])
 def test_large_networks_too(case: str) -> None:
     check(CASES[case], RESIDENT, trials=[0])
@@ -117,6 +119,7 @@ def per_step(case: dict[str, Any]) -> tuple[float, float]:
     return (all_twice - all_once) / 20, (inputs_twice - inputs_once) / 20
 
 
+@pytest.mark.long
 def test_a_step_launches_few_kernels_and_few_of_them_for_its_inputs() -> None:
     """With the device's draws and a gather for each step there were 138 and 19."""
     kernels, inputs = per_step({"model": {"arch": "memexp_resnet9", "width": 4}, "training": BF16})
@@ -127,6 +130,7 @@ def test_a_step_launches_few_kernels_and_few_of_them_for_its_inputs() -> None:
 # ------------------------------------------------------------------------------ what else a GPU is used for
 
 
+@pytest.mark.long
 def test_a_worker_commits_what_the_cpus_worker_commits(new_run: Callable[..., Run], tmp_path: Path) -> None:
     here, there = (new_run(name=name, training=MOVING, record=["correct", "margin"]) for name in ("here", "there"))
     Trainer(here, "cpu").train(0)
@@ -172,6 +176,7 @@ def test_the_pilot_measures_a_gpu_and_gives_its_memory_back(
     assert given_back, "workers keep images there by the memory that is free"
 
 
+@pytest.mark.long
 def test_features_are_the_cpus() -> None:
     spec = spec_of(CASES["residual"])
     data = load_data(spec.dataset)

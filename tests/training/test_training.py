@@ -51,6 +51,7 @@ def test_each_trial_is_fed_exactly_its_mask(model: dict[str, Any], design: str) 
         np.testing.assert_array_equal(outcome.arrays["mask"], mask)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "blocks",
     [
@@ -96,6 +97,7 @@ def test_a_stack_takes_the_steps_of_a_plain_loop(recipe: dict[str, Any]) -> None
             torch.testing.assert_close(found, theirs, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_network_fits_its_own_half_and_not_the_flipped_labels_of_the_other() -> None:
     spec = make_spec(
         dataset={"source": "digits", "label_noise": {"fraction": 0.1, "seed": 0}},
@@ -155,6 +157,7 @@ def test_other_outcomes_are_the_same_bits_with_and_without_predictions() -> None
             np.testing.assert_array_equal(one.arrays[name], other.arrays[name], err_msg=name)
 
 
+@pytest.mark.long
 def test_predictions_of_more_than_256_classes_take_two_bytes(tmp_path: Any, new_run: Callable[..., Run]) -> None:
     labels = np.tile(np.arange(300), 2)
     images = np.random.default_rng(0).integers(0, 255, (600, 3, 3, 1), np.uint8)

@@ -34,6 +34,7 @@ class Net(nn.Module):
         return self.head(self.see(x).flatten(1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arch", "size", "arguments", "words"),
     [
