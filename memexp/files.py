@@ -16,6 +16,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -184,7 +185,13 @@ def here() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of Python, the libraries that decide outcomes, and the machine's type."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    return {"python": platform.python_version(), "machine": platform.machine()} | _library_versions()
+
+
+@cache
+def _library_versions() -> dict[str, str]:
+    """Asked once: each answer reads a whole description of a package."""
+    found = {}
     for name in _LIBRARIES:
         try:
             found[name] = version(name)

@@ -78,6 +78,7 @@ def _only_marked_tests_start_processes(request: pytest.FixtureRequest, monkeypat
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
         monkeypatch.setenv("PATH", "")  # a Slurm of this machine is not asked either
+        monkeypatch.setattr(os, "fsync", lambda _: None)  # no test outlives the machine
 
 
 @pytest.fixture(autouse=True)
@@ -117,12 +118,20 @@ def _captured(program: Callable[[], object], words: list[str], folder: Path, env
     return Done(words, code, *(stream.getvalue() for stream in printed.values()))
 
 
-def in_process(*arguments: Any, folder: Path, env: Mapping[str, str] | None = None) -> Done:
-    """Run the command line in this process, in a folder."""
+@functools.cache
+def command_line() -> Callable[[list[str]], object]:
+    """What `memexp` calls, with its options read once: a process that lives for one command has no use for that."""
+    import typer.main
+
     from memexp.cli.app import app
 
+    return typer.main.get_command(app)
+
+
+def in_process(*arguments: Any, folder: Path, env: Mapping[str, str] | None = None) -> Done:
+    """Run the command line in this process, in a folder."""
     words = ["memexp", *map(str, arguments)]
-    return _captured(lambda: app(words[1:]), words, folder, {"COLUMNS": "100", **(env or {})})
+    return _captured(lambda: command_line()(words[1:]), words, folder, {"COLUMNS": "100", **(env or {})})
 
 
 def run_script(script: Path, *arguments: Any, folder: Path) -> Done:

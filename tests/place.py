@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from memexp.cli.app import app
 from memexp.runs.plan import make_plan
 from memexp.runs.run import Run, open_run, prepare_run
 from memexp.spec.reading import read_spec
-from tests.conftest import changed
+from tests.conftest import changed, command_line
 
 
 class Place:
@@ -38,7 +37,7 @@ class Place:
         """Exit code and what was printed."""
         self._capsys.readouterr()
         try:
-            app(list(arguments))
+            command_line()(list(arguments))
         except SystemExit as end:
             code = end.code
         printed = self._capsys.readouterr()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -71,9 +73,16 @@ def module(path: Path) -> str:
     return ".".join(path.relative_to(ROOT / "memexp").with_suffix("").parts)
 
 
+@functools.cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Imports, functions and calls of a file: taken apart once for all rules."""
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.Call)
+    return tuple(node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, kinds))
+
+
 def imported(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {name.name.split(".")[0] for name in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -112,17 +121,16 @@ def test_import_contracts() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_stay_short(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= 330
-    for node in ast.walk(ast.parse(text)):
+    assert len(path.read_text("utf-8").splitlines()) <= 330
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 60, node.name
 
 
-def text_without_encoding(source: str) -> list[int]:
+def text_without_encoding(tree: Iterable[ast.AST]) -> list[int]:
     """Lines of the calls that read or write text in whatever encoding the locale has."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in tree:
         if not isinstance(node, ast.Call) or any(keyword.arg == "encoding" for keyword in node.keywords):
             continue
         owner = node.func.value if isinstance(node.func, ast.Attribute) else None
@@ -153,7 +161,7 @@ def test_text_is_read_and_written_as_utf_8_whatever_the_locale(folder: str) -> N
     found = [
         f"{path.relative_to(ROOT)}:{line}"
         for path in sorted((ROOT / folder).rglob("*.py"))
-        for line in text_without_encoding(path.read_text("utf-8"))
+        for line in text_without_encoding(nodes(path))
     ]
     assert not found
 
@@ -164,9 +172,9 @@ def test_each_kind_of_text_without_an_encoding_is_seen() -> None:
         "p.read_text(errors='replace')", "p.write_text('rb')", "subprocess.run([], text=True)",
         "Popen([], universal_newlines=True)",
     ):  # fmt: skip
-        assert text_without_encoding(call) == [1], call
+        assert text_without_encoding(ast.walk(ast.parse(call))) == [1], call
     for call in (
         "open(p, 'rb')", "p.open('r+b')", "open(p, 'xb')", "os.open(p, 0)", "Image.open(p)", "p.read_text('utf-8')",
         "p.write_text('', encoding='utf-8')", "subprocess.run([])", "subprocess.run([], text=True, encoding='utf-8')",
     ):  # fmt: skip
-        assert text_without_encoding(call) == [], call
+        assert text_without_encoding(ast.walk(ast.parse(call))) == [], call

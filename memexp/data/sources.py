@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def load_digits(block: datasets.Digits) -> RawData:
     return RawData(images[~test], labels[~test], images[test], labels[test], numbered(10))
 
 
+@cache
 def _digits_table() -> NDArray[np.float64]:
     """The file that scikit-learn reads; importing scikit-learn takes ten times as long as reading it."""
     found = importlib.util.find_spec("sklearn")
