@@ -119,7 +119,7 @@ def _captured(program: Callable[[], object], words: list[str], folder: Path, env
 
 
 @functools.cache
-def command_line() -> Callable[[list[str]], object]:
+def command_line() -> Callable[..., object]:
     """What `memexp` calls, with its options read once: a process that lives for one command has no use for that."""
     import typer.main
 

@@ -21,13 +21,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from memexp.cli.app import app
 from memexp.cli.console import PlainConsole, printable, show, size
 from memexp.cli.data import _flow
 from memexp.errors import command
 from memexp.files import to_record
 from memexp.runs.run import Run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, command_line
 
 Memexp = Callable[..., "subprocess.CompletedProcess[str]"]
 SHOWN = [
@@ -172,7 +171,7 @@ def test_any_name_of_a_folder_is_printed_so_that_it_can_be_pasted(
     shutil.copytree(trained_run, name)
 
     def last(*arguments: str) -> str:
-        assert not app([*arguments, "--", name], standalone_mode=False)
+        assert not command_line()([*arguments, "--", name], standalone_mode=False)
         return capsys.readouterr().out.splitlines()[-1]
 
     words = shlex.split(last("status").removeprefix("next").strip())
@@ -213,9 +212,9 @@ def test_files_of_a_run_cannot_steer_the_terminal(run_copy: Run, capsys: pytest.
     del content["digest"]
     receipt.write_bytes(to_record(content))
     (run_copy.paths.logs / "evil.log").write_text("\x1b[2Jgone [/x]\n\x9b1m\n", encoding="utf-8")
-    app(["status", str(root)], standalone_mode=False)
-    app(["status", str(root), "--json"], standalone_mode=False)
-    app(["logs", str(root)], standalone_mode=False)
+    command_line()(["status", str(root)], standalone_mode=False)
+    command_line()(["status", str(root), "--json"], standalone_mode=False)
+    command_line()(["logs", str(root)], standalone_mode=False)
     seen = capsys.readouterr().out
     assert "\x1b" not in seen
     assert "\x9b" not in seen
