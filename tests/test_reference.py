@@ -69,11 +69,10 @@ def test_the_schema_takes_what_the_spec_takes(removed: Any) -> None:
 # --------------------------------------------------------------------------------------------- store
 
 
-@pytest.fixture
-def whole_run(recording_run: Path, tmp_path: Path) -> Run:
+@pytest.fixture(scope="module")
+def whole_run(recording_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run with everything that a store can have: all that is recorded, flipped labels, the dense matrix."""
-    shutil.copytree(recording_run, tmp_path / "copy")
-    run = open_run(tmp_path / "copy")
+    run = open_run(shutil.copytree(recording_run, tmp_path_factory.mktemp("whole") / "copy"))
     estimate(open_merged(run.paths), Selection(strongest=1), dense=True)
     return run
 
@@ -151,11 +150,12 @@ def test_the_versions_are_the_codes() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("other", [99, 1])
-def test_derived_stores_of_another_version_are_made_again(whole_run: Run, other: int) -> None:
+def test_derived_stores_of_another_version_are_made_again(whole_run: Run, tmp_path: Path, other: int) -> None:
+    paths = open_run(shutil.copytree(whole_run.paths.root, tmp_path / "copy")).paths
     for path, key, now in (
-        (whole_run.paths.merged, "memexp_merged_schema", MERGED_SCHEMA),
-        (whole_run.paths.estimates, "memexp_estimates_schema", ESTIMATES_SCHEMA),
+        (paths.merged, "memexp_merged_schema", MERGED_SCHEMA),
+        (paths.estimates, "memexp_estimates_schema", ESTIMATES_SCHEMA),
     ):
         zarr.open_group(path, mode="r+").attrs[key] = other
-        estimate(open_merged(whole_run.paths), Selection())
+        estimate(open_merged(paths), Selection())
         assert zarr.open_group(path, mode="r").attrs[key] == now

@@ -34,6 +34,7 @@ def test_p_values_are_shares_of_all_reassignments_of_the_trials() -> None:
             assert p_value(in_correct, 5, sum(right), 8) == pytest.approx(min(1, 2 * np.mean(as_far)))
 
 
+@pytest.mark.long
 @given(st.integers(2, 4000), st.data())
 def test_p_values_are_tails_of_the_hypergeometric_distribution(n_trials: int, data: Any) -> None:
     in_count, correct = (data.draw(st.integers(1, n_trials - 1)) for _ in range(2))
@@ -44,6 +45,7 @@ def test_p_values_are_tails_of_the_hypergeometric_distribution(n_trials: int, da
     assert p_value(k, in_count, correct, n_trials) == pytest.approx(min(1, 2 * expected), rel=1e-6, abs=1e-300)
 
 
+@pytest.mark.long
 @settings(max_examples=30)
 @given(st.integers(1, 60), st.integers(0, 2**32))
 def test_a_family_is_of_the_pairs_that_can_reach_a_small_p_value(n_trials: int, seed: int) -> None:

@@ -41,6 +41,7 @@ def with_predictions(n_trials: int, labels: tuple[Any, Any], seed: int, margins:
     return trials
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("margins", [False, True])
 def test_votes_are_those_of_the_trials_that_did_not_see_the_example(
     margins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -107,6 +108,7 @@ def test_issues_are_where_another_class_is_confident(tmp_path: Path) -> None:
         assert (found.expected, found.counted_by) == ({"train": 1, "test": 0}, "the votes")
 
 
+@pytest.mark.long
 def test_planted_flips_come_first(trained_run: Path, memexp: Callable[..., Done], tmp_path: Path) -> None:
     done = memexp("labels", trained_run, "--csv", "found.csv", "--out", "found.png", "--json")
     assert done.returncode == 0, done.stderr

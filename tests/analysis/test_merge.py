@@ -83,6 +83,7 @@ def test_any_partition_over_clusters_seeds_and_moments_gives_the_same_trials(
     assert found == expected(trials, names, WITH_MARGINS if margins else MATRICES)
 
 
+@pytest.mark.long
 def test_a_slab_of_many_margins_has_fewer_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eleven and five examples: 27 bits and 16 margins of two bytes each, 283 bits a trial."""
     monkeypatch.setattr(slabs, "_SLAB_BYTES", 283)

@@ -35,6 +35,7 @@ def drawn(draws: Any, n_examples: int, n_trials: int) -> tuple[Counts, Any]:
     return Counts(draws.binomial(n_in, p_in), n_in, draws.binomial(n_out, p_out), n_out), p_in - p_out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_trials", [20, 50, 100, 250])
 def test_intervals_of_picked_examples_hold_the_truth_and_means_lose_the_luck(n_trials: int) -> None:
     draws = np.random.default_rng(0)

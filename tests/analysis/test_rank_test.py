@@ -96,6 +96,7 @@ def test_where_nothing_can_be_told_the_p_value_is_1() -> None:
     np.testing.assert_array_equal(test.family(np.arange(2), np.arange(3)), [1, 1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["normal", "two humps", "heavy tails", "few values"])
 def test_the_level_holds_whatever_the_margins_look_like(kind: str) -> None:
     """Shares of p-values of at most .01 and .001 among 600,000 pairs without influence, against the level."""

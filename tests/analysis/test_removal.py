@@ -164,6 +164,7 @@ def test_select_writes_what_the_estimates_say(run_copy: Run, memexp: Callable[..
         select_sets(estimate(merged, Selection(memorization=2)), (), pairs=True)
 
 
+@pytest.mark.long
 def test_lists_of_other_data_are_refused(
     memexp: Callable[..., Any], run_copy: Run, write_spec: Callable[..., Path]
 ) -> None:

@@ -50,6 +50,7 @@ def every_subset(n: int) -> tuple[dict[str, Any], Any]:
     return trials, utility
 
 
+@pytest.mark.long
 def test_all_subsets_give_the_exact_banzhaf_values(tmp_path: Path) -> None:
     trials, utility = every_subset(8)
     exact = [

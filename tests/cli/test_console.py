@@ -163,6 +163,7 @@ def test_rich_is_imported_where_everything_is_printed() -> None:
     assert found <= allowed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["a[b]", "[/x]", "two words", "o'clock", "$HOME;x", '"q"', "-f", "a`b`", "ü"])
 def test_any_name_of_a_folder_is_printed_so_that_it_can_be_pasted(
     name: str, trained_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -112,6 +112,7 @@ def bits(outcomes: Sequence[Outcome]) -> list[Any]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", RECIPES)
 def test_ten_interruptions_change_no_bit(name: str) -> None:
     work, draws = work_of(**RECIPES[name]), random.Random(name)
@@ -165,6 +166,7 @@ def test_a_change_in_the_middle_of_much_is_seen(held: Any) -> None:
         assert moment.hidden() != before
 
 
+@pytest.mark.long
 def test_trials_finished_before_such_a_network_is_stopped_are_kept() -> None:
     work, keeper = work_of(model=own_net(counted=1)), Interrupts(None, 63 + 30)
     whole = train_block(work, masks(work), TRIALS)

@@ -66,6 +66,7 @@ def test_three_trials_compile_as_often_as_one_and_end_as_without(
     assert backend.frame_count == 2
 
 
+@pytest.mark.long
 def test_without_a_compiler_trials_train_eagerly_and_it_is_said_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +81,7 @@ def test_without_a_compiler_trials_train_eagerly_and_it_is_said_once(
     assert "Failed to find C compiler" in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["bw_compiler", "inference_compiler"])
 def test_where_a_later_part_does_not_compile_trials_are_eager_from_their_first_step(
     part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -109,6 +111,7 @@ def test_a_full_gpu_is_not_taken_for_a_missing_compiler(monkeypatch: pytest.Monk
         outcomes(CNN, [0], wanted=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("free", [80 << 30, 1000], ids=["resident", "images in the host's memory"])
 @pytest.mark.parametrize("pixels", [16 * 64, 40 * 64, 1000 * 64])
 def test_a_gpu_meets_one_shape_to_train_and_one_to_evaluate(
@@ -134,6 +137,7 @@ def test_a_gpu_meets_one_shape_to_train_and_one_to_evaluate(
     np.testing.assert_allclose(eager[0].arrays["train_margin"], found[0].arrays["train_margin"], rtol=0.01, atol=0.01)
 
 
+@pytest.mark.long
 def test_a_receipt_says_whether_its_trials_were_compiled(
     new_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:

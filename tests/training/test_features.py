@@ -29,6 +29,7 @@ MODELS: list[tuple[dict[str, Any], int]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("model", "width"), MODELS)
 def test_features_are_what_the_last_layer_sees(model: dict[str, Any], width: int) -> None:
     """Times the last layer's weights they are the network's own answers."""
@@ -177,6 +178,7 @@ def test_the_papers_network_with_its_convolution_as_last_layer_has_features() ->
     assert arrays["x_train"].shape == (200, 1, 1, 2048)
 
 
+@pytest.mark.long
 def test_torch_is_set_up_as_for_trials(tmp_path: Path) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
     spec = spec_of("Base", tmp_path)

@@ -71,6 +71,7 @@ def test_the_densenet_has_a_hundred_layers_and_no_reduction_before_its_first_blo
     assert shapes == [(1, 24 + 16 * 12, 32, 32), (1, 150 + 16 * 12, 8, 8)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arch",
     ["memexp_mlp", "memexp_cnn", "memexp_resnet9", "memexp_resnet18", "memexp_resnetv2_18", "memexp_inception",

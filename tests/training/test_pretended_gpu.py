@@ -166,6 +166,7 @@ def test_workers_that_start_together_leave_room_for_each_others_images() -> None
             assert sharing * (train * there[0] + test) <= free
 
 
+@pytest.mark.long
 def test_the_pilot_measures_a_gpu_and_gives_its_memory_back(
     write_spec: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +202,7 @@ def train(model, images, labels, seed, epochs):
 """
 
 
+@pytest.mark.long
 def test_a_users_recipe_trains_there(write_spec: Callable[..., Path]) -> None:
     (path := write_spec(training={})).with_name("recipe.py").write_text(RECIPE)
     text = path.read_text()

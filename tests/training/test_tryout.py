@@ -52,6 +52,7 @@ def test_networks_that_never_see_part_of_the_image_are_refused_with_the_share(
         tried(arch, size, **arguments)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arch", "size", "arguments"),
     [
