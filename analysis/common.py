@@ -20,6 +20,7 @@ from memexp.analysis.removal import HIGH_INFLUENCE, NOTHING, Condition, read_con
 from memexp.cli.console import out, remark
 from memexp.data import Data
 from memexp.errors import InputError, MemexpError, command
+from memexp.report.looks import Look, look_of
 from memexp.runs.run import Run, open_run
 from memexp.spec.index_sets import unpack
 from memexp.spec.sweep_note import runs_of
@@ -96,15 +97,18 @@ def settings_apart(run: Run, other: Run, *expected: str) -> list[str]:
     return [f"{name} ({here}, {there})" for name, here, there in found if not name.startswith(usual)]
 
 
-def read_images(run: Run) -> Data:
-    """The run's data, refused where its examples are not images."""
+def read_images(run: Run) -> tuple[Data, Look]:
+    """The run's data, and its images as they are drawn; refused where its examples are not images."""
     data = run.load_data()
     if data.x_train.shape[1:3] == (1, 1):
         raise InputError(
             f"the examples of {run.paths.root} are {data.x_train.shape[3]} features each, which cannot be drawn; "
             "give the run on the images that they were made of"
         )
-    return data
+    look = look_of(data)
+    if look.caption:
+        remark(look.caption)
+    return data, look
 
 
 def read_removal(root: Path, options: argparse.Namespace, tests: NDArray[np.intp] | None = None) -> list[Condition]:

@@ -42,7 +42,7 @@ def main() -> None:
         correlation=(ALIKE, "least correlation of near-duplicates"),
     )
     run, merged, estimates = read(options.run, options)
-    data = read_images(run)
+    data, look = read_images(run)
     if options.removal:
         removed_pairs(run, estimates, open_run(options.removal))
     alike = near_duplicates(data.x_train, data.x_test, options.correlation)
@@ -74,9 +74,9 @@ def main() -> None:
     figure = Figure(figsize=(1.2 * len(chosen), 2.8), layout="constrained")
     grid = figure.subplots(2, len(chosen), squeeze=False)
     titles = [f"train, r = {alike.correlation[k]:.3f}" for k in chosen]
-    draw_images(grid[0], [shown(data.x_train[alike.train[k]]) for k in chosen], titles)
+    draw_images(grid[0], [shown(look.x_train[alike.train[k]]) for k in chosen], titles)
     titles = ["test" if found[k] is None else f"test, influence {found[k]:.2f}" for k in chosen]
-    draw_images(grid[1], [shown(data.x_test[alike.test[k]]) for k in chosen], titles)
+    draw_images(grid[1], [shown(look.x_test[alike.test[k]]) for k in chosen], titles)
     save(figure, options.out / "duplicates")
     head = ("train", "test", "correlation", "influence")
     listed = zip(alike.train, alike.test, alike.correlation, found, strict=True)

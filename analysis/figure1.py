@@ -26,7 +26,7 @@ def main() -> None:
     options = arguments(__doc__ or "", classes=(4, "how many classes are shown"))
     run, merged, estimates = read(options.run, options)
     memorization, labels = estimates.scores.memorization, merged.examples["train_label"]
-    images = read_images(run).x_train
+    _, look = read_images(run)
     present = np.unique(labels)
     classes = present[np.linspace(0, len(present) - 1, min(options.classes, len(present))).round().astype(int)]
     rows: list[tuple[object, ...]] = []
@@ -40,7 +40,7 @@ def main() -> None:
             chosen = mine[np.argsort(np.abs(memorization[mine] - level), kind="stable")[:PER_LEVEL]]
             gaps = [None] * (PER_LEVEL - len(chosen))
             titles = [f"{memorization[i]:.2f}" for i in chosen]
-            draw_images(line, [*(shown(images[i]) for i in chosen), *gaps], titles + [""] * len(gaps))
+            draw_images(line, [*(shown(look.x_train[i]) for i in chosen), *gaps], titles + [""] * len(gaps))
             line[0].text(-0.1, 0.5, name, transform=line[0].transAxes, ha="right", va="center", rotation=90, fontsize=8)
             rows += [(name, f"{level:g}", int(i), f"{memorization[i]:.4f}") for i in chosen]
     save(figure, options.out / "figure1")

@@ -38,7 +38,7 @@ def main() -> None:
             f"{len(estimates.pairs.passing()):,} pairs); train more trials"
         )
     chosen = [ranked[k] for k in np.linspace(0, len(ranked) - 1, min(options.rows, len(ranked))).round().astype(int)]
-    data, trials, rows = read_images(run), outcomes_of(merged).trials(), []
+    (_, look), trials, rows = read_images(run), outcomes_of(merged).trials(), []
     labels, test_labels = merged.examples["train_label"], merged.examples["test_label"]
     figure = Figure(figsize=(1.3 * (1 + TESTS), 1.5 * len(chosen)), layout="constrained")
     for line, train in zip(figure.subplots(len(chosen), 1 + TESTS, squeeze=False), chosen, strict=True):
@@ -49,7 +49,7 @@ def main() -> None:
         gaps = TESTS - len(mine)
         name = f"{run.manifest.classes[labels[train]]}, mem {estimates.scores.memorization[train]:.2f}"
         titles = [text if (train, test) in found else f"({text})" for test, text, _ in mine]
-        images = [shown(data.x_train[train]), *(shown(data.x_test[test]) for test, _, _ in mine), *[None] * gaps]
+        images = [shown(look.x_train[train]), *(shown(look.x_test[test]) for test, _, _ in mine), *[None] * gaps]
         draw_images(line, images, [name, *titles, *[""] * gaps])
         for test, _, value in mine:
             rate = found.get((train, test))

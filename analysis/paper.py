@@ -15,14 +15,18 @@ from __future__ import annotations
 
 import argparse
 import csv
+import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import headline
 import jinja2
 import yaml
+from common import print_table
 
 from memexp.cli import console
 from memexp.errors import command
@@ -48,6 +52,10 @@ text-align: left; border-bottom: 1px solid #ddd; } details { margin: .5rem 0; } 
 </body></html>"""
 
 PARTS = {
+    "headline": (
+        "What agrees with the paper, and what does not",
+        "A difference agrees where its sign is the expected one by more than three standard errors.",
+    ),
     "contrast": (
         "Memorized examples are needed where data have a long tail",
         "Accuracy without the examples of memorization 0.25 or more, minus that without as many random ones, and what "
@@ -111,6 +119,7 @@ def memexp(*words: Any) -> None:
     A launch of which some trials failed (exit code 1) is no reason to stop: each script counts what there is.
     """
     console.out.say(command(*words))
+    since = Spent.so_far()
     process = subprocess.Popen([sys.executable, "-m", "memexp", *map(str, words)])
     try:
         code = process.wait()
@@ -121,6 +130,25 @@ def memexp(*words: Any) -> None:
     if code not in ((0, 1) if words[0] == "launch" else (0,)):
         print("stopped at the command above; start this program again to go on from there", file=sys.stderr)
         sys.exit(code)
+    console.out.say(f"  {since.since_then()}")
+
+
+class Spent(NamedTuple):
+    """Seconds of the clock, and those of processors in all programs that this one has called and seen end."""
+
+    clock: float
+    processors: float
+
+    @classmethod
+    def so_far(cls) -> Spent:
+        """Now."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return cls(time.monotonic(), used.ru_utime + used.ru_stime)
+
+    def since_then(self) -> str:
+        """How long it took from then to now."""
+        clock, processors = (now - then for now, then in zip(Spent.so_far(), self, strict=True))
+        return f"{clock / 60:.1f} minutes, {processors:,.0f} s of processor time"
 
 
 def end_as_by_ctrl_c() -> None:
@@ -226,8 +254,10 @@ def draw(out: Path, runs: dict[str, Path]) -> dict[str, str]:
         ("ratios", [runs["half"], reference, runs["nearly_all"]]),
     ):
         command = [sys.executable, HERE / f"{script}.py", *arguments, "--out", out]
+        since = Spent.so_far()
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, encoding="utf-8")
         print(done.stderr, end="", file=sys.stderr, flush=True)
+        console.out.say(f"  {script}: {since.since_then()}")
         if done.returncode:
             print(f"{script} was not made", file=sys.stderr)
             faults[script] = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "It was killed."
@@ -268,12 +298,16 @@ def main() -> None:
         f"{base['dataset']['limit']['train']:,} training images of Fashion-MNIST, {options.trials:,} trials of the "
         f"reference, {options.repeats:,} of each condition of the removal."
     )
+    since = Spent.so_far()
     try:
         faults = draw(out, train(out, base, options.repeats))
     except KeyboardInterrupt:
         print("stopped; start this program again to go on", file=sys.stderr)
         sys.exit(3)
+    rows = headline.tell(out)
     print(write_page(out, about, faults))
+    print_table([headline.HEAD, *rows])
+    print(f"in all {since.since_then()}; what was trained before is not counted")
     sys.exit(1 if faults else 0)
 
 

@@ -91,8 +91,9 @@ def stand_in(spec: Spec, folder: Path) -> dict[str, Any]:
 
 def tiny(spec: Spec, folder: Path) -> Spec:
     """The same spec with few examples and one epoch for each trial; everything else as it stands."""
-    if spec.trial is not None:
-        return spec  # they are small already
+    if spec.trial is not None:  # they are small already
+        short = {"epochs": 1} if "epochs" in spec.trial.arguments else {}
+        return spec.model_copy(update={"trial": spec.trial.model_copy(update=short)})
     value = spec.model_dump(exclude_none=True)
     value["dataset"] = stand_in(spec, folder)
     if "weights" in value["model"]:
