@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,41 @@ def test_the_page_says_what_was_not_made(tmp_path: Path) -> None:
     assert 'alt="Figure 2: marginal utility. Accuracy without' in page
     assert '<th scope="col">what</th>' in page
     assert "http" not in page
+
+
+def test_the_headline_tells_signs_by_their_errors(tmp_path: Path) -> None:
+    headline = load("headline")
+    write = {
+        "contrast": "run,difference,standard error\nmixture,-8.9,0.2\nfashion_1000,0.7,0.2\nno_tail,0.2,0.1\n",
+        "long_tail": "run,above by,se\na,0.3,0.001\nb,0.02,0.001\n",
+        "figure2": "removed,minus control,standard error\nmemorization >= 0.1,-0.031,0.002\nhigh influence,-0.1,0.1\n",
+        "table_high_influence": 'what,value,standard error\n"drop, all tests",0.020,0.003\n'
+        '"drop of the random set, all tests",0.002,0.004\n',
+        "figure7": "quantity,run,threshold,jaccard,jaccard by chance\nmemorization,second,0.25,0.937,0.944\n",
+    }
+    for name, text in write.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    found = [row[2:] for row in headline.tell(tmp_path)]
+    assert found == [
+        ("-8.90 points", "0.20", "agrees"),
+        ("+0.70 points", "0.20", "does not agree"),
+        ("+0.20 points", "0.10", "open"),
+        ("-3.10 points", "0.20", "agrees"),
+        ("+2.00 points", "0.10", "agrees"),
+        ("+1.80 points", "0.50", "agrees"),
+        ("0.937", "", ""),
+    ]
+    assert [tuple(row.values())[2:] for row in rows_of(tmp_path / "headline.csv")] == found
+
+
+def test_floats_of_any_range_are_drawn_on_the_range_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.array([-3.0, -1.0, 1.0, 5.0], np.float32).reshape(1, 2, 2, 1)
+    run = SimpleNamespace(load_data=lambda: SimpleNamespace(x_train=x, x_test=2 * x))
+    data, look = load("common").read_images(run)
+    assert data.x_train is x
+    assert look.x_train.ravel().tolist() == [0, 63, 127, 255]
+    assert look.x_test.ravel().tolist() == [0, 31, 159, 255]
+    assert "-3 is black, 5 is white" in capsys.readouterr().err
 
 
 def load(name: str) -> Any:

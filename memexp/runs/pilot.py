@@ -27,7 +27,7 @@ _FIRST_BATCH = 8
 
 @dataclass(frozen=True)
 class Pace:
-    """Measured wall seconds of one trial of a stack: ``per_step``, ``per_example`` evaluated.
+    """Measured seconds of one trial of a stack: ``per_step``, ``per_example`` evaluated.
 
     ``stacked``: trials that train together. ``work``: the few examples that were used.
     """
@@ -39,9 +39,10 @@ class Pace:
 
 
 def seconds_per_trial(plan: Plan, device: str = "cpu") -> float:
-    """Estimated wall seconds of one trial on one worker with one thread.
+    """Estimated seconds of one trial on one worker with one thread, which has a processor (or the GPU) for itself.
 
-    Extrapolated from a few steps: steps * time per step + examples * time per evaluated example. A user's
+    Extrapolated from a few steps: steps * time per step + examples * time per evaluated example, in processor time
+    where a processor trains: other programs that run beside the pilot, as on a login node, do not count. A user's
     recipe trains one whole trial on a few examples instead; its time is taken as proportional to them. A trial of
     the user's own is run once, the first one, as it will be.
 
@@ -113,7 +114,7 @@ def measure_pace(plan: Plan, device: str = "cpu") -> Pace:
 
 
 def _timed(work: Work, n_trials: int, batch: int, steps: int) -> float:
-    """Wall seconds per trial of a stack that takes so many steps of ``batch`` examples."""
+    """Seconds per trial of a stack that takes so many steps of ``batch`` examples."""
     n_train = len(work.y_train)
     training = work.spec.sgd.model_copy(
         update={
@@ -126,10 +127,11 @@ def _timed(work: Work, n_trials: int, batch: int, steps: int) -> float:
     )
     subsets = work.spec.subsets.model_copy(update={"design": "remove", "removed": {"none": pack([])}, "ratio": None})
     tiny = replace(work, spec=work.spec.model_copy(update={"training": training, "subsets": subsets}))
-    start = time.perf_counter()
+    clock = time.process_time if work.device.type == "cpu" else time.perf_counter  # it trains with one thread
+    start = clock()
     with blamed():
         train_block(tiny, np.ones((n_trials, n_train), dtype=np.bool_), list(range(n_trials)))
-    return (time.perf_counter() - start) / n_trials
+    return (clock() - start) / n_trials
 
 
 def _head(data: Data, count: int) -> Data:
