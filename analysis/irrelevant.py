@@ -137,7 +137,7 @@ def _draw(rows: list[dict[str, Any]]) -> Figure:
     line(right, "influence", BLUE)
     right.set(ylabel="influence on tests of its own cluster", title="What one example is worth")
     left.set(ylabel="share", title="What a network keeps of one example", ylim=(0, 1.03))
-    left.legend(fontsize=8)
+    left.legend(fontsize=7)
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set_xticks(column("epochs"), [row["epochs"] for row in rows])
