@@ -286,7 +286,8 @@ def train_here(
 def _in_words(error: Exception) -> str:
     """A fault that memexp did not expect, in one text; running out of memory with the next step."""
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, torch.OutOfMemoryError):
+    # torch's own allocator, the driver, cuBLAS and cuDNN each say it in their way.
+    if isinstance(error, torch.OutOfMemoryError) or "CUDA error: out of memory" in text or "_ALLOC_FAILED" in text:
         return (
             f"{text}. The GPU's memory is full: use fewer workers for each GPU (--workers, or workers in the profile), "
             "or a GPU with more memory. A smaller batch_size needs less, but is another experiment"

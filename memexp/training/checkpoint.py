@@ -56,7 +56,7 @@ class Moment:
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
-        kept: State = _mapped(found, lambda tensor: tensor.detach().cpu())
+        kept: State = mapped(found, lambda tensor: tensor.detach().cpu())
         return kept
 
     @torch.no_grad()
@@ -67,7 +67,7 @@ class Moment:
         for name, tensor in tensors.items():
             tensor.copy_(state["tensors"][name])
         for each, kept in zip(self.others, state["others"], strict=True):
-            each.load_state_dict(_mapped(kept, lambda tensor: tensor.to(self.device)))
+            each.load_state_dict(mapped(kept, lambda tensor: tensor.to(self.device)))
         torch.set_rng_state(state["torch"])
         if state["cuda"] is not None:
             torch.cuda.set_rng_state(state["cuda"], self.device)
@@ -104,13 +104,14 @@ def _comparable(value: Any) -> Any:
     return value if isinstance(value, _PLAIN) else repr(value)
 
 
-def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A state whose tensors are changed."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Mapping):
-        return {key: _mapped(inner, change) for key, inner in value.items()}
+        return {key: mapped(inner, change) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_mapped(inner, change) for inner in value]
+        return [mapped(inner, change) for inner in value]
     return value
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from memexp.errors import InputError
 from memexp.spec.training import Training
-from memexp.training.checkpoint import State, Stateful
+from memexp.training.checkpoint import State, Stateful, mapped
 from memexp.training.sgd import SGD
 
 
@@ -71,8 +71,11 @@ class OfTimm:
         return state
 
     def load_state_dict(self, state: State) -> None:
-        """Go on with :meth:`state_dict`."""
-        self._optimizer.load_state_dict(state)
+        """Go on with :meth:`state_dict`: torch brings to a device what belongs there, counters of steps not.
+
+        A counter on a GPU would be read back for every parameter in every step.
+        """
+        self._optimizer.load_state_dict(mapped(state, lambda tensor: tensor.cpu()))
 
 
 def _require_known(name: str) -> Any:

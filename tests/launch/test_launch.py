@@ -357,6 +357,11 @@ def test_a_worker_out_of_memory_says_what_to_do() -> None:
     assert _in_words(ValueError("x")) == "ValueError: x"
     full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     assert "Tried to allocate 2.00 GiB. The GPU's memory is full: use fewer workers for each GPU (--" in _in_words(full)
+    for said in (
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ):
+        assert "The GPU's memory is full" in _in_words(RuntimeError(said))
     assert "use fewer --workers, or ask for more" in _in_words(MemoryError())
 
 

@@ -61,6 +61,8 @@ class OnGpu(Tensor):
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
         """Here or to the host; to another type here."""
+        if args and isinstance(args[0], OnGpu):  # C++ would see a tensor of the host
+            args = args[0].dtype, *args[1:]
         parsed = {key: kwargs[key] for key in ("device", "dtype", "non_blocking", "memory_format") if key in kwargs}
         device, dtype, _, memory_format = torch._C._nn._parse_to(*args, **parsed)
         if device is not None and device.type == "cpu":
@@ -216,6 +218,8 @@ def pretend_gpu(free: int = 80 << 30, bf16: bool = True) -> Iterator[Gpu]:
         def numbered(each: Any) -> Any:  # C++ would ask the driver which one "cuda" is
             return CUDA if isinstance(each, str | torch.device) and str(each) == "cuda" else each
 
+        if args and isinstance(args[0], OnGpu):
+            args = CUDA, args[0].dtype, *args[1:]
         args, kwargs = tuple(map(numbered, args)), {key: numbered(value) for key, value in kwargs.items()}
         if _get_current_dispatch_mode() is None:  # in a thread that the code started
             with gpu:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from memexp.spec.spec import Spec
 from memexp.store.receipts import read_receipts
 from memexp.training import batches, block, evaluation
 from memexp.training.block import Outcome, prepare_block, train, train_block
+from memexp.training.checkpoint import BlockKeeper
 from memexp.training.features import extract
 from tests.conftest import make_spec
 from tests.training.pretended import Gpu, pretend_gpu
@@ -164,6 +166,29 @@ def test_workers_that_start_together_leave_room_for_each_others_images() -> None
                 work = batches.prepare(spec_of(MLP), data, "cuda", sharing)
                 assert [x.is_cuda for x in (work.x_train, work.x_test)] == there
             assert sharing * (train * there[0] + test) <= free
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon", "adafactor"])
+def test_an_interrupted_trial_goes_on_there_without_more_waits(optimizer: str) -> None:
+    """It ends with the bits of one that was not, and counters of steps stay the host's."""
+    spec = spec_of({"model": CASES["convolutions"]["model"], "training": {"optimizer": optimizer, "ema": 0.9}})
+    data = load_data(spec.dataset)
+    kept: list[bytes] = []
+
+    def part(payload: bytes | None, every: float) -> tuple[Outcome, Counter[str]]:
+        keeper = BlockKeeper(payload, lambda view, _: kept.append(bytes(view)), every, 1)
+        gpu.waits.clear()
+        (outcome,) = train_block(work, draw_masks(spec.subsets, len(data.y_train), [0]), [0], keeper=keeper)
+        return outcome, Counter({where: n for where, n in gpu.waits.items() if "copy to" not in where})
+
+    with pretend_gpu() as gpu:
+        work = prepare_block(spec, data, "cuda")
+        whole, waits = part(None, 900.0)
+        part(None, 0.0)  # keeps before each step
+        resumed, waits_again = part(kept[2], 900.0)
+    np.testing.assert_array_equal(whole.arrays["train_margin"], resumed.arrays["train_margin"])
+    assert waits_again == waits
 
 
 @pytest.mark.long
