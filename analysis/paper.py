@@ -1,6 +1,6 @@
 """Every experiment of the paper, small enough for a laptop, and one page with all figures.
 
-    python analysis/paper.py [--out paper] [--trials 400] [--repeats 6] [--data FOLDER]
+    python analysis/paper.py [--out paper] [--trials 350] [--repeats 6] [--data FOLDER]
 
 First what the paper is about, where it is beyond doubt: three settings (specs/laptop), each with the
 removal of its memorized examples, and the theory's own model (specs/sweeps/long_tail.yaml). Then
@@ -222,8 +222,13 @@ def train(out: Path, base: dict[str, Any], repeats: int) -> dict[str, Path]:
 def train_settings(specs: Path, runs: Path, base: dict[str, Any], repeats: int) -> dict[str, Path]:
     """The settings in which memorized examples are needed, or not, each with their removal; and the theory's model."""
     launched = {}
+
+    def cut(block: dict[str, Any]) -> dict[str, Any]:
+        block["subsets"]["trials"] = min(block["subsets"]["trials"], base["subsets"]["trials"])
+        return block
+
     for name in SETTINGS:
-        setting = yaml.safe_load((SPECS / f"laptop/{name}.yaml").read_text(encoding="utf-8"))
+        setting = cut(yaml.safe_load((SPECS / f"laptop/{name}.yaml").read_text(encoding="utf-8")))
         if "path" in setting["dataset"]:
             setting["dataset"]["path"] = base["dataset"]["path"]
         memexp("launch", write_spec(specs / f"{name}.yaml", setting), *_HOW, runs)
@@ -231,7 +236,9 @@ def train_settings(specs: Path, runs: Path, base: dict[str, Any], repeats: int) 
         removal = {"design": "remove", "removed": f"{name}.json", "control": True, "seed": 2, "trials": 3 * repeats}
         memexp("launch", write_spec(specs / f"{name}_removal.yaml", setting, subsets=removal), *_HOW, runs)
         launched |= {each: runs / each for each in (name, f"{name}_removal")}
-    memexp("launch", SPECS / "sweeps/long_tail.yaml", *_HOW, runs)
+    sweep = yaml.safe_load((SPECS / "sweeps/long_tail.yaml").read_text(encoding="utf-8"))
+    cut(sweep["base"])
+    memexp("launch", write_spec(specs / "long_tail.yaml", sweep), *_HOW, runs)
     return launched | {"long_tail": runs / "long_tail"}
 
 
@@ -284,7 +291,7 @@ def main() -> None:
     """Train, draw, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("paper"))
-    parser.add_argument("--trials", type=int, default=400, help="of the larger runs on subsets [%(default)s]")
+    parser.add_argument("--trials", type=int, default=350, help="of the larger runs on subsets [%(default)s]")
     parser.add_argument("--repeats", type=int, default=6, help="of each condition of the removal [%(default)s]")
     parser.add_argument("--data", type=Path, help="folder with Fashion-MNIST's four files")
     options = parser.parse_args()

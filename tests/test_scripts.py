@@ -22,6 +22,7 @@ from memexp.analysis.merged import open_merged
 from memexp.analysis.pairs import Selection
 from memexp.analysis.removal import Condition, read_conditions, select_sets
 from memexp.runs.run import open_run
+from memexp.spec.sweep import SweepFile, read_file
 from memexp.store.trials import extend_store
 from memexp.store.weights import weights_path
 from tests.conftest import ROOT, Done, in_process, run_script
@@ -206,6 +207,34 @@ def test_the_page_says_what_was_not_made(tmp_path: Path) -> None:
     assert 'alt="Figure 2: marginal utility. Accuracy without' in page
     assert '<th scope="col">what</th>' in page
     assert "http" not in page
+
+
+def test_all_experiments_are_valid_and_take_no_more_trials_than_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper, launched = load("paper"), list[Path]()
+
+    def memexp(*words: Any) -> None:
+        if words[0] == "launch":
+            launched.append(Path(words[1]))
+        elif words[0] == "select":
+            Path(words[-1]).write_text(json.dumps({"nothing": [], "memorization >= 0.25": [1, 2, 3]}))
+
+    monkeypatch.setattr(paper, "memexp", memexp)
+    base = yaml.safe_load(paper.BASE.read_text())
+    base["subsets"]["trials"] = 30
+    runs = paper.train(tmp_path, base, 2)
+    (tmp_path / "specs/features.npz").touch()
+    trials = {}
+    for path in launched:
+        read = read_file(path)
+        files = read.files if isinstance(read, SweepFile) else [read]
+        trials |= {file.spec.name: file.spec.subsets.trials for file in files}
+    assert set(runs) - {"long_tail"} <= set(trials)
+    assert trials["reference"] == trials["mixture"] == 30
+    assert trials["mixture_removal"] == 3 * 10  # nothing, the list and its control, five times the repeats
+    assert trials["removal"] == 3 * 2
+    assert max(trials.values()) == 30
 
 
 def test_the_headline_tells_signs_by_their_errors(tmp_path: Path) -> None:
