@@ -19,6 +19,10 @@ from memexp.runs.run import Run
 from tests.report.test_explorer import address, looked_at  # noqa: F401 (fixture)
 from tests.report.test_report import browser, page  # noqa: F401 (fixtures)
 
+LONG_NAMES = """for (const each of document.querySelectorAll("select")) {
+  each.append(new Option("a class of many words ".repeat(9)));
+}"""
+
 
 def violations(page: Any) -> list[str]:  # noqa: F811
     """What axe finds on the page that is open, in words."""
@@ -44,6 +48,7 @@ def test_axe_finds_nothing_on_any_page(
         page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
         assert not violations(page), each.name
         page.set_viewport_size({"width": 390, "height": 844})
+        page.evaluate(LONG_NAMES)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, each.name
     for name in ("examples.html", "tests.html"):
         page.goto(pages[0].with_name(name).as_uri())
