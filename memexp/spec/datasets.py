@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StrictInt, model_validator
 
 from memexp.spec.sections import NUMBER, Flag
 from memexp.spec.sections import Block as _Block
@@ -121,7 +121,7 @@ class ImageFolder(_Files):
 
     source: Literal["folder"]
     path: str = Field(description="the folder that holds train/ and test/ (or val/), or the folders of the classes")
-    size: Annotated[PositiveInt, Field(le=4096)] = Field(
+    size: Annotated[StrictInt, Field(ge=1, le=4096)] = Field(
         32, description="images are cut to a centred square and resized to this many pixels"
     )
 
@@ -140,7 +140,7 @@ class _Columns(_Files):
         None, description="columns of numbers, instead of images; rest: all that the spec does not name otherwise"
     )
     id: str | None = Field(None, description="column with a name for each example, for tables and reports")
-    size: Annotated[PositiveInt, Field(le=4096)] | None = Field(
+    size: Annotated[StrictInt, Field(ge=1, le=4096)] | None = Field(
         None, description="images are cut to a centred square and resized to this many pixels; none: as they are"
     )
 
@@ -186,14 +186,14 @@ class PythonData(_Files):
         return copy.deepcopy(self.model_extra or {})
 
 
-Dimension = Annotated[PositiveInt, Field(le=1_000_000)]
+Dimension = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 
 
 class Subpopulations(_Source):
     """Feldman's long tail, drawn: classes that are mixtures of a few frequent and many rare Gaussian subpopulations."""
 
     source: Literal["subpopulations"]
-    classes: Annotated[PositiveInt, Field(ge=2, le=10_000)] = Field(10, description="labels")
+    classes: Annotated[StrictInt, Field(ge=2, le=10_000)] = Field(10, description="labels")
     kinds: Dimension = Field(60, description="subpopulations of each class")
     train: PositiveInt = Field(1000, description="training examples")
     test: PositiveInt = Field(3000, description="test examples")
@@ -214,7 +214,7 @@ class Hypercube(_Source):
     """Brown et al.'s clusters of the hypercube, drawn: which cluster an example of mostly random bits is of."""
 
     source: Literal["hypercube"]
-    clusters: Annotated[PositiveInt, Field(ge=2, le=100_000)] = Field(500, description="clusters, one label each")
+    clusters: Annotated[StrictInt, Field(ge=2, le=100_000)] = Field(500, description="clusters, one label each")
     train: PositiveInt = Field(500, description="training examples; about 1/e of the clusters get none")
     test: PositiveInt = Field(1000, description="test examples")
     dim: Dimension = Field(1000, description="bits of an example, -1 or 1")
