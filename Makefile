@@ -65,6 +65,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing into $(VENV), some minutes: PyTorch for Linux brings CUDA, 6 GB; README has a smaller way without a GPU."
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
