@@ -1,6 +1,6 @@
 """Every experiment of the paper, small enough for a laptop, and one page with all figures.
 
-    python analysis/paper.py [--out paper] [--trials 350] [--repeats 6] [--data FOLDER]
+    python analysis/paper.py [--out paper] [--trials 320] [--repeats 6] [--data FOLDER]
 
 First what the paper is about, where it is beyond doubt: three settings (specs/laptop), each with the
 removal of its memorized examples, and the theory's own model (specs/sweeps/long_tail.yaml). Then
@@ -291,7 +291,7 @@ def main() -> None:
     """Train, draw, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("paper"))
-    parser.add_argument("--trials", type=int, default=350, help="of the larger runs on subsets [%(default)s]")
+    parser.add_argument("--trials", type=int, default=320, help="of the larger runs on subsets [%(default)s]")
     parser.add_argument("--repeats", type=int, default=6, help="of each condition of the removal [%(default)s]")
     parser.add_argument("--data", type=Path, help="folder with Fashion-MNIST's four files")
     options = parser.parse_args()
