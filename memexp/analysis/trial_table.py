@@ -7,7 +7,7 @@ one tells what the others saw, so whatever leaves a trial out, or resamples tria
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,18 +104,6 @@ class TrialTable:
                 if axis == "test"
                 else "these trials were imported without outcomes on training examples; import those too"
             )
-
-
-def table_of_arrays(arrays: Mapping[str, NDArray[Any]], group: Ints | None = None) -> TrialTable:
-    """A table of matrices in memory, each (examples, T); without ``group`` every trial is drawn by itself."""
-    n_trials = arrays["mask"].shape[1]
-    number = np.arange(n_trials)
-    n_test = next((len(values) for name, values in arrays.items() if name.startswith("test_")), 0)
-    recorded = frozenset(name for name in arrays if "_" in name)
-    return TrialTable(
-        np.zeros(n_trials, np.int64), number, number if group is None else group, len(arrays["mask"]), n_test, recorded,
-        lambda name, rows: arrays[name][rows],
-    )  # fmt: skip
 
 
 def table_of_merged(merged: Merged, subsets: Subsets) -> TrialTable:

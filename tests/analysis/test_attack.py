@@ -14,10 +14,11 @@ from memexp.analysis.attack import attack
 from memexp.analysis.privacy import GUESSED, audit, epsilon_bound
 from memexp.analysis.roc import Roc, mean
 from memexp.analysis.shadows import Shadows, separation
-from memexp.analysis.trial_table import TrialTable, groups, table_of_arrays
+from memexp.analysis.trial_table import TrialTable, groups
 from memexp.errors import InputError
 from memexp.spec.designs import draw_masks
 from memexp.spec.subsets import Subsets
+from tests.analysis.in_memory import table_of_arrays
 
 Arrays = dict[str, NDArray[np.float64]]
 

@@ -13,10 +13,11 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from memexp.analysis import datamodel, lds
 from memexp.analysis.datamodel import Ridge, best_penalty, difference, fit
 from memexp.analysis.lds import linear_datamodelling_score, spearman
-from memexp.analysis.trial_table import TrialTable, chosen, groups, table_of_arrays
+from memexp.analysis.trial_table import TrialTable, chosen, groups
 from memexp.errors import InputError
 from memexp.spec.designs import draw_masks
 from memexp.spec.subsets import Subsets
+from tests.analysis.in_memory import table_of_arrays
 
 Floats = NDArray[np.float64]
 
