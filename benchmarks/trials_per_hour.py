@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -161,15 +162,28 @@ def share_of_limit(folder: Path, precision: str, rounds: int) -> list[dict[str, 
     from memexp.training.block import prepare_block, train_block
     from memexp.training.devices import set_up_torch
 
-    def per_second() -> float:
-        kind = torch.bfloat16 if precision == "bf16" else torch.float32
-        a, b = (torch.randn(2048, 2048).to(kind) for _ in range(2))
-        a @ b
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(2048, 2048).to(kind) for _ in range(2))
+    x, upstream, weights = (
+        [torch.randn(shape).to(kind) for shape in shapes]
+        for shapes in zip(*(((4, 128, n), (4, 128, m), (4, n, m)) for n, m in itertools.pairwise(WIDTHS)), strict=True)
+    )
+
+    def products() -> None:
+        """Those of a step of four trials, and nothing else."""
+        for layer, weight in enumerate(weights):
+            torch.bmm(x[layer], weight)
+            torch.bmm(x[layer].mT, upstream[layer])
+            if layer:
+                torch.bmm(upstream[layer], weight.mT)
+
+    def seconds_of(work: Callable[[], Any]) -> float:
+        work()
         start, count = time.process_time(), 0
         while time.process_time() - start < 1:
-            a @ b
+            work()
             count += 1
-        return count * 2048**3 / (time.process_time() - start)
+        return (time.process_time() - start) / count
 
     set_up_torch("cpu")
     with tempfile.TemporaryDirectory() as place:
@@ -177,11 +191,18 @@ def share_of_limit(folder: Path, precision: str, rounds: int) -> list[dict[str, 
     work, masks = prepare_block(plan.spec, plan.data, "cpu"), draw_masks(plan.spec.subsets, 60_000, range(4))
     found = []
     for _ in range(rounds):
-        before, start = per_second(), time.process_time()
+        before, start = seconds_of(lambda: a @ b), time.process_time()
         train_block(work, masks, range(4))
         seconds = (time.process_time() - start) / 4
-        limit = multiply_adds_per_trial() / ((before + per_second()) / 2)
-        found.append({"seconds": seconds, "limit": limit})
+        each = (before + seconds_of(lambda: a @ b)) / 2 / 2048**3  # of a multiply-add
+        step = 4 * 128 * (3 * sum(w[0].numel() for w in weights) - weights[0][0].numel())
+        found.append(
+            {
+                "seconds": seconds,
+                "limit": each * multiply_adds_per_trial(),
+                "alone": each * step / seconds_of(products),
+            }
+        )
     return found
 
 
@@ -251,9 +272,9 @@ def shares(given: argparse.Namespace) -> None:
         found = json.loads(done.stdout.splitlines()[-1])
         share = statistics.median(100 * each["limit"] / each["seconds"] for each in found)
         seconds, limit = (statistics.median(each[key] for each in found) for key in ("seconds", "limit"))
-        print(
-            f"{precision}: {seconds:.2f} processor seconds a trial, limit {limit:.2f}, share {share:.0f} %", flush=True
-        )
+        alone = 100 * statistics.median(each["alone"] for each in found)
+        print(f"{precision}: {seconds:.2f} processor seconds a trial, limit {limit:.2f}: {share:.0f} %;", end=" ")
+        print(f"the products of a step alone {alone:.0f} %", flush=True)
 
 
 def main() -> None:
