@@ -60,7 +60,7 @@ def _removing(folder: Path) -> list[Row]:
         for words, sign in [CONTRAST[row["run"]]]
     ]  # fmt: skip
     return rows + [
-        signed(f"the same: 4,000 images of it, {row['removed']}", -1,
+        signed(f"the same: 4,000 images of Fashion-MNIST, {row['removed']}", -1,
                100 * float(row["minus control"]), 100 * float(row["standard error"]))
         for row in _read(folder, "figure2") if row["removed"] == "memorization >= 0.1" and row["minus control"]
     ]  # fmt: skip
