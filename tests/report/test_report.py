@@ -295,6 +295,7 @@ def test_the_keyboard_opens_an_example_with_its_pairs(run_copy: Run, page: Any) 
     assert text.count("FDR") == cards, "each pair has its false discovery rate"
     assert text.count("[") == int((found.pairs.rate[mine] <= 0.05).sum()), "only discoveries have an interval"
     page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="hidden")  # Chromium closes it after the key, not with it
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "search"
 

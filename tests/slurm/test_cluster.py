@@ -56,7 +56,7 @@ def user(slurm: DevCluster, tmp_path: Path, write_spec: Callable[..., Path]) -> 
 def test_launch_returns_and_the_cluster_does_the_rest(user: User, new_run: Callable[..., Run]) -> None:
     launch_local(new_run("quiet"), Resources(workers=2), lambda _: None)
     said = user.launch(seconds_per_trial=60)
-    assert "2 tasks of up to 1 blocks" in said
+    assert "2 tasks of up to 1 block" in said
     assert "follow-up" in said
     eventually(lambda: (user.root / "report/index.html").exists(), 90)
     found = user.status()
@@ -274,7 +274,7 @@ def test_five_times_the_array_limit(user: User, slurm: DevCluster) -> None:
     slurm.daemon("restart", "slurmctld")
     try:
         said = user.launch("--block", 1, seconds_per_trial=700, array_parallelism=8)
-        assert "10 tasks of up to 1 blocks" in said
+        assert "10 tasks of up to 1 block" in said
         (launch,) = read_launches(open_run(user.root).paths)
         assert [job.count for job in launch.jobs] == [2] * 5
         eventually(lambda: not user.status()["missing"] and user.idle(), 200)
@@ -316,7 +316,7 @@ def test_four_thousand_trials_need_two_calls_of_the_scheduler(user: User, slurm:
     user.spec.write_text(user.spec.read_text().replace("trials: 20", "trials: 4000"))
     slurm.run("scontrol", "update", "PartitionName=main", "State=DOWN")
     try:
-        assert "400 tasks of up to 1 blocks" in user.launch(seconds_per_trial=60)
+        assert "400 tasks of up to 1 block" in user.launch(seconds_per_trial=60)
         environment = {"PATH": f"{tools}:{slurm.env['PATH']}"}
         done = slurm.run("memexp", "status", user.root, "--json", check=False, env=environment)
         assert json.loads(done.stdout)["tasks"] == {"pending": 400}

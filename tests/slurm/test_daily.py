@@ -96,7 +96,7 @@ def test_two_profiles_share_a_run(user: User, new_run: Callable[..., Run]) -> No
     more = {"on_end": f'echo "$STATE $RUN" >> {told}', "array_parallelism": 2, "seconds_per_trial": 160}
     user.slurm.run("scontrol", "update", "PartitionName=main", "State=DOWN")
     try:
-        assert "4 tasks of up to 1 blocks" in user.launch("--block", 5, **more)
+        assert "4 tasks of up to 1 block" in user.launch("--block", 5, **more)
         other = user.folder / "other.yaml"
         other.write_text(yaml.safe_dump(PROFILE | more | {"partition": "high"}))
         assert "4 tasks are in the queue" in user.memexp("resume", user.root, "--profile", other, codes=(3,)).stdout

@@ -88,7 +88,7 @@ def test_limits_of_submitted_jobs(limited: DevCluster, tmp_path: Path, write_spe
     limited.run("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=4", "qos=normal,debug")
     eventually(lambda: scheduler_limit(limited) == "4", 30)
     said = user.launch("--block", 4, seconds_per_trial=250)
-    assert "3 tasks of up to 1 blocks" in said
+    assert "3 tasks of up to 1 block" in said
     assert "2 blocks: the limit of 3 more jobs is reached (MaxSubmitJobs of account root)" in " ".join(said.split())
     eventually(lambda: not user.status()["missing"] and user.idle(), 200)
     assert user.status()["tasks"] == {"done": 5}
