@@ -63,7 +63,7 @@ def test_soft_influence_equals_brute_force(tmp_path: Path) -> None:
 
 def rank_test(margin: Any, saw: Any) -> tuple[float, bool]:
     """Two-sided p-value and sign, from scipy's ranks and moments of Pitman's permutation distribution."""
-    rank = np.rint((rankdata(margin) - 1) * min(1, 127 / (len(margin) - 1)))
+    rank = np.rint((rankdata(np.asarray(margin, np.float64)) - 1) * min(1, 127 / (len(margin) - 1)))
     total, n = len(margin), int(saw.sum())
     gap = rank[saw].sum() - n * rank.mean()
     if n in (0, total) or np.ptp(rank) == 0:
