@@ -12,9 +12,10 @@
 Findings go to standard output, and to a file of JSON lines that `readme` reads. Predictions are of an H100 (80 GB):
 arithmetic at 60 % of its ceiling and memory at 3.0 TB/s in turn, and a quarter more for whole trials. A convolution
 reads or writes its input and its output three times each in a step, batch norm with ReLU its output 13 times, and once
-and four times in evaluation. Without the
-CIFAR files trials train on random images: times are true, accuracies chance. --tiny tries the script itself, also
-with --device cpu: its numbers mean nothing.
+and four times in evaluation.
+
+Without the CIFAR files trials train on random images: times are true, accuracies chance. --tiny tries the script
+itself, also with --device cpu: its numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -214,12 +215,13 @@ def _whole_trials(given: argparse.Namespace, report: Report, plan: Plan, what: s
         outcomes += train_block(work, masks[[number]], [number])
         took = time.perf_counter() - start
     if work.compiled and compiled.given_up():
-        return report.row("trial", what, "does not compile")
+        report.row("trial", what, "does not compile")
+        return
     accuracy = {key: float(outcomes[1].arrays[f"{key}_accuracy"]) for key in ("in", "out", "test")} if real else {}
     rate = 2 * multiply_adds(plan) / took / 1e12
     report.row("trial", what, took, TRIALS.get(what), teraflops=rate, per_hour=3600 / took, **accuracy)
     first, second = (outcome.arrays["train_margin"] for outcome in outcomes[1:])
-    return report.row("trial", f"{what}: margins that are the same bits again", float(np.mean(first == second)))
+    report.row("trial", f"{what}: margins that are the same bits again", float(np.mean(first == second)))
 
 
 def reckon(given: argparse.Namespace, _: Report) -> None:

@@ -92,7 +92,7 @@ def _describe_pairs(estimates: Estimates, groups: Groups | None) -> Rows:
         what = "training example" if groups is None else "group"
         trains = counted(facts.unique_trains, what, "influences", "influence")
         tests = counted(facts.unique_tests, "test example")
-        rows.append(("", f"{trains} {tests}, {facts.single_influencers:,} of which have one influencer only"))
+        rows.append(("", f"{trains} {tests}, {facts.single_influencers:,} with one influencer only"))
     if uncertain := len(passing) - len(sure):
         rows.append(("", f"{uncertain:,} more pass the thresholds, but many of these are noise"))
     if str(estimates.selection) != str(Selection()):

@@ -44,11 +44,8 @@ def _rows(found: Usage) -> Rows:
     busy = found.sacct_cpus if found.sacct_cpus is not None else found.cpus
     if busy is not None:
         cpus = asked.cpus or max(1, asked.workers) * asked.threads
-        what = (
-            f"asked {asked.cpus}"
-            if on_slurm
-            else f"{counted(asked.workers, 'worker')} of {counted(asked.threads, 'thread')}"
-        )
+        here = f"{counted(asked.workers, 'worker')} of {counted(asked.threads, 'thread')}"
+        what = f"asked {asked.cpus}" if on_slurm else here
         rows.append(("processors", f"{what}; {busy:.1f} busy on average ({100 * busy / cpus:.0f} %)"))
     if found.gpu_gb is not None:
         busy_gpu = f", {found.gpu_percent:.0f} % busy" if found.gpu_percent is not None else ""

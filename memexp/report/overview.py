@@ -146,7 +146,8 @@ def _warnings(source: Source) -> list[str]:
     if merged.n_missing:
         warnings.append(f"{counted(merged.n_missing, 'trial', 'is', 'are')} missing; the numbers will still move.")
     if merged.n_failed:
-        warnings.append(f"{counted(merged.n_failed, 'trial')} failed and left out; see memexp status for the reasons.")
+        failed = counted(merged.n_failed, "failed trial", "is", "are")
+        warnings.append(f"{failed} left out; memexp status has the reasons.")
     if undefined:
         never = counted(undefined, "example", "was", "were")
         warnings.append(f"{never} never in or never out: more trials define their memorization.")

@@ -44,7 +44,7 @@ def seconds_per_trial(plan: Plan, device: str = "cpu") -> float:
     Extrapolated from a few steps: steps * time per step + examples * time per evaluated example, in processor time
     where a processor trains: other programs that run beside the pilot, as on a login node, do not count. A user's
     recipe trains one whole trial on a few examples instead; its time is taken as proportional to them. A trial of
-    the user's own is run once, the first one, as it will be.
+    the user's own is run once, the first one, as it will be. Both by the clock: they may start processes.
 
     Raises
     ------

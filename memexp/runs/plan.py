@@ -21,7 +21,7 @@ from memexp.spec.yaml_file import Fault
 from memexp.store.layout import Layout
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # as a key it is itself: its data are not compared
 class Plan:
     """What launching a spec means.
 

@@ -280,9 +280,9 @@ def _retrain(run: Run, store: TrialStore, receipts: list[Receipt], at_least: int
         if len(verdict.retrained) >= at_least:
             break
         device = "cpu" if receipt.made_by["device"].startswith("cpu") else "auto"
-        key = (device, receipt.made_by["threads"], receipt.made_by.get("compile", "off"))
-        if key not in trainers:
-            trainers[key] = Trainer(run, device, key[1], compile=key[2])
+        threads, compiles = receipt.made_by["threads"], receipt.made_by.get("compile", "off")
+        if (key := (device, threads, compiles)) not in trainers:
+            trainers[key] = Trainer(run, device, threads, compile=compiles)
         trainer = trainers[key]
         same = receipt.made_by["device"] == trainer.made_by["device"] and receipt.made_by["versions"] == versions()
         verdict.same_machine &= same

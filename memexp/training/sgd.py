@@ -57,14 +57,11 @@ class SGD:
         self._recipe = recipe
         self._momenta: list[Tensor | None] = [None] * len(self._parameters)
         dense = [layer for layer in model.modules() if isinstance(layer, StackedLinear)]
-        self._accumulates = bool(
-            dense
-            and not dense[0].weight.is_cuda
-            and not autocasts(
-                recipe.precision, dense[0].weight.device, dense=True
-            )  # its products are bf16, momenta not
-            and not recipe.nesterov
-            and not recipe.weight_decay
+        # A product can only be added to a momentum of its own type: not where it is bf16.
+        simple = not (recipe.nesterov or recipe.weight_decay)
+        self._accumulates = simple and any(
+            not (layer.weight.is_cuda or autocasts(recipe.precision, layer.weight.device, dense=True))
+            for layer in dense
         )
         self._biases: list[Tensor] = []
         if self._accumulates:
