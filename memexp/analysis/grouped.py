@@ -73,12 +73,12 @@ def group_columns(examples: Mapping[str, NDArray[Any]], places: NDArray[Any] | s
 
 
 def group_in_words(examples: Mapping[str, NDArray[Any]], example: int) -> str:
-    """``group NAME (3 examples)``, of a training example; nothing without groups."""
-    return f"group {groups_in_words(examples, [example])[0]}" if groups_of(examples) is not None else ""
+    """Name and size of a training example's group; nothing without groups."""
+    return groups_in_words(examples, [example])[0] if groups_of(examples) is not None else ""
 
 
 def groups_in_words(examples: Mapping[str, NDArray[Any]], places: Sequence[int] | Places) -> list[str]:
-    """``NAME (3 examples)``, of each of several training examples, where there are groups."""
+    """The same of several training examples, where there are groups."""
     sizes, names = np.bincount(examples["train_group"]), examples["train_group_name"]
     of = [(names[place], int(sizes[examples["train_group"][place]])) for place in places]
-    return [f"{name} ({counted(size, 'example')})" for name, size in of]
+    return [f"group {name} ({counted(size, 'example')})" for name, size in of]

@@ -60,7 +60,7 @@ const open = (i) => {
   words.append(make("h2", "", titleOf(AXIS, i)), facts([
     ...axis.facts(i), ...votes(i),
     ...(idOf(AXIS, i) ? [["name", nameOf(AXIS, i)]] : []),
-    ...(run.texts[AXIS].group ? [["group", run.texts[AXIS].group[i]]] : []),
+    ...(run.texts[AXIS].group ? [["group", run.texts[AXIS].group[i].replace(/^group /, "")]] : []),
     ...(wordsOf(AXIS, i) ? [["furthest from the mean", wordsOf(AXIS, i)]] : []),
   ]));
   $("subject").replaceChildren(tile(AXIS, i, `${WORDS[AXIS]} image: ${titleOf(AXIS, i)}`, 192), words);
