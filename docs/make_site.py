@@ -26,11 +26,18 @@ PAGES = (
     "benchmarks/*.md",
     "slurm/*/*.md",
 )
+_STYLE = "docs/site.css"
+_ABOUT = re.compile(r"^```(\w+) .*$", re.MULTILINE)
+_NEXT_BLOCK = re.compile(r"^```\n(?=```\w)", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def gather(folder: Path) -> list[Path]:
-    """Copy the pages, and what they link to, into a folder; those pages, relative to it."""
+    """Copy the pages, and what they link to, into a folder; those pages, relative to it.
+
+    Zensical sees no block where its first line has more than a language ("text about", which is for the tests), and
+    makes one paragraph of blocks without an empty line between them.
+    """
     pages = sorted({page.relative_to(ROOT) for pattern in PAGES for page in ROOT.glob(pattern)})
     for page in pages:
         text = (ROOT / page).read_text(encoding="utf-8")
@@ -38,7 +45,9 @@ def gather(folder: Path) -> list[Path]:
         for target, _ in _LINK.findall(text):
             if not target.startswith("http"):
                 _take((ROOT / page).parent / target, folder)
-        (folder / page).write_text(_LINK.sub(_to_index, text), encoding="utf-8")
+        text = _NEXT_BLOCK.sub("```\n\n", _ABOUT.sub(r"```\1", _LINK.sub(_to_index, text)))
+        (folder / page).write_text(text, encoding="utf-8")
+    _take(ROOT / _STYLE, folder)
     return pages
 
 

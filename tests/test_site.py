@@ -8,14 +8,17 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 from playwright.sync_api import sync_playwright
 
 from tests.conftest import ROOT
@@ -36,6 +39,20 @@ def pages_of(nav: list[dict[str, object]]) -> list[str]:
 def test_every_page_is_in_the_navigation_once() -> None:
     named = pages_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
     assert sorted(named) == sorted([*map(name_of, PAGES), "CONTRIBUTING.md", "CHANGELOG.md"])
+
+
+class Parts(HTMLParser):
+    """How many blocks, cells, points, headings and pictures there are in a page."""
+
+    COUNTED = ("pre", "td", "th", "li", "h1", "h2", "h3", "h4", "strong", "em", "img")
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found[tag] += tag in self.COUNTED
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +86,14 @@ def test_the_site_is_built_strictly_and_searched_without_a_network(site: Path, t
     build = [sys.executable, site / "docs/make_site.py", "--out", tmp_path / "out"]
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    pages = site / "build/pages"
+    for each in pages.rglob("*.md"):  # a block for whoever reads the Markdown is a block on the site
+        made = tmp_path / "out" / each.relative_to(pages).with_suffix(".html")
+        made = made if each.name != "README.md" else made.with_name("index.html")
+        article = re.search(r"<article.*</article>", made.read_text("utf-8"), re.DOTALL)
+        assert article
+        meant = MarkdownIt("commonmark").enable("table").render(each.read_text("utf-8"))
+        assert Parts(article[0]).found == Parts(meant).found, each
     html = [path.read_text("utf-8") for path in (tmp_path / "out").rglob("*.html")]
     assert len(html) > len(PAGES)
     loaded = re.compile(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"')
