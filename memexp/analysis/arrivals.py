@@ -122,6 +122,11 @@ def _unseeded(manifest: Manifest) -> Manifest:
     return replace(manifest, science=science, masks="")
 
 
+def experiment_of(manifest: Manifest) -> str:
+    """The same digest for all runs that may be merged: with it, seed and number name a trial wherever it is."""
+    return _unseeded(manifest).identity
+
+
 def stored_seed(seed: int) -> int:
     """A seed in 64 bits: itself below 2^63; a larger one, such as NumPy draws, as a negative digest of it."""
     if seed < 2**63:

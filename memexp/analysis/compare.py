@@ -11,6 +11,7 @@ import numpy as np
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.agreement import Agreement, Bits, Floats, agree, mean_agreement
 from memexp.analysis.differences import Differences, differences_of
+from memexp.analysis.overlap import overlap_in_words
 from memexp.analysis.pairs import Selection
 from memexp.analysis.sides import Indices, Side, deal, side_of_outcomes
 from memexp.errors import InputError
@@ -52,7 +53,7 @@ class Comparison:
     absent
         Why a quantity is None, by its name.
     note
-        What else a reader must know of the second side, or nothing.
+        What else a reader must know of the two, or nothing.
     differences
         Of memorization, example by example, with their noise; None unless both sides have trials that give classes.
     """
@@ -97,8 +98,7 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
         values = first.memorization, second.memorization
         found = agree(*values, MEMORIZATION_THRESHOLDS)
         memorization = Curves(found, chance[0], *values)
-    influence = None
-    unlike = _unlike_groups(first, second)
+    influence, unlike = None, _unlike_groups(first, second)
     both = None if unlike else _influences(first, second)
     if both is not None and len(both[0]):
         influence = Curves(_agree_on_pairs(first, second, *both), chance[1], *both)
@@ -109,7 +109,7 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
         if getattr(side, name) is None
     }
     absent = {"influence": unlike or f"no pair is selected ({selection})"} | lacking if influence is None else lacking
-    note = "; ".join(each for each in (note, unlike) if each)
+    note = "; ".join(filter(None, (note, unlike, overlap_in_words(first.outcomes, second.outcomes))))
     each = None if unlike else differences_of(first.outcomes, second.outcomes)
     return Comparison((first.name, second.name), memorization, influence, selection, absent, note, each)
 

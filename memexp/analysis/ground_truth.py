@@ -16,14 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from memexp.analysis.arrivals import experiment_of
 from memexp.analysis.export import make_folder
 from memexp.analysis.trial_table import TrialTable
 from memexp.errors import InputError
 from memexp.files import explain_unwritable, write_atomic
+from memexp.store.manifest import Manifest
 
 
 def write_ground_truth(
-    table: TrialTable, identity: str, out: Path, tell: Callable[[float], None] = lambda _: None
+    table: TrialTable, manifest: Manifest, out: Path, tell: Callable[[float], None] = lambda _: None
 ) -> list[Path]:
     """Write the tables of all programs into a folder; the files written.
 
@@ -57,7 +59,7 @@ def write_ground_truth(
             files += [_save(out / "indices.pt", indices)]
             files += [_save(out / "target_values.pt", arrays[outcomes[0]].astype(np.float32))]
         files.append(out / "trials.json")
-        write_atomic(files[-1], trial_names(table, identity))
+        write_atomic(files[-1], trial_names(table, manifest))
     return files
 
 
@@ -85,9 +87,9 @@ def _transposed(
     return found
 
 
-def trial_names(table: TrialTable, identity: str) -> bytes:
+def trial_names(table: TrialTable, manifest: Manifest) -> bytes:
     """The experiment, and seed and number of each trial, as JSON."""
-    return (json.dumps({"experiment": identity, "trials": table.names}) + "\n").encode()
+    return (json.dumps({"experiment": experiment_of(manifest), "trials": table.names}) + "\n").encode()
 
 
 def beside(scores: Path) -> Path:
@@ -95,8 +97,10 @@ def beside(scores: Path) -> Path:
     return scores.with_name(scores.name + ".trials.json")
 
 
-def without_used(table: TrialTable, identity: str, scores: Path) -> tuple[TrialTable, int]:
+def without_used(table: TrialTable, manifest: Manifest, scores: Path) -> tuple[TrialTable, int]:
     """The trials that scores were not made from, as far as it is noted beside them; and how many they were.
+
+    Those of a run may have been merged into another one, of another seed, and the scores made there.
 
     Raises
     ------
@@ -108,9 +112,8 @@ def without_used(table: TrialTable, identity: str, scores: Path) -> tuple[TrialT
         return table, 0
     try:
         noted = json.loads(note.read_bytes())
-        used = (
-            {(int(seed), int(number)) for seed, number in noted["trials"]} if noted["experiment"] == identity else set()
-        )
+        mine = noted["experiment"] in (experiment_of(manifest), manifest.identity)  # the latter by an earlier version
+        used = {(int(seed), int(number)) for seed, number in noted["trials"]} if mine else set()
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise InputError(f"{note} cannot be read ({error}); write the scores again") from error
     fresh = table.without(used)

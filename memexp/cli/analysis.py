@@ -252,8 +252,6 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
         a, b = sides.halves_of_run(merged, selection)
     elif second.is_dir():
         other = open_run(second)
-        if run.manifest.masks == other.manifest.masks:
-            remark("both have the same seed, hence the same subsets: they agree more than independent runs would")
         a, b = (sides.side_of_run(each, selection) for each in (merged, merged_of(other)))
     else:
         a, b = sides.side_of_run(merged, selection), sides.side_of_file(second, selection)
@@ -291,7 +289,7 @@ def export(
 
         table = table_of_merged(merged_of(opened), opened.spec.subsets)
         with progress("writing", 1, "parts") as tell:
-            for path in write_ground_truth(table, opened.manifest.identity, to, tell):
+            for path in write_ground_truth(table, opened.manifest, to, tell):
                 out.say(str(path))
         return
     if form == "cleanlab":

@@ -41,7 +41,7 @@ def lds(
     opened, table = _table(run, trials)
     if opened.spec.subsets.groups is not None:
         remark("subsets are of whole groups, whose examples' scores add up: a group's influence is shared among them")
-    table, used = without_used(table, opened.manifest.identity, scores)
+    table, used = without_used(table, opened.manifest, scores)
     table.require("test_correct")
     outcomes = [name for name in ("margin", "correct") if f"test_{name}" in table.recorded]
     found = {}
@@ -113,7 +113,7 @@ def datamodel(
             else:
                 models.difference(fitted, name, write, tell)
             weights.flush()
-            write_atomic(beside(to), trial_names(fitted, opened.manifest.identity))
+            write_atomic(beside(to), trial_names(fitted, opened.manifest))
             building.replace(to)
     finally:
         building.unlink(missing_ok=True)

@@ -118,7 +118,7 @@ class Answers:
 
         table = self._table(trials)
         if isinstance(scores, str | Path):
-            table, _ = without_used(table, self.run.manifest.identity, Path(scores))
+            table, _ = without_used(table, self.run.manifest, Path(scores))
             scores = open_scores(Path(scores))
         outcome = outcome or ("margin" if "test_margin" in table.recorded else "correct")
         return linear_datamodelling_score(table, scores, outcome)

@@ -81,7 +81,13 @@ def _comparison(source: Source) -> dict[str, object] | None:
             figures.append(PageFigure(title, agreement, title, *curve_numbers(curves)))
             title, of_both = f"{name}, both estimates", map_numbers(curves.first, curves.second, found.names, -1.0)
             figures.append(PageFigure(title, scatter, title, *of_both))
-    told = {"name": found.names[1], "figures": figures, "selection": str(found.selection), "ranks": ranks}
+    told = {
+        "name": found.names[1],
+        "note": found.note,
+        "figures": figures,
+        "selection": str(found.selection),
+        "ranks": ranks,
+    }
     return told | {"rate": f"{SHOWN_FDR:g}", "differing": _differing(source, found)}
 
 

@@ -161,6 +161,23 @@ def test_another_learner_falls_short_of_chance() -> None:
 
 
 @pytest.mark.long
+def test_trials_that_both_sides_have_are_told(tmp_path: Path) -> None:
+    """A run merged with the other one, a copy under another name; the same subsets with other outcomes."""
+    done = np.full(12, DONE, np.uint8)
+    trials = {seed: random_trials(12, 40, 8, seed) for seed in (0, 1)}
+    again = trials[0] | {"train_correct": ~trials[0]["train_correct"]}
+    stores = [
+        make_store(tmp_path / str(k), each, done, 5, spec_seed=seed)
+        for k, (each, seed) in enumerate(((trials[0], 0), (trials[1], 1), (trials[1], 1), (again, 0)))
+    ]
+    apart, both = side_of_run(merge(stores[0]), LOOSE), side_of_run(merge(stores[2], [stores[0]]), LOOSE)
+    other, alike = (side_of_run(merge(stores[k]), LOOSE) for k in (1, 3))
+    assert compare(apart, other, deals=0).note == ""
+    for pair in ((both, other), (apart, both)):
+        assert compare(*pair, deals=0).note.startswith("12 trials are the same on both sides: they agree more than")
+    assert compare(apart, alike, deals=0).note.startswith("12 trials have the same subset on both sides, as with")
+
+
 def test_halves_are_compared_and_too_few_trials_refused(run_copy: Run, tmp_path: Path) -> None:
     first, second = halves_of_run(merge(run_copy.paths), Selection())
     assert first.outcomes is not None

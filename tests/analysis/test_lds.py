@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,17 @@ from sklearn.linear_model import Ridge as SklearnRidge
 
 from memexp.analysis import datamodel, lds
 from memexp.analysis.datamodel import Ridge, best_penalty, difference, fit
+from memexp.analysis.ground_truth import beside, trial_names, without_used
 from memexp.analysis.lds import linear_datamodelling_score, spearman
-from memexp.analysis.trial_table import TrialTable, chosen, groups
+from memexp.analysis.merged import merge
+from memexp.analysis.trial_table import TrialTable, chosen, groups, table_of_merged
 from memexp.errors import InputError
 from memexp.spec.designs import draw_masks
 from memexp.spec.subsets import Subsets
+from memexp.store.manifest import read_manifest
+from memexp.store.trials import DONE
 from tests.analysis.in_memory import table_of_arrays
+from tests.analysis.test_estimates import make_store, random_trials
 
 Floats = NDArray[np.float64]
 
@@ -122,6 +128,21 @@ def test_scores_that_do_not_fit_are_refused() -> None:
         linear_datamodelling_score(table, np.full(weights.shape, "a"), "margin")
     with pytest.raises(InputError, match=r"did not record 'score', only correct, margin; "):
         linear_datamodelling_score(table, weights, "score")
+
+
+def test_scores_of_merged_trials_are_not_judged_by_these_in_whichever_run_they_are(tmp_path: Path) -> None:
+    """The trials of one run, merged into another of another seed, were used by what was made there."""
+    done = np.full(12, DONE, np.uint8)
+    one, other = (make_store(tmp_path / f"{s}", random_trials(12, 6, 4, s), done, 4, spec_seed=s) for s in (1, 2))
+    subsets = Subsets(design="uniform", ratio=0.7, trials=12)
+    both = table_of_merged(merge(one, [other]), subsets)
+    scores = tmp_path / "scores.npy"
+    beside(scores).write_bytes(trial_names(chosen(both, "0:9"), read_manifest(one)))
+    fresh, used = without_used(table_of_merged(merge(other), subsets), read_manifest(other), scores)
+    assert (used, fresh.names) == (9, [(2, 9), (2, 10), (2, 11)])
+    earlier = f'{{"experiment": "{read_manifest(other).identity}", "trials": [[2, 0]]}}'  # by the run's own seed alone
+    beside(scores).write_text(earlier)
+    assert without_used(table_of_merged(merge(other), subsets), read_manifest(other), scores)[1] == 1
 
 
 def test_trials_are_chosen_by_number() -> None:

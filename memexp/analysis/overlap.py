@@ -1,0 +1,46 @@
+"""What both sides of a comparison have in common by their making: trials on the same subsets, or the very same trials."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memexp.analysis.sides import Outcomes
+from memexp.brief import counted
+
+_BAND = 8192  # examples at a time
+
+
+def overlap_in_words(first: Outcomes | None, second: Outcomes | None) -> str:
+    """How many trials of the second side are among the first one's too, or saw what these saw; nothing where none did.
+
+    Told by masks and outcomes, whatever runs are called, and whichever they were merged from.
+    """
+    if first is None or second is None:
+        return ""
+    masks = [_digests(side.mask, side.n_trials) for side in (first, second)]
+    alike = {digest: place for place, digest in enumerate(masks[0])}
+    both = [(alike[digest], place) for place, digest in enumerate(masks[1]) if digest in alike]
+    if not both:
+        return ""
+    outcomes = [_digests(side.train_correct, side.n_trials) for side in (first, second)]
+    if same := sum(outcomes[0][a] == outcomes[1][b] for a, b in both):
+        found = f"{counted(same, 'trial', 'is the same', 'are the same')} on both sides"
+    else:
+        found = f"{counted(len(both), 'trial', 'has', 'have')} the same subset on both sides, as with the same seed"
+    return f"{found}: they agree more than independent runs would, and fewer examples differ"
+
+
+def _digests(matrix: NDArray[Any], n_trials: int) -> list[bytes]:
+    """Of each trial's column of a matrix, eight trials to a byte, or of numbers."""
+    states = [hashlib.blake2b(digest_size=16) for _ in range(n_trials)]
+    for top in range(0, len(matrix), _BAND):
+        rows = matrix[top : top + _BAND]
+        packed = rows.dtype == np.uint8
+        columns = np.packbits(np.unpackbits(rows, axis=1, count=n_trials).T, axis=1) if packed else rows.T
+        for state, column in zip(states, columns, strict=True):
+            state.update(np.ascontiguousarray(column).tobytes())
+    return [state.digest() for state in states]
