@@ -103,7 +103,7 @@ def random_control(null: Merged, random_labels: NDArray[Any], natural: NDArray[A
     yield "their memorization, mean", f"{np.nanmean(random_labels):.4f}"
     yield f"memorization that {100 * SHARE:.0f} % of them reach", f"{threshold:.4f}"
     yield "other examples that reach it", int((natural >= threshold).sum())
-    yield "other examples that reach it, share", f"{np.mean(natural >= threshold):.4f}"
+    yield "other examples that reach it, share", f"{np.mean(natural[~np.isnan(natural)] >= threshold):.4f}"
 
 
 def histograms(natural: NDArray[Any], random_labels: NDArray[Any], threshold: float) -> Figure:

@@ -1,4 +1,4 @@
-"""What both sides of a comparison have in common by their making: trials on the same subsets, or the very same trials."""
+"""What both sides of a comparison have in common from the start: trials on the same subsets, or the same trials."""
 
 from __future__ import annotations
 

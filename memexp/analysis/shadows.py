@@ -108,7 +108,9 @@ def separation(values: NDArray[Any], mask: Bits) -> tuple[Floats, Floats]:
     """How well one value tells the trials with an example from those without: AUC and its standard error, shape (R,).
 
     The chance that a trial with the example has the larger value (ties count half); the error by DeLong, DeLong and
-    Clarke-Pearson, Biometrics 44, 1988. NaN where a side has no trial, the error where it has one only.
+    Clarke-Pearson, Biometrics 44, 1988, with one trial that beats the whole other side and one that none of it does
+    added to each side: without them it would be 0 wherever few trials happen to be told apart. NaN where a side has no
+    trial, the error where it has one only.
     """
     from scipy.stats import rankdata
 
@@ -123,7 +125,10 @@ def separation(values: NDArray[Any], mask: Bits) -> tuple[Floats, Floats]:
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(mask, beaten / n_out[:, None], 1 - beaten / n_in[:, None])
         auc = np.where(mask, share, 0.0).sum(axis=1) / n_in
-        off = (share - auc[:, None]) ** 2
-        parts = [(off * side).sum(axis=1) / (count - 1.0) / count for side, count in ((mask, n_in), (~mask, n_out))]
+        variance = np.zeros(len(auc))
+        for side, count in ((mask, n_in), (~mask, n_out)):
+            center = (np.where(side, share, 0.0).sum(axis=1) + 1) / (count + 2)
+            off = np.where(side, (share - center[:, None]) ** 2, 0.0).sum(axis=1) + center**2 + (1 - center) ** 2
+            variance += off / (count + 1) / (count + 2)
         auc = np.where(n_out > 0, auc, np.nan)
-        return auc, np.sqrt(np.where(n_out > 0, parts[0] + parts[1], np.nan))
+        return auc, np.sqrt(np.where(np.minimum(n_in, n_out) > 1, variance, np.nan))

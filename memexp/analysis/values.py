@@ -67,6 +67,8 @@ def name_of(subsets: Subsets) -> str:
         return f"{name_of(subsets.model_copy(update={'groups': None}))}, of the example's group"
     if subsets.design == "bernoulli":
         return "Banzhaf value" if subsets.ratio == 0.5 else f"weighted Banzhaf value, p = {subsets.ratio:g}"
+    if subsets.design == "imported":
+        return "difference of test accuracy with and without, imported subsets"
     size = "subsets of" if subsets.design == "uniform" else "balanced subsets of"
     return f"difference of test accuracy with and without, {size} {100 * (subsets.ratio or 0):g} %"
 

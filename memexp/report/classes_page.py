@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.analysis.labels import Labels
+from memexp.analysis.tested import places_of
 from memexp.analysis.worth import MEMORIZED
 from memexp.report.cards import Source, class_name
 from memexp.report.figures import as_svg
@@ -35,8 +36,9 @@ def classes_values(source: Source) -> dict[str, Any]:
     rows = [(label, name, list(cells)) for label, name, cells in class_rows(source)]
     if source.manifest.n_test:
         header.append("test accuracy")
+        tests = places_of(source.merged.examples)  # of the first set, as everywhere
         for label, _, cells in rows:
-            mine = source.merged.examples["test_label"] == label
+            mine = tests[source.merged.examples["test_label"][tests] == label]
             cells.append(_mean(source.test_accuracy[mine]))
     if labels is not None:
         header += ["said instead", "share"]

@@ -214,19 +214,20 @@ def _most_memorized(source: Source) -> NDArray[np.intp]:
 
 
 def _flips(source: Source) -> dict[str, str] | None:
-    """How well memorization finds the labels that were flipped on purpose."""
+    """How well memorization finds the labels that were flipped on purpose, among examples where it is defined."""
     flipped = source.merged.examples.get("train_label_flipped")
     if flipped is None:
         return None
     from sklearn.metrics import roc_auc_score
 
-    scores = np.nan_to_num(source.estimates.scores.memorization, nan=-1.0)
-    count = int(flipped.sum())
-    top = np.argsort(-scores, kind="stable")[:count]
+    known = ~np.isnan(source.estimates.scores.memorization)
+    scores, planted = source.estimates.scores.memorization[known], flipped[known]
+    top = np.argsort(-scores, kind="stable")[: planted.sum()]
     return {
-        "count": f"{count:,}",
-        "auroc": f"{roc_auc_score(flipped, scores):.4f}",
-        "found": f"{int(flipped[top].sum()):,}",
-        "mean_flipped": f"{scores[flipped].mean():.3f}",
-        "mean_other": f"{scores[~flipped].mean():.3f}",
+        "count": f"{int(flipped.sum()):,}",
+        "known": f"{len(top):,}",
+        "auroc": f"{roc_auc_score(planted, scores):.4f}" if 0 < len(top) < len(scores) else "–",
+        "found": f"{int(planted[top].sum()):,}",
+        "mean_flipped": _of_defined(np.mean, scores[planted]),
+        "mean_other": _of_defined(np.mean, scores[~planted]),
     }

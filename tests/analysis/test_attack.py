@@ -195,9 +195,25 @@ def test_separation_is_the_area_under_the_curve_of_one_example() -> None:
     many = np.random.default_rng(2).normal(0, 1, (4000, 60))
     side = np.broadcast_to(np.arange(60) < 40, many.shape)
     auc, error = separation(many + side, side)
-    assert error.mean() == pytest.approx(auc.std(), rel=0.03)
+    assert auc.std() < error.mean() < 1.2 * auc.std()
+    for row, member in zip(many[:3] + side[:3], side[:3], strict=True):  # DeLong's error, with a 0 and a 1 on each side
+        parts = [
+            [*(np.sign(x - theirs).mean() / 2 + 0.5 for x in mine), 0, 1]
+            for mine, theirs in ((row[member], row[~member]), (-row[~member], -row[member]))
+        ]
+        expected = np.sqrt(sum(np.var(part, ddof=1) / len(part) for part in parts))
+        assert separation(row[None], member[None])[1] == pytest.approx(expected)
     nothing = separation(many[:1], np.ones((1, 60), np.bool_))
     assert np.isnan(nothing).all()
+
+
+@pytest.mark.parametrize(("n_trials", "out"), [(6, 3), (10, 3), (20, 2), (60, 18)])
+def test_few_trials_are_not_sure_of_what_chance_told_apart(n_trials: int, out: int) -> None:
+    """Nothing gives these examples away; DeLong's error alone is sure of up to 12 % of them."""
+    values = np.random.default_rng(3).normal(0, 1, (4000, n_trials))
+    auc, error = separation(values, np.broadcast_to(np.arange(n_trials) >= out, values.shape))
+    assert np.mean(auc - 1.96 * error > 0.5) < 0.03
+    assert error.min() > 0
 
 
 @pytest.mark.long

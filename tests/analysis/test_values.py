@@ -94,6 +94,8 @@ def test_values_have_the_errors_that_they_say() -> None:
 
 
 def test_values_are_named_as_what_they_are() -> None:
+    assert name_of(Subsets(design="imported", trials=9)).endswith("with and without, imported subsets")
+
     def name(design: str, ratio: float) -> str:
         return name_of(Subsets.model_validate({"design": design, "ratio": ratio, "trials": 10}))
 

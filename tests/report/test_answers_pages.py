@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from memexp.analysis.estimates import current_estimates
 from memexp.analysis.merged import open_merged
 from memexp.notebook import RunView
 from memexp.report.attack_page import attack_values, has_attack
 from memexp.report.cards import Source
+from memexp.report.classes_page import classes_values
+from memexp.report.overview import _flips
 from memexp.report.values_page import has_values, values_values
 from memexp.runs.run import open_run
 
@@ -34,6 +37,38 @@ def test_the_pages_show_what_the_commands_give(trained_run: Path) -> None:
     (_, _, lowest), (_, _, highest) = page["ends"]
     assert lowest[0].lines[0].startswith(f"value {values['value'].min():+.2g}")
     assert highest[0].lines[0].startswith(f"value {values['value'].max():+.2g}")
+
+
+def test_flips_whose_memorization_is_undefined_count_nowhere(trained_run: Path) -> None:
+    """Neither as little memorized in the means nor as ranked last."""
+    run = open_run(trained_run)
+    merged = open_merged(run.paths)
+    found, flipped = current_estimates(merged), merged.examples["train_label_flipped"]
+    values = found.scores.memorization.copy()
+    values[np.flatnonzero(flipped)[:3]] = values[np.flatnonzero(~flipped)[:50]] = np.nan
+    estimates = replace(found, scores=replace(found.scores, memorization=values))
+    known = ~np.isnan(values)
+    assert _flips(Source(run.spec, run.manifest, merged, estimates, None)) == {
+        "count": f"{flipped.sum()}",
+        "known": f"{flipped.sum() - 3}",
+        "auroc": f"{roc_auc_score(flipped[known], values[known]):.4f}",
+        "found": f"{flipped[known][np.argsort(-values[known], kind='stable')][: flipped.sum() - 3].sum()}",
+        "mean_flipped": f"{np.nanmean(values[flipped]):.3f}",
+        "mean_other": f"{np.nanmean(values[~flipped]):.3f}",
+    }
+
+
+def test_the_accuracy_of_a_class_is_that_on_the_first_test_set(trained_run: Path) -> None:
+    run = open_run(trained_run)
+    merged = open_merged(run.paths)
+    source = Source(run.spec, run.manifest, merged, current_estimates(merged), None)
+    label, right = merged.examples["test_label"], source.test_accuracy
+    first = np.arange(len(label)) < len(label) // 2
+    merged.examples["test_set"] = np.where(first, "test", "other").astype(object)
+    shown = classes_values(source)
+    place = shown["header"].index("test accuracy") - 1  # the class's name is no cell
+    for of, _, cells in shown["rows"]:
+        assert cells[place].text == f"{right[first & (label == of)].mean():.3f}"
 
 
 def test_the_page_bounds_epsilon_where_the_command_does(trained_run: Path) -> None:
