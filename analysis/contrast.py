@@ -48,8 +48,9 @@ def main() -> None:
                 f"{root} --memorization 0.25 --out removed.json` and `control: true`"
             )
         without, random = (next(c for c in conditions if (c.name, c.control) == (names[0], k)) for k in (False, True))
+        threshold = 0.25 if without.threshold is None else without.threshold
         gap, se = (100 * value for value in difference(without, random))
-        worth = worth_of_memorized(merged, threshold := without.threshold or 0.25)
+        worth = worth_of_memorized(merged, threshold)
         memorized = int((estimates.scores.memorization >= threshold).sum())
         predicted, error = -100 * worth.cost, 100 * worth.cost_se
         bars.append((root.resolve().name, gap, se, predicted, error))

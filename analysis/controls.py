@@ -30,7 +30,6 @@ from memexp.cli.console import explained, remark
 from memexp.errors import InputError
 from memexp.report.figures import BLUE, GREY, ORANGE
 from memexp.runs.run import Run
-from memexp.store.trials import FAILED
 
 SHARE = 0.95
 Rows = Iterator[tuple[str, Any]]
@@ -73,7 +72,7 @@ def convergence(run: Run, merged: Merged) -> Rows:
     """Whether the trials fitted what they saw."""
     inside = merged.per_trial("in_accuracy")
     yield "finished trials", merged.n_trials
-    yield "failed trials (at the gate, or diverged)", int((run.store().status() == FAILED).sum())
+    yield "failed trials (at the gate, or diverged)", merged.n_failed
     yield "the gate: min_in_accuracy", f"{run.spec.training.min_in_accuracy:g}"
     yield "accuracy on their own training examples, least", f"{inside.min():.4f}"
     yield "accuracy on their own training examples, mean", f"{inside.mean():.4f}"

@@ -69,7 +69,7 @@ def main() -> None:
         ("of them on other test examples", int(others.sum()), ""),
     ]
     if options.removal:
-        rows += drops(options, rest)
+        rows += drops(options, rest, len(data.y_test))
     chosen = np.linspace(0, len(found) - 1, min(SHOWN, len(found))).round().astype(int)
     figure = Figure(figsize=(1.2 * len(chosen), 2.8), layout="constrained")
     grid = figure.subplots(2, len(chosen), squeeze=False)
@@ -86,10 +86,10 @@ def main() -> None:
     print_table(rows)
 
 
-def drops(options: argparse.Namespace, rest: NDArray[np.intp]) -> list[tuple[str, str, str]]:
+def drops(options: argparse.Namespace, rest: NDArray[np.intp], n_test: int) -> list[tuple[str, str, str]]:
     """What leaving out a set costs, on all test examples and on those without a near-duplicate."""
     rows = []
-    for which, tests in (("all test examples", None), ("those without a near-duplicate", rest)):
+    for which, tests in (("all test examples", np.arange(n_test)), ("those without a near-duplicate", rest)):
         conditions = {(c.name, c.control): c for c in read_removal(options.removal, options, tests)}
         for name in (HIGH_INFLUENCE, NEAR_DUPLICATES):
             if (name, True) in conditions:

@@ -38,17 +38,17 @@ def main() -> None:
     if options.reference.resolve() in {other.resolve() for other in options.others}:
         raise InputError(f"{options.reference} is among the others, and agrees with itself; name each run once")
     selection = Selection()
-    run, merged, _ = read(options.reference, options)
+    _, merged, _ = read(options.reference, options)
     reference = side_of_run(merged, selection)
     figure = Figure(figsize=(9, 6.6), layout="constrained")
     grid = figure.subplots(2, 2, sharex="row")
     rows: list[tuple[object, ...]] = []
     for number, other in enumerate(options.others):
-        opened, merged, _ = read(other, options)
-        if opened.manifest.masks == run.manifest.masks:
-            remark(f"{other} has the reference's seed, hence its subsets: they agree more than independent runs would")
+        _, merged, _ = read(other, options)
         side = side_of_run(merged, selection)
         found = compare(reference, side)
+        if found.note:
+            remark(f"{other}: {found.note}")
         for line, quantity in zip(grid, ("memorization", "influence"), strict=True):
             curves = getattr(found, quantity)
             if curves is None:

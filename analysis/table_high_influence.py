@@ -34,13 +34,14 @@ def main() -> None:
     run, merged, estimates = read(options.run, options)
     pairs = removed_pairs(run, estimates, open_run(options.removal))
     tests = np.unique(pairs.test)
-    share = len(tests) / len(merged.examples["test_label"])
+    everything = np.arange(len(merged.examples["test_label"]))  # of all test sets, as the pairs are
+    share = len(tests) / len(everything)
     rows: list[tuple[object, ...]] = [
         ("training examples in the set", len(np.unique(pairs.train)), "", "", ""),
         ("influenced tests", len(tests), "", "", ""),
     ]
     found = {}
-    for which, chosen in (("all tests", None), ("influenced tests", tests)):
+    for which, chosen in (("all tests", everything), ("influenced tests", tests)):
         by_name = {(c.name, c.control): c for c in read_removal(options.removal, options, chosen)}
         whole, without, control = (by_name[key] for key in CONDITIONS.values())
         found[which] = whole, without

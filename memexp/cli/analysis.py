@@ -243,6 +243,7 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
     from memexp.runs.run import open_run
 
     run = open_run(first)
+    run.require_random_subsets()
     if second is not None and second.resolve() == first.resolve():
         raise InputError(
             f"{first} agrees with itself; name another run, or see its halves with `{command('compare', first)}`"
@@ -252,6 +253,7 @@ def compared(first: Path, second: Path | None, selection: Selection, deals: int)
         a, b = sides.halves_of_run(merged, selection)
     elif second.is_dir():
         other = open_run(second)
+        other.require_random_subsets()
         a, b = (sides.side_of_run(each, selection) for each in (merged, merged_of(other)))
     else:
         a, b = sides.side_of_run(merged, selection), sides.side_of_file(second, selection)
@@ -292,6 +294,7 @@ def export(
             for path in write_ground_truth(table, opened.manifest, to, tell):
                 out.say(str(path))
         return
+    opened.require_random_subsets()
     if form == "cleanlab":
         from memexp.analysis.confident import write_cleanlab
         from memexp.analysis.votes import Votes

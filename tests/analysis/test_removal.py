@@ -209,9 +209,17 @@ def test_an_incomplete_or_unsuitable_source_is_refused(
     assert memexp("select", run_copy.paths.root, "--out", "sets.json", "--incomplete").returncode == 0
     removal = new_run(name="removal", subsets=removing())
     assert memexp("resume", removal.paths.root, "--executor", "local", "--workers", 0).returncode == 0
-    refused = memexp("select", removal.paths.root, "--out", "sets.json")
-    assert refused.returncode == 2
-    assert "is a run of 'design: remove', which estimates nothing" in refused.stderr
+    chosen = removal.paths.root
+    for command in (
+        ("select", chosen, "--out", "sets.json"),
+        ("export", chosen, "--format", "csv", "--out", "scores.csv"),
+        ("export", chosen, "--format", "cleanlab", "--out", "cleanlab"),
+        ("compare", chosen),
+        ("compare", run_copy.paths.root, chosen),
+    ):
+        refused = memexp(*command)
+        assert refused.returncode == 2, command
+        assert "is a run of 'design: remove', which estimates nothing" in refused.stderr
 
 
 def test_differences_have_welchs_standard_error() -> None:
