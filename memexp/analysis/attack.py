@@ -51,8 +51,9 @@ class Risk:
 
     Attributes
     ----------
-    separation, separation_se
-        Chance that a trial with the example has a larger margin than one without: 0.5 where nothing gives it away.
+    separation, separation_se, separation_low, separation_high
+        Chance that a trial with the example has a larger margin than one without: 0.5 where nothing gives it away; its
+        standard error and its 95 % interval, which holds near 0 and 1 too, where the error is too small.
     in_margin, out_margin
         Median margin of the trials with and without it.
     detected
@@ -63,6 +64,8 @@ class Risk:
 
     separation: Floats
     separation_se: Floats
+    separation_low: Floats
+    separation_high: Floats
     in_margin: Floats
     out_margin: Floats
     detected: Floats
@@ -313,10 +316,11 @@ def _log_density(value: Floats, center: Floats, deviation: Floats | np.float64) 
     return np.asarray(-0.5 * ((value - center) / wide) ** 2 - np.log(wide))
 
 
-def _separations(table: TrialTable) -> tuple[Floats, Floats, Floats, Floats]:
-    found = np.empty((4, table.n_train))
+def _separations(table: TrialTable) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
+    """The first fields of :class:`Risk`, in order."""
+    found = np.empty((6, table.n_train))
     for rows, (mask, margin) in table.bands("mask", "train_margin"):
-        found[:2, rows] = separation(margin, mask)
+        found[:4, rows] = separation(margin, mask)
         none = np.array([], np.intp)
-        found[2, rows], found[3, rows] = (side.median for side in Shadows(margin, mask).without(none))
-    return found[0], found[1], found[2], found[3]
+        found[4, rows], found[5, rows] = (side.median for side in Shadows(margin, mask).without(none))
+    return found[0], found[1], found[2], found[3], found[4], found[5]

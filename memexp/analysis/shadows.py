@@ -104,13 +104,13 @@ class Shadows:
         return self._sides[0].without(left), self._sides[1].without(left)
 
 
-def separation(values: NDArray[Any], mask: Bits) -> tuple[Floats, Floats]:
-    """How well one value tells the trials with an example from those without: AUC and its standard error, shape (R,).
+def separation(values: NDArray[Any], mask: Bits) -> tuple[Floats, Floats, Floats, Floats]:
+    """How well one value tells the trials with an example from those without: AUC, error, interval, shape (R,).
 
     The chance that a trial with the example has the larger value (ties count half); the error by DeLong, DeLong and
     Clarke-Pearson, Biometrics 44, 1988, with one trial that beats the whole other side and one that none of it does
-    added to each side: without them it would be 0 wherever few trials happen to be told apart. NaN where a side has no
-    trial, the error where it has one only.
+    added to each side: without them it would be 0 wherever few trials happen to be told apart. Ends of the interval as
+    :func:`_ends` has them. NaN where a side has no trial, error and ends where it has one only.
     """
     from scipy.stats import rankdata
 
@@ -125,10 +125,30 @@ def separation(values: NDArray[Any], mask: Bits) -> tuple[Floats, Floats]:
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(mask, beaten / n_out[:, None], 1 - beaten / n_in[:, None])
         auc = np.where(mask, share, 0.0).sum(axis=1) / n_in
-        variance = np.zeros(len(auc))
+        plain, variance = np.zeros(len(auc)), np.zeros(len(auc))
         for side, count in ((mask, n_in), (~mask, n_out)):
             center = (np.where(side, share, 0.0).sum(axis=1) + 1) / (count + 2)
             off = np.where(side, (share - center[:, None]) ** 2, 0.0).sum(axis=1) + center**2 + (1 - center) ** 2
             variance += off / (count + 1) / (count + 2)
+            plain += np.where(side, (share - auc[:, None]) ** 2, 0.0).sum(axis=1) / (count - 1.0) / count
         auc = np.where(n_out > 0, auc, np.nan)
-        return auc, np.sqrt(np.where(np.minimum(n_in, n_out) > 1, variance, np.nan))
+        few = np.minimum(n_in, n_out)
+        low, high = _ends(auc, plain, few, np.maximum(n_in, n_out))
+        alone, none = few < 2, np.nan
+        return auc, np.where(alone, none, np.sqrt(variance)), np.where(alone, none, low), np.where(alone, none, high)
+
+
+def _ends(auc: Floats, variance: Floats, few: NDArray[np.int64], many: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """95 % interval of an AUC from DeLong's variance and the trials of the smaller and of the larger side, shape (R,).
+
+    The variance is 0 where no pair is ranked wrongly, and far too small near that. So it only says how many yes-or-no
+    trials the AUC is worth, at most those of the larger side; of so many the interval of Clopper and Pearson (1934) is
+    taken. An AUC of A ranks all pairs rightly with a chance of at most A to the power ``few``, since so many pairs have
+    no trial in common: the end is exact there.
+    """
+    from scipy.special import betaincinv
+
+    number = np.where(variance > 0, np.minimum(auc * (1 - auc) / variance, many), few)
+    right = auc * number
+    low = np.where(right > 0, betaincinv(right, number - right + 1, 0.025), 0.0)
+    return low, np.where(right < number, betaincinv(right + 1, number - right, 0.975), 1.0)

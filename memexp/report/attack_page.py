@@ -59,13 +59,13 @@ def attack_values(source: Source) -> dict[str, Any]:
 
 
 def _facts(found: Attack) -> list[tuple[str, str]]:
-    separation, error = found.risk.separation, found.risk.separation_se
-    sure = separation - 1.96 * error > 0.5
+    separation = found.risk.separation
+    sure = found.risk.separation_low > 0.5
     facts = [
         ("trials attacked", f"{found.n_targets:,} of {found.n_trials:,}"),
         ("best attack, AUC", _interval(max((c.auc for c in found.methods.values()), key=lambda auc: auc.value))),
         ("separation, median", f"{np.nanmedian(separation):.3f}" if not np.isnan(separation).all() else "–"),
-        ("separation above 0.5 by its interval", counted(int(np.nansum(sure)), "example")),
+        ("separation above 0.5 by its interval", counted(int(sure.sum()), "example")),
     ]
     if found.audit is not None:
         facts.append((f"epsilon at least, δ = {DELTA:g}", f"{np.median(found.audit.epsilon):.2f}"))
@@ -91,9 +91,9 @@ def _roc_numbers(found: Attack) -> Numbers:
 
 def _card(source: Source, found: Attack, place: int) -> Card:
     risk = found.risk
-    error = risk.separation_se[place]
+    low, high = risk.separation_low[place], risk.separation_high[place]
     lines = (
-        f"separation {risk.separation[place]:.3f}" + ("" if np.isnan(error) else f" ± {error:.3f}"),
+        f"separation {risk.separation[place]:.2f}" + ("" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"),
         f"margin in {risk.in_margin[place]:.1f}, out {risk.out_margin[place]:.1f}",
         memorization_in_words(source.estimates.scores.memorization[place]),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.special import expit
-from scipy.stats import norm
+from scipy.special import expit, ndtri
+from scipy.stats import binomtest, norm
 from sklearn.metrics import roc_auc_score
 
 from memexp.analysis import attack as attacks
@@ -189,12 +189,12 @@ def test_medians_and_deviations_are_those_of_what_is_left() -> None:
 
 def test_separation_is_the_area_under_the_curve_of_one_example() -> None:
     arrays, _ = shadow_table("uniform", 0.7, 60)
-    auc, error = separation(arrays["train_margin"], arrays["mask"])
+    auc, error, *_ = separation(arrays["train_margin"], arrays["mask"])
     for i in range(20):
         assert auc[i] == pytest.approx(roc_auc_score(arrays["mask"][i], arrays["train_margin"][i]))
     many = np.random.default_rng(2).normal(0, 1, (4000, 60))
     side = np.broadcast_to(np.arange(60) < 40, many.shape)
-    auc, error = separation(many + side, side)
+    auc, error, *_ = separation(many + side, side)
     assert auc.std() < error.mean() < 1.2 * auc.std()
     for row, member in zip(many[:3] + side[:3], side[:3], strict=True):  # DeLong's error, with a 0 and a 1 on each side
         parts = [
@@ -207,11 +207,37 @@ def test_separation_is_the_area_under_the_curve_of_one_example() -> None:
     assert np.isnan(nothing).all()
 
 
+@pytest.mark.parametrize(("sides", "least"), [((42, 18), 0.94), ((30, 30), 0.94), ((8, 4), 0.93)])
+def test_the_interval_of_a_separation_holds_it_up_to_its_ends(sides: tuple[int, int], least: float) -> None:
+    """DeLong's error alone holds as few as 0.76 of them: normal values of one or two deviations, a few that stray."""
+    draws, (n_in, n_out) = np.random.default_rng(4), sides
+    mask = np.broadcast_to(np.arange(n_in + n_out) < n_in, (1500, n_in + n_out))
+    for truth in (0.5, 0.9, 0.98, 0.995):
+        noise = draws.normal(0, 1, mask.shape)
+        astray = draws.random(mask.shape) < 1 - truth
+        for values in (
+            noise + mask * np.sqrt(2) * ndtri(truth),
+            noise * np.where(mask, 1, 3) + mask * np.sqrt(10) * ndtri(truth),
+            noise / 1000 + np.where(mask, ~astray, 0.5),
+            noise / 1000 + np.where(mask, 0.5, astray),
+        ):
+            low, high = separation(values, mask)[2:]
+            assert ((low <= truth) & (truth <= high)).mean() > least, truth
+
+
+def test_a_perfect_separation_has_an_exact_bound() -> None:
+    """As if the trials of the smaller side were tosses, each a pair of its own, that all came up right."""
+    mask = np.arange(20) < 14
+    for values, bound in ((np.where(mask, 2.0, 1.0), binomtest(6, 6)), (np.where(mask, 1.0, 2.0), binomtest(0, 6))):
+        _, _, low, high = separation(values[None], mask[None])
+        assert (low[0], high[0]) == pytest.approx(tuple(bound.proportion_ci(0.95)))
+
+
 @pytest.mark.parametrize(("n_trials", "out"), [(6, 3), (10, 3), (20, 2), (60, 18)])
 def test_few_trials_are_not_sure_of_what_chance_told_apart(n_trials: int, out: int) -> None:
     """Nothing gives these examples away; DeLong's error alone is sure of up to 12 % of them."""
     values = np.random.default_rng(3).normal(0, 1, (4000, n_trials))
-    auc, error = separation(values, np.broadcast_to(np.arange(n_trials) >= out, values.shape))
+    auc, error, *_ = separation(values, np.broadcast_to(np.arange(n_trials) >= out, values.shape))
     assert np.mean(auc - 1.96 * error > 0.5) < 0.03
     assert error.min() > 0
 

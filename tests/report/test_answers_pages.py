@@ -32,7 +32,7 @@ def test_the_pages_show_what_the_commands_give(trained_run: Path) -> None:
     for name, numbers, _ in shown["methods"]:
         auc = found.methods[name].auc
         assert numbers[0] == f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
-    assert shown["gallery"][0].lines[0].startswith(f"separation {np.nanmax(found.risk.separation):.3f}")
+    assert shown["gallery"][0].lines[0].startswith(f"separation {np.nanmax(found.risk.separation):.2f} [")
     values, page = RunView(run).values(), values_values(source)
     (_, _, lowest), (_, _, highest) = page["ends"]
     assert lowest[0].lines[0].startswith(f"value {values['value'].min():+.2g}")
