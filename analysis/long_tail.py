@@ -113,7 +113,8 @@ def _draw(measured: list[tuple[Path, Multiplicity]], last: tuple[Path, Any, Any]
     y = np.array([found.error.mean() for _, found in measured])
     bound.errorbar(x, y, [2 * standard_error(found.error) for _, found in measured], fmt="o", color=BLUE)
     for (root, _), place in zip(measured, zip(x, y, strict=True), strict=True):
-        bound.annotate(_name(root), place, xytext=(6, -3), textcoords="offset points", fontsize=8)
+        bound.annotate(_name(root), place, xytext=(0, 7), textcoords="offset points", fontsize=8, ha="center")
+    bound.margins(0.1)
     ends = [min(x.min(), y.min()) * 0.95, max(x.max(), y.max()) * 1.05]
     bound.plot(ends, ends, color="0.5", linewidth=1)
     bound.set(xlabel="opt + tau_1 x unfitted singletons", ylabel="test error", title="No learner is below the line")

@@ -109,12 +109,12 @@ class Page:
         heading = ".".join(place)
         yield f"\n{'#' * (1 + len(place))} {heading}\nA block with `{tag}`, which decides what else it takes.\n"
         for kind in kinds:
-            names = [f"`{tag}: {each}`" for each in _allowed(kind["properties"][tag])]
-            yield f"\n**{', '.join(names)}**: {_sentence(kind)}\n"
+            names = [f"{tag}: {each}" for each in _allowed(kind["properties"][tag])]
+            yield f"\n{'#' * (2 + len(place))} {', '.join(names)}\n{_sentence(kind)}\n"
             own = {name: value for name, value in kind["properties"].items() if name not in shared and name != tag}
             if own:
                 yield self._table(kind | {"properties": own}, place)
-        yield f"\nEvery `{tag}` takes these too:\n"
+        yield f"\n{'#' * (2 + len(place))} Every {tag}\nThese keys are taken beside any `{tag}`.\n"
         yield self._table({"properties": shared}, place)
         blocks = {
             name: value
@@ -182,7 +182,7 @@ class Page:
             return "anything"
         words = {"string": "text", "integer": "integer", "number": "number", "boolean": "`true`, `false`"}[kind["type"]]
         limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-        bounds = [f"{sign} {kind[key]:g}" for key, sign in limits.items() if key in kind]
+        bounds = [f"{sign} {_number(kind[key])}" for key, sign in limits.items() if key in kind]
         pattern = f" matching `{kind['pattern']}`" if "pattern" in kind else ""
         return " ".join([words, " and ".join(bounds)]).strip() + pattern
 
@@ -197,6 +197,11 @@ def _required(block: Schema, name: str) -> str:
 
 def _allowed(kind: Schema) -> list[Any]:
     return [kind["const"]] if "const" in kind else list(kind.get("enum", []))
+
+
+def _number(value: float) -> str:
+    """A bound as a reader writes it: 1,000,000, not 1e+06."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"
 
 
 def _sentence(block: Schema) -> str:

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +47,8 @@ def gather(folder: Path) -> list[Path]:
             if not target.startswith("http"):
                 _take((ROOT / page).parent / target, folder)
         text = _NEXT_BLOCK.sub("```\n\n", _ABOUT.sub(r"```\1", _LINK.sub(_to_index, text)))
-        (folder / page).write_text(text, encoding="utf-8")
+        searched = "" if page.name != "CHANGELOG.md" else "---\nsearch:\n  exclude: true\n---\n"
+        (folder / page).write_text(searched + text, encoding="utf-8")
     _take(ROOT / _STYLE, folder)
     return pages
 
@@ -57,7 +59,7 @@ def _take(target: Path, folder: Path) -> None:
     place = target.relative_to(ROOT)
     if target.is_dir() and not (target / "README.md").exists():
         files = sorted(path for path in target.rglob("*") if path.suffix in (".yaml", ".py") and path.is_file())
-        lines = [f"- [{path.relative_to(target)}]({path.relative_to(target)})" for path in files]
+        lines = [f"- [{path.relative_to(target)}]({path.relative_to(target)}){_about(path)}" for path in files]
         (folder / place).mkdir(parents=True, exist_ok=True)
         (folder / place / "README.md").write_text(f"# {place}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
         for path in files:
@@ -65,6 +67,14 @@ def _take(target: Path, folder: Path) -> None:
     elif target.is_file() and target.suffix != ".md":
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(target, folder / place)
+
+
+def _about(path: Path) -> str:
+    """What the comment at the head of a spec says, or the first line of a program's docstring."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if path.suffix == ".yaml":
+        return ": " + " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+    return ": " + lines[0].strip('"')
 
 
 def _to_index(found: re.Match[str]) -> str:
