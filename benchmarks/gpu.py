@@ -11,8 +11,8 @@
 
 Findings go to standard output, and to a file of JSON lines that `readme` reads. Predictions are of an H100 (80 GB):
 arithmetic at 60 % of its ceiling and memory at 3.0 TB/s in turn, and a quarter more for whole trials. A convolution
-reads or writes its input and its output three times each in a step, batch norm with ReLU its output 13 times, and once
-and four times in evaluation.
+or dense layer reads or writes its input and its output three times each in a step, batch norm with ReLU its output 13
+times, and once and four times in evaluation; layer norm and GELU count as batch norm does.
 
 Without the CIFAR files trials train on random images: times are true, accuracies chance. --tiny tries the script
 itself, also with --device cpu: its numbers mean nothing.
@@ -71,6 +71,8 @@ IMAGENET = (1_281_167, 50_000)
 SHAPES: dict[str, tuple[int, int, int, int, int]] = {
     "cifar10_fast": (50_000, 10_000, 32, 3, 10),
     "cifar100_fast": CIFAR,
+    "cifar100_coarse": (22_840, 4_560, 32, 3, 20),  # 1, 1/2, ..., 1/5 of the five classes of each label
+    "vit_cifar10": (50_000, 10_000, 32, 3, 10),
     "cifar100_resnet50": CIFAR,
     "cifar100_resnet18": CIFAR,
     "cifar100_inception": CIFAR,
@@ -254,7 +256,7 @@ def _reckoned_ms(spec: Spec, size: int, channels: int, classes: int) -> tuple[fl
     def count(layer: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
             elements["product"] += inputs[0].numel() + output.numel()
-        elif isinstance(layer, torch.nn.BatchNorm2d):
+        elif isinstance(layer, torch.nn.BatchNorm2d | torch.nn.LayerNorm | torch.nn.GELU):
             elements["norm"] += output.numel()
 
     x, y = torch.zeros(2, channels, size, size, device="meta"), torch.zeros(2, dtype=torch.int64, device="meta")

@@ -74,14 +74,15 @@ def test_nothing_begins_after_the_minutes_are_over(tried: Tried) -> None:
 
 
 def test_the_headers_of_specs_say_what_is_reckoned(tmp_path: Path) -> None:
-    names = ["cifar100_fast", "paper/cifar100_inception", "paper/mnist_inception"]  # bf16, tf32 and fp32
+    # bf16, tf32 and fp32; of a part of the data; a transformer
+    names = ["cifar100_fast", "paper/cifar100_inception", "paper/mnist_inception", "cifar100_coarse", "vit_cifar10"]
     done = run_script(
         ROOT / "benchmarks/gpu.py", "reckon", *(Path(name).name for name in names), "--device", "cpu", folder=tmp_path
     )
     assert done.returncode == 0, done.stderr
     for name, row in zip(names, done.stdout.splitlines(), strict=True):
         header = (ROOT / f"specs/{name}.yaml").read_text("utf-8")
-        said = re.search(r"not measured: ([\d,]+) s a trial on an H100, about ([\d,.]+) GPU-hours", header)
+        said = re.search(r"not measured: ([\d,.]+) s a trial on an H100, about ([\d,.]+) GPU-hours", header)
         assert said is not None
         *_, seconds, trials, hours, _ = (cell.strip().replace(",", "") for cell in row.split("|"))
         assert float(seconds) == pytest.approx(float(said[1].replace(",", "")), rel=0.03)
