@@ -144,7 +144,7 @@ def test_an_object_with_attributes_and_odd_memory_order_will_do(own: Write) -> N
     [
         (("def load", "def lod"), r"data\.py defines no function load; wanted is load\(\), .*It defines lod"),
         (("n=60", "m=60"), r"load\(m=60\) cannot be called as load\(n=\.\.\.\): .*unexpected keyword argument 'n'"),
-        (("x_test=x[:9], ", ""), r"load\(\) returned dict without x_test; it must return a dict"),
+        (("x_test=x[:9], ", ""), r"load\(\): dict without x_test; it must be a dict"),
         (("return dict(", "return len("), r"data\.py, line 7: TypeError: len\(\) takes no keyword arguments\n  return"),
         (("% 3", "% 3 / 2"), r"load\(\): y_train is float64; labels must be integers"),
         (("dtype=np.uint8", "dtype=np.int64"), r"images are int64; they must be uint8"),

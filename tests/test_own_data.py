@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 import memexp as package
-from memexp.errors import RunMismatch, SpecError
+from memexp.errors import DataError, RunMismatch, SpecError
 from memexp.runs.run import open_run
 from tests.conftest import ROOT, TINY, Done, assert_same_outcomes, made_once
 
@@ -177,11 +177,35 @@ def test_faults_of_a_spec_in_memory_are_named(tmp_path: Path) -> None:
     x, y = np.zeros((20, 2)), np.arange(20) % 2
     with pytest.raises(SpecError, match="the data are given, so dataset names no source or path"):
         package.launch(SPEC | {"dataset": {"source": "npz"}}, data=(x, y), runs=tmp_path)
-    with pytest.raises(SpecError, match="epoch"):
+    # No line: there is no file.
+    with pytest.raises(SpecError, match=r"spec: 4 faults\n  training.batch_size: .*\n  training.epoch: "):
         package.launch(SPEC | {"training": {"epoch": 3}}, data=(x, y), runs=tmp_path)
     with pytest.raises(SpecError, match="all training examples have one label"):
         package.launch(SPEC, data=(x, y * 0), runs=tmp_path)
+    with pytest.raises(DataError, match="^data: y_train is float64; labels must be integers"):
+        package.launch(SPEC, data=(x, y * 1.0), runs=tmp_path)
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_rows_and_columns_that_pandas_calls_otherwise_are_refused(tmp_path: Path) -> None:
+    """They would be taken in their order: test examples of exchanged features, labels of other rows."""
+    import pandas
+
+    x = pandas.DataFrame({"a": np.arange(40.0), "b": 1.0}, index=range(100, 140))
+    y = pandas.Series(np.arange(40) % 2, index=x.index)
+    mixed = y.sample(frac=1, random_state=0)
+    for data, said in (
+        ((x, y, x[["b", "a"]], y), r"column 0 of x_test is 'b', of x_train 'a'; .* x_test\[x_train.columns\]"),
+        ((x, y, x.assign(c=1.0), y), "column 2 of x_test is 'c', of x_train nothing"),
+        ((x, mixed), r"the index of y_train is not that of x_train, .*y_train.loc\[x_train.index\]"),
+        ((x, y, x, mixed), "the index of y_test"),
+        ((x.reset_index(drop=True), mixed.reset_index(drop=True).iloc[::-1]), "the index of y_train"),
+    ):
+        with pytest.raises(DataError, match=said):
+            package.launch(SPEC, data=data, runs=tmp_path)
+    for labels in (y, y.to_numpy(), y.reset_index(drop=True), mixed.to_numpy()):
+        assert package.launch(SPEC, data=(x, labels, x, labels), runs=tmp_path, workers=0).run.manifest.n_test == 40
+        shutil.rmtree(tmp_path / "own")
 
 
 @pytest.mark.process

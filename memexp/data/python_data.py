@@ -73,9 +73,8 @@ def named_arrays(where: str, found: Any) -> dict[str, Any]:
         name for name in TEST if given.get(name) is None and any(given.get(other) is not None for other in TEST)
     ]
     if missing:
-        raise DataError(
-            f"{where} returned {type(found).__name__} without {', '.join(missing)}; it must return {_FORMS}"
-        )
+        raise DataError(f"{where}: {type(found).__name__} without {', '.join(missing)}; it must be {_FORMS}")
+    _refuse_other_order(where, given)
     arrays = {name: _contiguous(where, name, given[name]) for name in (*WANTED, *TEST) if given.get(name) is not None}
     return arrays | {name: given.get(name) for name in OPTIONAL}
 
@@ -93,6 +92,34 @@ def _named(found: Any) -> dict[str, Any]:
     if is_map_style(found) and not hasattr(found, "x_train"):
         return {"x_train": found}
     return {name: getattr(found, name, None) for name in (*WANTED, *TEST, *OPTIONAL)}
+
+
+def _refuse_other_order(where: str, given: Mapping[str, Any]) -> None:
+    """Rows and columns are taken in their order; what pandas calls them must not speak against it."""
+    columns, of_test = (_named_by(given.get(name), "columns") for name in ("x_train", "x_test"))
+    if columns is not None and of_test is not None and columns != of_test:
+        differing = (k for k, (a, b) in enumerate(zip(columns, of_test, strict=False)) if a != b)
+        k = next(differing, min(len(columns), len(of_test)))
+        a, b = (repr(names[k]) if k < len(names) else "nothing" for names in (columns, of_test))
+        raise DataError(
+            f"{where}: column {k} of x_test is {b}, of x_train {a}; give both the same columns in one order: "
+            "x_test[x_train.columns]"
+        )
+    for axis in ("train", "test"):
+        rows, labels = (_named_by(given.get(f"{part}_{axis}"), "index") for part in "xy")
+        if rows is None or labels is None or len(rows) != len(labels) or rows == labels:
+            continue
+        counted = list(range(len(rows)))
+        if sorted(map(str, rows)) == sorted(map(str, labels)) or counted not in (rows, labels):
+            raise DataError(
+                f"{where}: the index of y_{axis} is not that of x_{axis}, and labels are taken in order of rows; "
+                f"put them in one order (y_{axis}.loc[x_{axis}.index]), or give y_{axis}.to_numpy() if they are"
+            )
+
+
+def _named_by(value: Any, axis: str) -> list[Any] | None:
+    """What a DataFrame or a Series calls its rows (index) or columns."""
+    return list(getattr(value, axis)) if hasattr(value, "iloc") and hasattr(value, axis) else None
 
 
 def _contiguous(where: str, name: str, value: Any) -> NDArray[Any]:

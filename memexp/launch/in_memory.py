@@ -6,12 +6,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from memexp.data.arrays import from_arrays
 from memexp.data.python_data import named_arrays
 from memexp.errors import InputError, SpecError
 from memexp.files import explain_unwritable
@@ -40,6 +42,8 @@ def create_run(spec: Mapping[str, Any] | str | Path, data: Any, runs: Path) -> R
     ------
     SpecError
         If spec and data do not fit.
+    DataError
+        If the data alone cannot be used.
     RunMismatch
         If the run's folder holds another experiment, such as one on other data.
     """
@@ -95,8 +99,8 @@ def _with_dataset(spec: Mapping[str, Any] | str | Path, source: Mapping[str, str
                 "features, test, limit or label_noise"
             )
         value = value | {"dataset": {**section, **source}}
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-    return spec_of(path, parse(text))
+    parsed = parse(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    return spec_of(path, replace(parsed, lines={}) if isinstance(spec, Mapping) else parsed)  # its user has no lines
 
 
 def _save(data: Any, folder: Path) -> dict[str, str]:
@@ -111,6 +115,7 @@ def _save(data: Any, folder: Path) -> dict[str, str]:
         data.save_to_disk(str(folder / "huggingface"))
         return {"source": "huggingface", "path": "huggingface"}
     arrays = {name: _savable(name, values) for name, values in named_arrays("data", data).items() if values is not None}
+    from_arrays("data", arrays)  # whose faults would name a file that goes again
     np.savez(folder / "arrays.npz", **arrays)
     return {"source": "npz", "path": "arrays.npz"}
 

@@ -79,7 +79,9 @@ def launch(
     Raises
     ------
     SpecError
-        With every fault of spec and data.
+        With every fault of the spec, and of data that do not fit it.
+    DataError
+        If the data alone cannot be used.
     RunMismatch
         If the run's folder holds another experiment.
     """

@@ -333,7 +333,7 @@ def test_what_load_may_return(form: str, train: tuple[int, ...], test: tuple[int
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("def load(): return (1, 2, 3)", r"returned tuple without x_train, y_train; it must return a dict"),
+        ("def load(): return (1, 2, 3)", r"load\(\): tuple without x_train, y_train; it must be a dict"),
         ("def load(): return Odd('x')", r"train data set\[0\]: its label is 0.5; labels must be integers or text"),
         ("def load(): return Odd(None)", r"train data set\[0\] is a dict of image, label; it must be \(image, label\)"),
         ("def load(): return Odd(1)", r"train data set\[0\] is another image each time it is asked for; take random"),
