@@ -96,7 +96,7 @@ def _named(found: Any) -> dict[str, Any]:
 
 def _refuse_other_order(where: str, given: Mapping[str, Any]) -> None:
     """Rows and columns are taken in their order; what pandas calls them must not speak against it."""
-    columns, of_test = (_named_by(given.get(name), "columns") for name in ("x_train", "x_test"))
+    columns, of_test = (pandas_names(given.get(name), "columns") for name in ("x_train", "x_test"))
     if columns is not None and of_test is not None and columns != of_test:
         differing = (k for k, (a, b) in enumerate(zip(columns, of_test, strict=False)) if a != b)
         k = next(differing, min(len(columns), len(of_test)))
@@ -106,19 +106,19 @@ def _refuse_other_order(where: str, given: Mapping[str, Any]) -> None:
             "x_test[x_train.columns]"
         )
     for axis in ("train", "test"):
-        rows, labels = (_named_by(given.get(f"{part}_{axis}"), "index") for part in "xy")
+        rows, labels = (pandas_names(given.get(f"{part}_{axis}"), "index") for part in "xy")
         if rows is None or labels is None or len(rows) != len(labels) or rows == labels:
             continue
         counted = list(range(len(rows)))
-        if sorted(map(str, rows)) == sorted(map(str, labels)) or counted not in (rows, labels):
+        if set(rows) == set(labels) or counted not in (rows, labels):
             raise DataError(
                 f"{where}: the index of y_{axis} is not that of x_{axis}, and labels are taken in order of rows; "
                 f"put them in one order (y_{axis}.loc[x_{axis}.index]), or give y_{axis}.to_numpy() if they are"
             )
 
 
-def _named_by(value: Any, axis: str) -> list[Any] | None:
-    """What a DataFrame or a Series calls its rows (index) or columns."""
+def pandas_names(value: Any, axis: str) -> list[Any] | None:
+    """What a DataFrame or a Series calls its rows (``axis`` index) or columns; None for anything else."""
     return list(getattr(value, axis)) if hasattr(value, "iloc") and hasattr(value, axis) else None
 
 

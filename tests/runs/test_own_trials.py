@@ -118,6 +118,13 @@ def test_welch_is_scipys_and_says_nothing_where_nothing_spreads() -> None:
         (("return model.predict(x), ", "return model.predict(x)[1:], "), r"line 13: trial\(\).*shape \(74,\)"),
         (("model.predict(x),", "model.predict(x) * 1.0,"), "type float64 for train; sizes.. gives labels"),
         (("model.predict(x_test)\n", "model.predict(x_test), {'loss': 1}\n"), "loss, which nothing keeps"),
+        (
+            (
+                "return model.predict(x), ",
+                "from pandas import Series\n    return Series(model.predict(x), np.argsort(mask, kind='stable')), ",
+            ),
+            r"answers for train whose index is not 0, 1, ... in order",
+        ),
         (("return model.predict(x), ", "1 / 0; return model.predict(x), "), "own.py, line 16 .in trial 0.: ZeroDiv"),
     ],
 )
