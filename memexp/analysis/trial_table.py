@@ -94,6 +94,8 @@ class TrialTable:
             if name in self.recorded:
                 continue
             if any(each.startswith(f"{axis}_") for each in self.recorded):
+                if f"{axis}_score" in self.recorded:
+                    raise InputError(f"these trials gave numbers, no classes, so there is no '{outcome}' of them")
                 known = ", ".join(sorted({each.partition("_")[2] for each in self.recorded}))
                 raise InputError(
                     f"these trials did not record '{outcome}', only {known}; launch the spec under another name with "

@@ -90,12 +90,17 @@ def data_values(merged: Merged, subsets: Subsets, tell: Tell = lambda _: None, t
     Raises
     ------
     InputError
-        If there are no test examples, or no set is called so.
+        If there are no test examples, no set is called so, or trials give numbers.
     """
     if not len(merged.examples["test_label"]):
         raise InputError(
             f"{merged.paths.root} has no test examples, and the value of a training example is what it does for these; "
             "launch a spec whose dataset has a test set"
+        )
+    if merged.numbers:
+        raise InputError(
+            f"the trials of {merged.paths.root} give numbers, no classes, so there is no test accuracy to divide among "
+            "training examples; `run.to_xarray('trials')` has the numbers"
         )
     utility, n_test = _right(merged, places_of(merged.examples, tests), lambda share: tell(share / 2))
     whole = len(merged.examples["train_label"])

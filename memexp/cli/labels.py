@@ -48,7 +48,9 @@ def _show(found: Labels, classes: list[str], top: int) -> None:
     for axis, judged in found.judged.items():
         words = {"train": "training", "test": "test"}[axis]
         differ, wrong = int(judged.differs.sum()), found.expected[axis]
-        out.say(f"{words} labels: about {wrong:,} of {len(judged.given):,} are probably wrong")
+        known = int((judged.trials > 0).sum())
+        unknown = f"; {len(judged.given) - known:,} are in every trial" if known < len(judged.given) else ""
+        out.say(f"{words} labels: about {wrong:,} of {known:,} are probably wrong{unknown}")
         out.say(f"for {differ:,} most trials that did not see the example say another class")
         out.say(f"{'rank':>6} {'index':>7}  {'given':<{width}}  {'suggested':<{width}}  share given  share suggested")
         for place in judged.order[:top].tolist():

@@ -39,8 +39,10 @@ def labels_values(source: Source) -> dict[str, Any]:
 
 def _facts(found: Labels, axis: str) -> list[tuple[str, str]]:
     judged = found.judged[axis]
+    unknown = int((judged.trials == 0).sum())
     return [
         ("labels", f"{len(judged.given):,}"),
+        *([("not judged: in every trial", f"{unknown:,}")] if unknown else []),
         ("expected to be wrong", f"{found.expected[axis]:,}"),
         ("another class has most votes", f"{judged.differs.sum():,}"),
         ("trials without an example, median", f"{np.median(judged.trials):,.0f}"),

@@ -20,9 +20,11 @@ from memexp.analysis.labels import judge_labels
 from memexp.analysis.merged import merge
 from memexp.analysis.values import data_values
 from memexp.analysis.votes import Votes
+from memexp.cli.labels import _show
 from memexp.errors import InputError
 from memexp.notebook import RunView
-from memexp.runs.run import Run, open_run
+from memexp.report.labels_page import _facts
+from memexp.runs.run import open_run
 from memexp.spec.spec import Subsets
 from memexp.store.trials import DONE, FAILED
 from tests.analysis.test_estimates import Arrays, make_store, random_trials
@@ -161,7 +163,7 @@ def test_cleanlab_is_given_shares_out_of_sample(trained_run: Path, memexp: Calla
         np.testing.assert_allclose(shares[np.arange(len(labels)), labels], judged.share_given, atol=1e-7)
 
 
-def test_what_cannot_be_judged_is_said(new_run: Callable[..., Run], tmp_path: Path) -> None:
+def test_what_cannot_be_judged_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = np.zeros(4, np.int64), np.zeros(2, np.int64)
     without = merge(make_store(tmp_path / "a", random_trials(4, 4, 2, 0), np.full(4, DONE, np.uint8), 2, labels))
     with pytest.raises(InputError, match="did not record which class they predicted.*under another name with `record:"):
@@ -169,6 +171,11 @@ def test_what_cannot_be_judged_is_said(new_run: Callable[..., Run], tmp_path: Pa
     trials = with_predictions(4, labels, 0)
     trials["mask"][:] = [True, False, True, False]
     votes = Votes(merge(make_store(tmp_path / "b", trials, np.full(4, DONE, np.uint8), 2, labels)), CLASSES)
+    found = judge_labels(votes)
+    _show(found, ["a", "b", "c"], 1)
+    assert f"training labels: about {found.expected['train']} of 2 are probably wrong; 2 are" in capsys.readouterr().out
+    assert ("not judged: in every trial", "2") in _facts(found, "train")
+    assert len(_facts(found, "test")) == 4
     with pytest.raises(InputError, match="training example 0 is in every trial of .*Train more trials: `memexp resume"):
         write_cleanlab(votes, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())

@@ -21,6 +21,7 @@ from memexp.errors import InputError
 from memexp.notebook import RunView
 from memexp.runs.run import open_run
 from memexp.spec.spec import Subsets
+from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE
 from tests.analysis.test_estimates import make_store, random_trials
 from tests.conftest import Done
@@ -71,6 +72,8 @@ def test_all_subsets_give_the_exact_banzhaf_values(tmp_path: Path) -> None:
 class InMemory:
     """What `data_values` reads of merged trials."""
 
+    numbers, paths = False, RunPaths(Path("run"))
+
     def __init__(self, mask: Any, test_correct: Any) -> None:
         self.matrices = {"mask": mask.T, "train_correct": mask.T, "test_correct": test_correct.T}
         self.n_trials = len(mask)
@@ -78,6 +81,13 @@ class InMemory:
 
     def bands(self, *names: str) -> Iterator[tuple[slice, list[Any]]]:
         yield slice(0, len(self.matrices[names[0]])), [self.matrices[name] for name in names]
+
+
+def test_numbers_have_no_accuracy_to_divide() -> None:
+    scored = InMemory(np.eye(4, dtype=bool), np.ones((4, 3)))
+    scored.numbers = True
+    with pytest.raises(InputError, match="the trials of run give numbers, no classes"):
+        data_values(cast(Merged, scored), COIN)
 
 
 def test_values_have_the_errors_that_they_say() -> None:
