@@ -108,7 +108,12 @@ def require_same_experiment(sources: list[Source]) -> None:
 
 
 def require_known(paths: RunPaths, examples: Container[str], name: str) -> None:
-    """Raise :class:`InputError` for outcomes of training examples (``train_...``) of an import that had none."""
+    """Raise :class:`InputError` for outcomes of examples (``train_...``, ``test_...``) of which an import had none."""
+    if name.startswith("test_") and "test_unknown" in examples:  # as an earlier version imported
+        raise InputError(
+            f"{paths.root} was imported with labels of test examples and without outcomes on them, so there is no "
+            "influence; import it again with --test-margins or --test-correct, or without --test-labels"
+        )
     if name.startswith("train_") and "train_unknown" in examples:
         raise InputError(
             f"{paths.root} was imported without outcomes on training examples, so there is no memorization; "

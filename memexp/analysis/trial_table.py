@@ -111,7 +111,7 @@ class TrialTable:
 def table_of_merged(merged: Merged, subsets: Subsets) -> TrialTable:
     """The merged trials of a run."""
     seed, number = (merged.per_trial(name).astype(np.int64) for name in ("seed", "trial"))
-    unknown = {"train"} if "train_unknown" in merged.examples else set()
+    unknown = {axis for axis in ("train", "test") if f"{axis}_unknown" in merged.examples}
     unknown |= set() if len(merged.examples["test_label"]) else {"test"}
     recorded = frozenset(name for name in merged.matrices if name != "mask" and name.partition("_")[0] not in unknown)
     n_train, n_test = (len(merged.examples[f"{axis}_label"]) for axis in ("train", "test"))

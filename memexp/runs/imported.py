@@ -31,6 +31,7 @@ from memexp.store.spec_text import write_spec_text
 from memexp.store.trials import DONE, TrialStore, create_store
 
 _BLOCK_VALUES = 4_000_000  # of an outcome in a chunk
+_TELLING = 32  # training examples from which on no two masks agree by chance
 _LARGEST = float(np.finfo(np.float16).max)
 _RECIPE = "# These trials were trained elsewhere; `memexp import` wrote what they gave.\n"
 
@@ -152,13 +153,14 @@ def _write_blocks(
     """Write all blocks; digest of everything, mean share of the masks, and each trial's gain on what it saw."""
     store = TrialStore(paths.trials, writable=True)
     layout = store.layout
-    digest, seen, gains = hashlib.sha256(), 0, []
+    digest, seen, gains, rows = hashlib.sha256(), 0, [], dict[bytes, int]()
     for number in range(layout.n_blocks):
         trials = layout.block(number)
         content = _block(tables, slice(trials.start, trials.stop))
         for name, values in content.items():
             if name != "seconds":
                 digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+        _require_new(content, trials.start, rows)
         seen += int(content["mask"].sum())
         if tables.train.known:
             gains.append(_gains(content))
@@ -193,6 +195,20 @@ def _block(tables: Tables, trials: slice) -> dict[str, NDArray[Any]]:
     number["test_accuracy"] = content["test_correct"].mean(axis=1) if tables.test.known else unknown
     content |= {name: values.astype(np.float32) for name, values in number.items()}
     return content | {"status": np.full(rows, DONE, np.uint8)}
+
+
+def _require_new(content: dict[str, NDArray[Any]], first: int, rows: dict[bytes, int]) -> None:
+    """Refuse a trial that is in the tables twice, and so would count twice; ``rows``: those before, by digest."""
+    if content["mask"].shape[1] < _TELLING:
+        return
+    parts = [each for name, each in content.items() if name == "mask" or name.endswith(("_correct", "_margin"))]
+    for row in range(len(content["mask"])):
+        found = hashlib.sha256(b"".join(np.ascontiguousarray(part[row]).tobytes() for part in parts)).digest()
+        if (other := rows.setdefault(found, first + row)) != first + row:
+            raise InputError(
+                f"trials {other} and {first + row} are the same one: mask and outcomes agree in every bit, and it "
+                "would count twice; leave one of them out"
+            )
 
 
 def _gains(content: dict[str, NDArray[Any]]) -> NDArray[np.float64]:

@@ -172,17 +172,13 @@ def make_tables(
     for name, array in train.items():
         wanted = (n_trials, n_train, *array.shape[2:])
         _require_outcome(name, array, wanted, n_trials)
-    if test and test_labels is None:
-        raise InputError(
-            "labels of the test examples are missing; give --test-labels, a file with one integer for each"
-        )
-    tests = np.empty(0, np.int64) if test_labels is None else _labels(test_labels, "test labels")
-    for name, array in test.items():
-        _require_outcome(f"test {name}", array, (n_trials, len(tests), *array.shape[2:]), n_trials)
     if not train and not test:
         raise InputError(
             "no outcomes: give --margins, --correct or --logits, of test examples --test-margins and so on"
         )
+    tests = _labels_of_tests(test, test_labels)
+    for name, array in test.items():
+        _require_outcome(f"test {name}", array, (n_trials, len(tests), *array.shape[2:]), n_trials)
     halves = Half(known, train), Half(tests, test)
     if train and test and halves[0].has_margins != halves[1].has_margins:
         lacking = "test" if halves[0].has_margins else "training"
@@ -191,6 +187,20 @@ def make_tables(
             "--test-correct alone"
         )
     return Tables(masks, *halves, left_out)
+
+
+def _labels_of_tests(test: Mapping[str, Array], labels: Array | None) -> Labels:
+    """Labels of the test examples; none where nothing is given of these. Outcomes and labels go together."""
+    if test and labels is None:
+        raise InputError(
+            "labels of the test examples are missing; give --test-labels, a file with one integer for each"
+        )
+    if labels is not None and not test:
+        raise InputError(
+            "labels of the test examples are given, but not what trials say of these: add --test-margins, "
+            "--test-correct or --test-logits, or leave --test-labels away"
+        )
+    return np.empty(0, np.int64) if labels is None else _labels(labels, "test labels")
 
 
 def _are_of_tests(given: Mapping[str, Array], masks: Array, labels: Array | None) -> bool:

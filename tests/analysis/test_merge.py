@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 from memexp.analysis import arrivals, slabs
 from memexp.analysis import merged as merged_module
 from memexp.analysis.merged import MERGED_SCHEMA, Merged, merge, open_merged
+from memexp.analysis.trial_table import table_of_merged
+from memexp.analysis.values import data_values
 from memexp.errors import InputError, RunMismatch
+from memexp.spec.subsets import Subsets
 from memexp.store.manifest import Manifest, read_manifest
 from memexp.store.paths import RunPaths
 from memexp.store.trials import DONE, FAILED, MISSING
@@ -263,3 +266,17 @@ def test_a_store_that_grew_is_opened_by_xarray_as_it_is_now(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"[('test', 4), ('train', 6), ('trial', 20)] {trials['mask'].sum()} True\n"
+
+
+def test_outcomes_that_an_import_lacks_are_not_read_as_wrong(tmp_path: Path) -> None:
+    """An earlier version imported labels of test examples without outcomes, and stored all of these as wrong."""
+    paths = make_store(tmp_path / "a", random_trials(6, 5, 4, 0), np.full(6, DONE, np.uint8), 3)
+    merged = merge(paths)
+    merged.examples["test_unknown"] = np.ones(4, np.bool_)
+    for read in (
+        lambda: merged.packed("test_correct"),
+        lambda: data_values(merged, Subsets(design="uniform", ratio=0.7, trials=6)),
+    ):
+        with pytest.raises(InputError, match="without outcomes on them, so there is no influence; import it again"):
+            read()
+    assert table_of_merged(merged, Subsets(design="uniform", ratio=0.7, trials=6)).recorded == {"train_correct"}

@@ -195,6 +195,7 @@ def tables(arrays: Arrays, **changes: Any) -> Any:
         (lambda a: {"test_labels": None}, "labels of the test examples are missing; give --test-labels"),
         (lambda a: {"labels": a["train_label"] - 1}, "labels are int64.*; give integers from 0"),
         (lambda a: {"train": {}, "test": {}}, "no outcomes: give --margins, --correct or --logits"),
+        (lambda a: {"test": {}}, "labels of the test examples are given, but not what trials say of these"),
         (lambda a: {"masks": a["mask"][0]}, r"masks have shape \(300,\); give a matrix"),
         (lambda a: {"train": {"margins": a["train_margin"]}}, "margins of one half and none of the test examples"),
     ],
@@ -212,6 +213,14 @@ def test_tables_that_do_not_fit_are_refused(arrays: Arrays, change: Callable[[Ar
         (lambda a: {"masks": np.ones_like(a["mask"])}, "masks: trial 0 saw every example"),
         (lambda a: {"masks": np.zeros_like(a["mask"])}, "masks: trial 0 saw no example"),
         (lambda a: {"train": {"correct": a["train_correct"] + 0.5}}, "correct of trial 0, example 0: .*1.5"),
+        (
+            lambda a: {
+                "masks": a["mask"][[*range(40), 3]],
+                "train": {"correct": a["train_correct"][[*range(40), 3]]},
+                "test": {"correct": a["test_correct"][[*range(40), 3]]},
+            },
+            "trials 3 and 40 are the same one: mask and outcomes agree in every bit, and it would count twice",
+        ),
         (
             lambda a: {"train": {"margins": a["train_margin"] * np.nan}, "test": {"margins": a["test_margin"]}},
             "margins of trial 0, example 0 are not a number; leave such trials out",
