@@ -33,7 +33,7 @@ def attack(
 ) -> None:
     """Membership inference: each trial attacked with the others as shadow models; needs `record: [..., margin]`."""
     from memexp.analysis.attack import attack_run
-    from memexp.analysis.grouped import describe_groups, group_columns
+    from memexp.analysis.grouped import describe_groups
     from memexp.analysis.trial_table import chosen, table_of_merged
 
     opened, merged = open_trials(run, csv, to)
@@ -53,12 +53,11 @@ def attack(
         import numpy as np
 
         from memexp.analysis.export import write_csv
+        from memexp.analysis.tables import given_columns
 
-        own = {"train_group", "train_group_name"}
-        known = {name: each for name, each in merged.examples.items() if name.startswith("train_") and name not in own}
-        columns = {"index": np.arange(table.n_train)} | {name.removeprefix("train_"): v for name, v in known.items()}
-        columns |= group_columns(merged.examples)
+        columns = {"index": np.arange(table.n_train)}
         columns |= {each.name: getattr(found.risk, each.name) for each in fields(found.risk)}
+        columns |= given_columns(merged.examples, opened.manifest.classes)
         write_result(csv, partial(write_csv, columns))
     if to is not None:
         from memexp.report.roc_figure import save_roc

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from memexp.report.classes_page import classes_values
 from memexp.report.overview import _flips
 from memexp.report.values_page import has_values, values_values
 from memexp.runs.run import open_run
+from tests.conftest import Done
 
 pytestmark = pytest.mark.long
 
@@ -37,6 +40,21 @@ def test_the_pages_show_what_the_commands_give(trained_run: Path) -> None:
     (_, _, lowest), (_, _, highest) = page["ends"]
     assert lowest[0].lines[0].startswith(f"value {values['value'].min():+.2g}")
     assert highest[0].lines[0].startswith(f"value {values['value'].max():+.2g}")
+
+
+def test_the_table_of_risks_counts_places_as_all_tables_do(
+    trained_run: Path, memexp: Callable[..., Done], tmp_path: Path
+) -> None:
+    """By the example's place in the run; where a limit took some of the source's examples that is another one there."""
+    assert memexp("attack", trained_run, "--targets", 1, "--csv", "risk.csv").returncode == 0
+    rows, view = list(csv.DictReader((tmp_path / "risk.csv").read_text().splitlines())), RunView(open_run(trained_run))
+    examples = view.merged.examples
+    assert [int(row["index"]) for row in rows] == list(range(300))
+    assert [int(row["source_index"]) for row in rows] == examples["train_index"].tolist() != list(range(300))
+    assert [int(row["label"]) for row in rows] == examples["train_label"].tolist()
+    assert [row["flipped"] == "True" for row in rows] == examples["train_label_flipped"].tolist()
+    separation = view.attack(targets=1).risk.separation
+    np.testing.assert_allclose([float(row["separation"]) for row in rows], separation)
 
 
 def test_flips_whose_memorization_is_undefined_count_nowhere(trained_run: Path) -> None:
