@@ -42,6 +42,9 @@ def write_sums(group: zarr.Group, sources: Sequence[Source]) -> None:
     """
     layouts = [source.store.layout for source in sources]
     if not all(layout.n_classes for layout in layouts):
+        for name in SUMS:  # of the runs that were merged before one that recorded none
+            if name in group:
+                del group[name]
         return
     layout, codecs = layouts[0], [ZstdCodec(level=1), Crc32cCodec()]
     sums = {axis: np.zeros((layout.size(axis), layout.n_classes), np.uint64) for axis in ("train", "test")}

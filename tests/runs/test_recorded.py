@@ -159,3 +159,16 @@ def test_what_cannot_be_recorded_is_refused_together(
     assert "probabilities of 200 examples and 10 classes would take" in done.stderr
     assert "Traceback" not in done.stderr
     assert plans.record_faults is recorded.record_faults
+
+
+def test_a_run_without_sums_takes_away_those_of_the_runs_merged_before(new_run: Callable[..., Run]) -> None:
+    """What trials say is of all of them, in whatever order runs were merged; sums of some would stand for all."""
+    runs = [
+        new_run(folder, record=RECORD[:3] + more, subsets={"trials": 2, "seed": seed}, training={"epochs": 1})
+        for folder, more, seed in (("a", ["probabilities"], 1), ("b", [], 2))
+    ]
+    for made in runs:
+        Trainer(made, "cpu").train(0)
+    assert merge(runs[0].paths).has_probabilities
+    both = merge(runs[0].paths, [runs[1].paths])
+    assert (both.n_trials, both.has_probabilities) == (4, False)
