@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from memexp.analysis.partners import Partners, count_trials_of
 from memexp.analysis.privacy import Audit, audit
 from memexp.analysis.roc import Curve, Roc
 from memexp.analysis.shadows import Shadows, separation
@@ -86,6 +87,8 @@ class Attack:
         Whether every example is in as many trials: then a trial of the other side is left out with each target.
     audit
         Lower bounds on epsilon, where each example was in with chance 1/2 by itself.
+    note
+        What else a reader must know, or nothing.
     """
 
     methods: dict[str, Curve]
@@ -95,6 +98,7 @@ class Attack:
     left_out: int
     balanced_over_all: bool
     audit: Audit | None
+    note: str
 
 
 def attack(
@@ -122,9 +126,9 @@ def attack(
         If no margins were recorded, or the trials are too few.
     """
     table.require("train_margin")
-    even = _even(table)
+    counts = count_trials_of(table)
     attacked = _targets(table, targets)
-    partners = _Partners(table, even)
+    partners = Partners(table, counts)
     size = len(_KEPT) * table.n_train + 2 * table.n_test
     batches = np.array_split(attacked, min(len(attacked), -(-len(attacked) * size // _NUMBERS)))
     roc = {name: Roc(table.group[attacked]) for name in METHODS}
@@ -147,15 +151,16 @@ def attack(
         risk = Risk(*_separations(table), hits / found, found)
     curves = {name: each.curve() for name, each in roc.items()}
     return Attack(
-        curves, risk, len(attacked), table.n_trials, partners.size, partners.one_of_other_side, _audited(audits)
-    )
+        curves, risk, len(attacked), table.n_trials, partners.size, partners.one_of_other_side, _audited(audits),
+        partners.note(counts),
+    )  # fmt: skip
 
 
 def attackable(table: TrialTable) -> bool:
     """Whether the trials recorded margins and are enough to attack one by the others."""
     try:
         table.require("train_margin")
-        _Partners(table, _even(table))
+        Partners(table, count_trials_of(table))
     except InputError:
         return False
     return True
@@ -193,44 +198,10 @@ def _targets(table: TrialTable, targets: int | None) -> Places:
     return np.sort(order[:targets])
 
 
-def _even(table: TrialTable) -> bool:
-    """Whether every example is in as many trials as any other."""
-    counts: set[int] = set()
-    for _, (mask,) in table.bands("mask"):
-        counts |= set(np.unique(mask.sum(axis=1)).tolist())
-        if len(counts) > 1:
-            return False
-    return True
-
-
-class _Partners:
-    """What is left out with a target, besides itself."""
-
-    def __init__(self, table: TrialTable, even: bool) -> None:
-        self.group = table.group
-        sizes = np.bincount(self.group)
-        self.by_group = bool(sizes.max() > 1)
-        self.one_of_other_side = even and not self.by_group
-        self.size = int(sizes.max()) if self.by_group else 1 + self.one_of_other_side
-        if table.n_trials < self.size + 2:
-            raise InputError(
-                f"{table.n_trials} trials are too few to attack one by the others: with each target its whole group of "
-                f"{self.size} is left out, since it tells what the target saw; train more"
-            )
-
-    def of(self, target: int, mask: Bits) -> Places:
-        """Places of the trials left out, shape (L,), or (R, 2) where they depend on the example."""
-        if not self.one_of_other_side:
-            return np.flatnonzero(self.group == self.group[target]) if self.by_group else np.array([target])
-        random = np.random.default_rng([target, len(mask)]).random(mask.shape)
-        other = np.where(mask == ~mask[:, [target]], random, -1.0).argmax(axis=1)
-        return np.stack([np.full(len(mask), target), other], axis=1)
-
-
 class _Batch:
     """What the scores of some targets are made of."""
 
-    def __init__(self, table: TrialTable, targets: Places, partners: _Partners, tell: Callable[[float], None]) -> None:
+    def __init__(self, table: TrialTable, targets: Places, partners: Partners, tell: Callable[[float], None]) -> None:
         n = len(targets)
         self.kept = {name: np.empty((n, table.n_train)) for name in _KEPT}
         self.member = np.empty((n, table.n_train), np.bool_)
@@ -260,7 +231,7 @@ class _Batch:
                 spread.number.sum(), np.nansum(spread.residual), np.nansum(spread.square)
             ]  # fmt: skip
 
-    def _population(self, table: TrialTable, targets: Places, partners: _Partners) -> None:
+    def _population(self, table: TrialTable, targets: Places, partners: Partners) -> None:
         """The ratios of the test examples, which no trial was trained on, sorted: shape (targets, M)."""
         self.ratios = np.full((len(targets), table.n_test), np.nan)
         if "test_margin" not in table.recorded:

@@ -83,6 +83,7 @@ def numbers(found: Attack) -> dict[str, Any]:
         "trials": found.n_trials,
         "left_out_with_each_target": found.left_out,
         "epsilon_lower_bounds": epsilon,
+        "note": found.note,
     }
 
 
@@ -119,6 +120,7 @@ def _remarks(found: Attack) -> list[str]:
     if undefined := max(curve.undefined for curve in found.methods.values()):
         scores = counted(undefined, "score", "is", "are")
         said.append(f"{scores} undefined: the example is in or out for no other trial; left out")
+    said += [found.note] if found.note else []
     if found.audit is not None:
         epsilon = found.audit.epsilon
         said.append(

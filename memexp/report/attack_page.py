@@ -67,6 +67,8 @@ def _facts(found: Attack) -> list[tuple[str, str]]:
         ("separation, median", f"{np.nanmedian(separation):.3f}" if not np.isnan(separation).all() else "–"),
         ("separation above 0.5 by its interval", counted(int(sure.sum()), "example")),
     ]
+    if found.note:
+        facts.append(("beware", found.note))
     if found.audit is not None:
         facts.append((f"epsilon at least, δ = {DELTA:g}", f"{np.median(found.audit.epsilon):.2f}"))
     return facts

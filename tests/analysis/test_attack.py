@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from memexp.analysis import attack as attacks
 from memexp.analysis.attack import attack
+from memexp.analysis.partners import Partners, count_trials_of
 from memexp.analysis.privacy import GUESSED, audit, epsilon_bound
 from memexp.analysis.roc import Roc, mean
 from memexp.analysis.shadows import Shadows, separation
@@ -44,7 +45,7 @@ def table(**options: object) -> TrialTable:
 
 
 def scores_of(found: TrialTable, target: int) -> dict[str, NDArray[np.float64]]:
-    partners = attacks._Partners(found, attacks._even(found))
+    partners = Partners(found, count_trials_of(found))
     return attacks._Batch(found, np.array([target]), partners, lambda _: None).scores(0)
 
 
@@ -123,7 +124,7 @@ def test_a_group_that_stays_gives_the_target_away() -> None:
         silent = arrays["train_margin"].copy()
         silent[:, target] = arrays["truth"]
         alone = table_of_arrays(arrays | {"train_margin": silent})
-        partners = attacks._Partners(alone, even=False)
+        partners = Partners(alone, np.array([1, 2]))
         scores = attacks._Batch(alone, np.array([target]), partners, lambda _: None).scores(0)["lira_fixed"]
         found.append(roc_auc_score(arrays["mask"][:, target], scores))
     assert np.mean(found) < 0.48
@@ -267,6 +268,18 @@ def test_epsilon_is_bounded_where_membership_was_a_coin() -> None:
     assert found.audit is not None
     assert found.audit.epsilon.shape == (32,)
     assert (found.audit.epsilon > 0).any()
+
+
+@pytest.mark.parametrize(("design", "lacking", "told"), [("even", 0, False), ("even", 1, True), ("coins", 0, False)])
+def test_trials_of_unknown_groups_that_are_not_whole_are_told(design: str, lacking: int, told: bool) -> None:
+    """Seven of eight trials, each example in four of the eight: what says nothing seems to say less than nothing."""
+    random = np.random.default_rng(7)
+    order = random.random((400, 8))
+    mask = (np.argsort(order, axis=1) < 4 if design == "even" else order < 0.5)[:, lacking:]
+    arrays = {f"{axis}_margin": random.normal(size=mask.shape) for axis in ("train", "test")}
+    found = attack(table_of_arrays({"mask": mask} | arrays))
+    assert ("more equal numbers of trials than chance gives" in found.note) == told
+    assert (found.methods["lira"].auc.value < 0.45) == told
 
 
 def test_the_interval_over_targets_counts_groups() -> None:
