@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from memexp.runs.run import Run
 
 Several = Annotated[
-    list[Path], typer.Argument(metavar="RUN...", help="Runs of one experiment; the first one's merged.zarr is written.")
+    list[Path], typer.Argument(metavar="RUN", help="Runs of one experiment; the first one's merged.zarr is written.")
 ]
 
 
@@ -52,13 +52,13 @@ def estimate(
     run: RunPath,
     memorization: Annotated[
         float | None,
-        typer.Option(min=-1, max=1, help="Pairs: least memorization of the training example. [default: 0.25]"),
+        typer.Option(min=-1, max=1, help="Pairs: least memorization of the training example.", show_default="0.25"),
     ] = None,
     influence: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Pairs: least influence. [default: 0.15]")
+        float | None, typer.Option(min=-1, max=1, help="Pairs: least influence.", show_default="0.15")
     ] = None,
     most: Annotated[
-        int | None, typer.Option(min=1, help="Pairs: keep so many of the strongest. [default: 100000]")
+        int | None, typer.Option(min=1, help="Pairs: keep so many of the strongest.", show_default="100000")
     ] = None,
     all_classes: Annotated[
         bool | None, typer.Option("--all-classes/--one-class", help="Pairs of different classes too.")
@@ -71,7 +71,7 @@ def estimate(
     ] = None,
     test: Annotated[
         Literal["margins", "accuracy"] | None,
-        typer.Option(help="Whose false discovery rates tell discoveries. [default: margins where recorded]"),
+        typer.Option(help="Whose false discovery rates tell discoveries.", show_default="margins where recorded"),
     ] = None,
     dense: Annotated[bool, typer.Option("--dense", help="Also write the whole influence matrix.")] = False,
     memory_gb: Annotated[float, typer.Option(min=0.01, help="Memory for parts of the influence matrix.")] = 1.0,
@@ -111,7 +111,7 @@ def select(
     run: RunPath,
     to: Annotated[Path, typer.Option("--out", help="The JSON file to write; `removed:` of a spec takes it.")],
     memorization: Annotated[
-        str | None, typer.Option(help="Least memorization, one list for each. [default: 0.1,0.2,...,0.9]")
+        str | None, typer.Option(help="Least memorization, one list for each.", show_default="0.1,0.2,...,0.9")
     ] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help="Also the training examples of high-influence pairs.")] = False,
     duplicates: Annotated[
@@ -120,9 +120,11 @@ def select(
     ] = None,
     values: Annotated[bool, typer.Option("--values", help="Also the examples of lowest and of highest value.")] = False,
     tests: Annotated[
-        str | None, typer.Option(help="With --pairs and --values: those of this test set. [default: pairs of all]")
+        str | None, typer.Option(help="With --pairs and --values: those of this test set.", show_default="pairs of all")
     ] = None,
-    shares: Annotated[str | None, typer.Option(help="With --values: how many. [default: 0.05,0.1,0.2,0.3,0.4]")] = None,
+    shares: Annotated[
+        str | None, typer.Option(help="With --values: how many.", show_default="0.05,0.1,0.2,0.3,0.4")
+    ] = None,
     incomplete: Incomplete = False,
     as_json: Json = False,
 ) -> None:
@@ -172,7 +174,7 @@ def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run, or a sweep.")],
     second: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN_B", help="A run, or a .npz of published values. [default: halves of RUN_A]"),
+        typer.Argument(metavar="RUN_B", help="A run, or a .npz of published values.", show_default="halves of RUN_A"),
     ] = None,
     memorization: LeastMemorization = 0.25,
     influence: LeastInfluence = 0.15,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from memexp.runs.verify import Verdict
 
 app = typer.Typer(
-    help="Train many models on random subsets; estimate memorization and influence.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -42,7 +41,10 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Exit codes: 0 done, 1 the work failed, 2 the input is wrong, 3 not complete yet."""
+    """Train many models on random subsets; estimate memorization and influence.
+
+    Exit codes: 0 done, 1 the work failed, 2 the input is wrong, 3 not complete yet.
+    """
 
 
 def verify(

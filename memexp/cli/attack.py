@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from memexp.analysis.roc import Mean
 
 ChosenTrials = Annotated[
-    str | None, typer.Option("--trials", metavar="FIRST:END", help="Only trials of these numbers. [default: all]")
+    str | None, typer.Option("--trials", metavar="FIRST:END", help="Only trials of these numbers.", show_default="all")
 ]
 
 
 def attack(
     run: RunPath,
-    targets: Annotated[int | None, typer.Option(min=1, help="Attack so many trials. [default: all]")] = None,
+    targets: Annotated[int | None, typer.Option(min=1, help="Attack so many trials.", show_default="all")] = None,
     trials: ChosenTrials = None,
     csv: Annotated[Path | None, typer.Option(help="Write the risk of each training example there.")] = None,
     to: Drawn = None,

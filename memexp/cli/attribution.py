@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Outcome = Annotated[
     Literal["margin", "correct"] | None,
-    typer.Option(help="What is predicted. [default: margin where it was recorded]"),
+    typer.Option(help="What is predicted.", show_default="margin where it was recorded"),
 ]
 
 
@@ -75,7 +75,7 @@ def datamodel(
     to: Annotated[Path, typer.Option("--out", help="The .npy file to write: weights (test, train), float32.")],
     trials: Annotated[
         str | None,
-        typer.Option("--trials", metavar="FIRST:END", help="Fit these; judge by the rest. [default: nine of ten]"),
+        typer.Option("--trials", metavar="FIRST:END", help="Fit these; judge by the rest.", show_default="nine of ten"),
     ] = None,
     outcome: Outcome = None,
     method: Annotated[
@@ -83,7 +83,7 @@ def datamodel(
         typer.Option(help="Linear models, or the difference of means, which by correctness is the paper's influence."),
     ] = "ridge",
     penalty: Annotated[
-        float | None, typer.Option(min=0, help="Of ridge. [default: the best by leaving trials out]")
+        float | None, typer.Option(min=0, help="Of ridge.", show_default="the best by leaving trials out")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -22,7 +22,7 @@ def prepare(
     out: Out,
     size: Annotated[int, typer.Option(min=1, help="Pixels of a side: the centred square, resized.")] = 32,
     classes: Annotated[str | None, typer.Option(help="Only these classes: names with commas between.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads. [default: one per processor]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="one per processor")] = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out images that cannot be decoded; they are noted.")
     ] = False,
@@ -64,7 +64,7 @@ def features(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="What to train, once, on the whole training set.")],
     to: Annotated[Path, typer.Option("--out", help="The .npz file to write, for `source: npz`.")],
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads. [default: one per processor]")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads.", show_default="one per processor")] = None,
 ) -> None:
     """Train once on everything and keep what the last layer sees, to train linear heads on subsets."""
     from memexp.launch.where import available_cpus

@@ -12,7 +12,9 @@ from memexp.errors import InputError
 
 
 def init(
-    file: Annotated[Path, typer.Argument(help="The file to write, such as spec.yaml; its name becomes the run's.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file to write, such as spec.yaml; its name becomes the run's.")
+    ],
     kind: Annotated[
         Literal["digits", "folder", "table", "profile"],
         typer.Option(help="Data of the spec: digits, an image folder, a table; or a profile of a cluster."),

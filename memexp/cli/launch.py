@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, or a sweep of it: a YAML file.")]
 Runs = Annotated[Path, typer.Option(help="Folder below which runs are created.")]
-Workers = Annotated[int | None, typer.Option(min=0, help="Processes; 0: this one. [default: one per processor, GPU]")]
+Workers = Annotated[
+    int | None, typer.Option(min=0, help="Processes; 0: this one.", show_default="one per processor, GPU")
+]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of each worker.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")]
 Executor = Annotated[

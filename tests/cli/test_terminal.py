@@ -51,6 +51,17 @@ def test_the_groups_come_in_the_order_of_a_run(memexp: Memexp) -> None:
     assert "Example: memexp plan specs/digits.yaml" in memexp("plan", "--help").stdout
 
 
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_help_says_every_word_of_the_options(name: str, memexp: Memexp) -> None:
+    """Words in brackets, such as a default, would be taken for markup and vanish."""
+    said = memexp(name, "--help", env={"COLUMNS": "400"}).stdout
+    for option in MEMEXP.commands[name].params:
+        told = [option.help] if getattr(option, "help", None) else []
+        if isinstance(option.show_default, str):
+            told.append(f"[default: ({option.show_default})]")
+        assert all(words in said for words in told), told
+
+
 def test_names_of_profiles_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
