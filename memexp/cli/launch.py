@@ -297,7 +297,10 @@ def _train(run: Run, resources: Resources, accept: Accept, goal: Goal | None = N
         trials = layout.n_trials
         already = trials - run.missing()
         if already and (goal is None or run.missing()):
-            remark(f"{already} of {counted(trials, 'trial', 'is', 'are')} settled already")
+            whole = run.spec.subsets.trials <= already
+            remark(
+                f"{already} of {counted(trials, 'trial', 'is', 'are')} settled already" + "; nothing to train" * whole
+            )
         with progress("training", run.spec.subsets.trials - already, "trials") as bar:
 
             def tell(now: Progress) -> None:

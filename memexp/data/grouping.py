@@ -63,7 +63,10 @@ def read_groups(path: Path, count: int, ids: Ids | None) -> Ids:
     except (OSError, ValueError, EOFError, csv.Error) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{where} cannot be read ({error}); correct the path or the file") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        if path.suffix == ".npy" and isinstance(error, ValueError):  # numpy's own words advise to unpickle it
+            why = "it is no array of text or integers"
+        raise DataError(f"{where} cannot be read ({why}); correct the path or the file") from error
     return names_of_groups(where, names, count)
 
 
@@ -77,9 +80,10 @@ def names_of_groups(where: str, names: Any, count: int) -> Ids:
     """
     given: NDArray[Any] = np.asarray(names)
     if given.shape != (count,):
+        held = f"has {len(given):,} names" if given.ndim == 1 else f"has the shape {given.shape}"
         raise DataError(
-            f"{where} has the shape {given.shape}; it must name the group of each of the {count:,} training examples "
-            "of the source, before any split or limit"
+            f"{where} {held}; it must name the group of each of the {count:,} training examples of the source, before "
+            "any split or limit"
         )
     texts = as_ids(given.tolist())
     if given.dtype.kind not in "iuUTO" or not all(isinstance(each, str | int) for each in given.tolist()):

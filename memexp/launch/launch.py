@@ -79,7 +79,7 @@ def launch_local(
     Raises
     ------
     InputError
-        If the run was trained by other software so far.
+        If trials are missing and the run was trained by other software so far.
     RunBusy
         If another process is training the run.
     MemexpError
@@ -91,9 +91,12 @@ def launch_local(
         recover(run.paths, store)
         if not accept.lost_queue:
             refuse_if_queued(run.paths, store.missing_blocks())
-        if not accept.software:
+        trains = store.missing_blocks() or run.spec.subsets.trials > store.layout.n_trials
+        if trains and not accept.software:
             require_same_software(run, trains_here=True)
         blocks = grow(run).missing_blocks()
+        if not blocks:  # a record of this launch would vouch for software that trained nothing
+            return Result(0, {}, {})
         tasks = [[block] for block in blocks]
         launch = Launch(new_id(run.paths), "local", tasks, asdict(resources), accepted=accept.software, until=until)
         launch.write(run.paths)

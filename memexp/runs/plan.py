@@ -102,8 +102,10 @@ def make_plan(file: SpecFile, data: Data | None = None) -> Plan:
     try:
         data = load_examples(spec) if data is None else data
     except DataError as error:
-        place = ("dataset",) if spec.trial is None else ("trial", "file")
-        faults.append(Fault(("subsets", "groups") if str(error).startswith("subsets.groups") else place, str(error)))
+        place, said = ("dataset",) if spec.trial is None else ("trial", "file"), str(error)
+        if said != (of_groups := said.removeprefix("subsets.groups = ")):
+            place, said = ("subsets", "groups"), of_groups
+        faults.append(Fault(place, said))
     try:  # without images there is nothing to try a model on, and torch is not imported to say so
         tried = Tried() if data is None or spec.trial is not None else try_model(spec, data)
     except InputError as error:

@@ -23,7 +23,11 @@ from memexp.cli.app import app
 from memexp.cli.help import EXAMPLES, GROUPS
 from memexp.cli.slurm import profile_names
 from memexp.cli.watch import print_state
+from memexp.errors import InputError
+from memexp.launch.launch import launch_local
 from memexp.launch.status import Status
+from memexp.runs.larger import enlarged
+from memexp.runs.pool import Resources
 from memexp.runs.run import Run
 from tests.conftest import ROOT
 
@@ -219,3 +223,17 @@ def test_a_command_is_not_silent_for_long_on_a_terminal(monkeypatch: pytest.Monk
     clock[0] = 60.0
     silence.look()
     assert told[3:] == []
+
+
+def test_other_software_does_not_matter_to_a_run_that_needs_no_training(run_copy: Run, memexp: Memexp) -> None:
+    """And a launch that trained nothing does not vouch for that software afterwards."""
+    noted = max(run_copy.paths.launches.glob("*.json"))
+    content = json.loads(noted.read_text()) | {"code": "0" * 12}
+    content.pop("digest", None)
+    noted.write_text(json.dumps(content))
+    done = memexp("resume", run_copy.paths.root)
+    assert done.returncode == 0, done.stderr
+    assert "40 of 40 trials are settled already; nothing to train" in done.stderr
+    assert max(run_copy.paths.launches.glob("*.json")) == noted
+    with pytest.raises(InputError, match="was launched with other software: the code of memexp was 0000"):
+        launch_local(enlarged(run_copy, 50), Resources(workers=0), lambda _: None)

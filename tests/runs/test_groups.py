@@ -254,13 +254,13 @@ def test_a_test_table_has_the_columns_that_also_give_groups(tmp_path: Path, grou
     ("name", "text", "words"),
     [
         ("g.txt", "a\n" * 60, "all training examples are of one group"),
-        ("g.txt", "a\n" * 59, "has the shape \\(59,\\); it must name the group of each of the 60"),
+        ("g.txt", "a\n" * 59, "has 59 names; it must name the group of each of the 60"),
         ("g.txt", "a\n" * 40 + "\n" + "b\n" * 19, "example 40 has no group"),
         ("g.csv", "id,group\n70,a\n", "names '70' .*, which is no training example; examples are called like '0'"),
         ("g.csv", "id,group\n7,a\n7,b\n", "line 3: '7' must have one group"),
         ("g.csv", "id,set\n7,a\n", "it must have id and group"),
-        ("absent.txt", None, "cannot be read"),
-        ("g.npy", "no array", "cannot be read"),
+        ("absent.txt", None, r"absent.txt cannot be read \(No such file or directory\); correct the path or the file"),
+        ("g.npy", "no array", r"g.npy cannot be read \(it is no array of text or integers\)"),
     ],
 )
 def test_groups_that_make_no_sense_are_refused(tmp_path: Path, name: str, text: str | None, words: str) -> None:
@@ -270,7 +270,8 @@ def test_groups_that_make_no_sense_are_refused(tmp_path: Path, name: str, text: 
     (tmp_path / "spec.yaml").write_text(SPEC % ("balanced", f", groups: {name}"))
     with pytest.raises(SpecError, match=words) as refused:
         make_plan(read_spec(tmp_path / "spec.yaml"))
-    assert "line 3" in str(refused.value)
+    assert "line 3: subsets.groups: " in str(refused.value)
+    assert str(refused.value).count("subsets.groups") == 1
 
 
 def test_a_ratio_that_leaves_no_group_and_designs_without_draws_are_refused(tmp_path: Path) -> None:
