@@ -116,15 +116,13 @@ def select(
     pairs: Annotated[bool, typer.Option("--pairs", help="Also the training examples of high-influence pairs.")] = False,
     duplicates: Annotated[
         float | None,
-        typer.Option(help="Also training images whose pixels correlate so much with a test image, such as 0.9."),
+        typer.Option(help="Also training images whose pixels correlate so with a test image, such as 0.9."),
     ] = None,
     values: Annotated[bool, typer.Option("--values", help="Also the examples of lowest and of highest value.")] = False,
     tests: Annotated[
         str | None, typer.Option(help="With --pairs and --values: those of this test set.", show_default="pairs of all")
     ] = None,
-    shares: Annotated[
-        str | None, typer.Option(help="With --values: how many.", show_default="0.05,0.1,0.2,0.3,0.4")
-    ] = None,
+    shares: Annotated[str | None, typer.Option(help="Of --values.", show_default="0.05,0.1,0.2,0.3,0.4")] = None,
     incomplete: Incomplete = False,
     as_json: Json = False,
 ) -> None:
