@@ -220,7 +220,8 @@ def size(megabytes: float) -> str:
 def progress(what: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
     """Show how much is done; yields a function that takes the amount done so far.
 
-    On a terminal a bar with speed and time left; otherwise a line now and then.
+    On a terminal a bar with speed and time left, which is gone when the work is: what was done is told after it,
+    and where nothing had to be done no empty bar stays. Otherwise a line now and then.
     """
     began: tuple[float, float] | None = None
 
@@ -241,8 +242,9 @@ def progress(what: str, total: float, unit: str) -> Iterator[Callable[[float], N
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     words_of = functools.partial(TextColumn, markup=False)
-    columns = (words_of("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with spoken(), Progress(*columns, words_of("{task.fields[words]}"), console=err, refresh_per_second=4) as bar:
+    left = words_of("{task.fields[words]}")
+    columns = (words_of("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), left)
+    with spoken(), Progress(*columns, console=err, refresh_per_second=4, transient=True) as bar:
         task = bar.add_task(what, total=total, words="")
         yield lambda done: bar.update(task, completed=done, words=words(done))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -88,6 +89,19 @@ def test_speed_does_not_count_what_came_before_the_first_sign_of_work(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].endswith("starting")
     assert lines[-1] == "training: 22 of 100 trials, 1.00 trials/s, 1 min 18 s left"  # 0.37 with the start
+
+
+def test_no_bar_stays_when_its_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run that is merged already, say, `merging 0 %` would."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    terminal = console.PlainConsole()
+    terminal.file, terminal._force_terminal, terminal.is_interactive = io.StringIO(), True, True
+    monkeypatch.setattr(console, "err", terminal)
+    with console.progress("merging", 1, "parts"):
+        pass
+    written = terminal.file.getvalue()
+    assert "merging" in written
+    assert written.rsplit("merging", 1)[1].endswith("\x1b[1A\x1b[2K")  # up to the bar's line, which is erased
 
 
 def test_one_of_a_thing_is_told_as_one() -> None:
