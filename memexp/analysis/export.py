@@ -26,6 +26,20 @@ _ROWS = 65536
 _ENDINGS = {"fz": ".npz", "csv": ".csv", "parquet": ".parquet"}
 
 
+def form_of(out: Path) -> str:
+    """The format whose files end like this one.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    for form, ending in _ENDINGS.items():
+        if out.suffix == ending:
+            return form
+    raise InputError(f"{out}: end the name of --out in {', '.join(_ENDINGS.values())}, or give a --format")
+
+
 def export(
     merged: Merged, estimates: Estimates, form: str, out: Path, classes: Sequence[str] | None = None
 ) -> list[Path]:

@@ -272,18 +272,19 @@ def export(
     run: RunPath,
     to: Annotated[Path, typer.Option("--out", help="The file to write; of lds and cleanlab a folder.")],
     form: Annotated[
-        Literal["fz", "csv", "parquet", "lds", "cleanlab"],
+        Literal["fz", "csv", "parquet", "lds", "cleanlab"] | None,
         typer.Option(
             "--format",
             help="fz: keys of the paper's released files; lds: masks and outcomes for trak, dattri, quanda; "
-            "cleanlab: class shares out of sample, and labels.",
+            "cleanlab: class shares out of sample, and labels. Else by the ending of --out: .npz (fz), .csv, .parquet.",
         ),
-    ] = "fz",
+    ] = None,
 ) -> None:
     """Write memorization and influence, or the trials themselves, for other programs."""
-    from memexp.analysis.export import export as write
+    from memexp.analysis import export as files
     from memexp.runs.run import open_run
 
+    chosen = form or files.form_of(to)
     opened = open_run(run)
     if form == "lds":
         from memexp.analysis.ground_truth import write_ground_truth
@@ -291,8 +292,9 @@ def export(
 
         table = table_of_merged(merged_of(opened), opened.spec.subsets)
         with progress("writing", 1, "parts") as tell:
-            for path in write_ground_truth(table, opened.manifest, to, tell):
-                out.say(str(path))
+            written = write_ground_truth(table, opened.manifest, to, tell)
+        for path in written:
+            out.say(str(path))
         return
     opened.require_random_subsets()
     if form == "cleanlab":
@@ -301,10 +303,11 @@ def export(
 
         votes = Votes(merged_of(opened), len(opened.manifest.classes))
         with progress("writing", 1, "parts") as tell:
-            for path in write_cleanlab(votes, to, tell):
-                out.say(str(path))
+            written = write_cleanlab(votes, to, tell)
+        for path in written:
+            out.say(str(path))
         return
-    for path in write(*estimates_of(opened), form, to, opened.manifest.classes):
+    for path in files.export(*estimates_of(opened), chosen, to, opened.manifest.classes):
         out.say(str(path))
 
 

@@ -24,7 +24,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "lds": (RESULTS, "memexp lds runs/digits scores.npy"),
     "datamodel": (RESULTS, "memexp datamodel runs/digits --out weights.npy"),
     "select": (RESULTS, "memexp select runs/digits --out removed.json"),
-    "export": (RESULTS, "memexp export runs/digits --format csv --out digits.csv"),
+    "export": (RESULTS, "memexp export runs/digits --out digits.csv"),
     "doctor": (TOOLS, "memexp doctor --profile mine"),
     "prepare": (TOOLS, "memexp prepare photos/ photos64/ --size 64"),
     "features": (TOOLS, "memexp features specs/digits.yaml --out features.npz"),

@@ -137,9 +137,12 @@ def test_a_place_that_cannot_be_written_is_said(scored: tuple[Merged, Estimates]
 
 
 def test_the_command_prints_what_it_wrote(memexp: Callable[..., Any], run_copy: Run) -> None:
-    done = memexp("export", run_copy.paths.root, "--format", "csv", "--out", "own.csv")
+    done = memexp("export", run_copy.paths.root, "--out", "own.csv")  # the ending says the format
     assert done.returncode == 0, done.stderr
     assert done.stdout == "own.csv\nown-pairs.csv\n"
+    unsaid = memexp("export", run_copy.paths.root, "--out", "own.h5")
+    assert unsaid.returncode == 2
+    assert "own.h5: end the name of --out in .npz, .csv, .parquet, or give a --format" in unsaid.stderr
     unknown = memexp("export", run_copy.paths.root, "--format", "hdf5", "--out", "own.h5")
     assert unknown.returncode == 2
     assert "'fz', 'csv', 'parquet'" in unknown.stderr
