@@ -1,6 +1,6 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer and make.
 PYTHON ?= python3
-NEWEST ?= python3.13
+NEWEST ?= python3.14
 VENV ?= .venv
 EXTRAS ?= dev,docs
 BIN = $(VENV)/bin
@@ -20,7 +20,7 @@ ALONE = not process and not browser and not slurm
 demo: $(VENV)/installed
 	$(BIN)/memexp launch specs/digits.yaml --executor local --yes
 	$(BIN)/memexp report runs/digits
-	@echo "Open runs/digits/report/index.html in a browser."
+	@echo "Open runs/digits/report/index.html in a browser. For commands of your own: . $(BIN)/activate"
 
 docs: $(VENV)/installed-dev
 	$(BIN)/python docs/make_site.py
@@ -61,12 +61,12 @@ fix: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "memexp needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "memexp needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV), some minutes: PyTorch for Linux brings CUDA, 6 GB; README has a smaller way without a GPU."
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --editable .
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python

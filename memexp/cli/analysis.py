@@ -293,21 +293,18 @@ def export(
         table = table_of_merged(merged_of(opened), opened.spec.subsets)
         with progress("writing", 1, "parts") as tell:
             written = write_ground_truth(table, opened.manifest, to, tell)
-        for path in written:
-            out.say(str(path))
-        return
-    opened.require_random_subsets()
-    if form == "cleanlab":
+    elif form == "cleanlab":
         from memexp.analysis.confident import write_cleanlab
         from memexp.analysis.votes import Votes
 
+        opened.require_random_subsets()
         votes = Votes(merged_of(opened), len(opened.manifest.classes))
         with progress("writing", 1, "parts") as tell:
             written = write_cleanlab(votes, to, tell)
-        for path in written:
-            out.say(str(path))
-        return
-    for path in files.export(*estimates_of(opened), chosen, to, opened.manifest.classes):
+    else:
+        opened.require_random_subsets()
+        written = files.export(*estimates_of(opened), chosen, to, opened.manifest.classes)
+    for path in written:
         out.say(str(path))
 
 
