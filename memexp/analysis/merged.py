@@ -247,6 +247,11 @@ class Merged:
         """Whether the trials gave a number for each example instead of a class: ``train_score``, ``test_score``."""
         return "train_score" in self.matrices
 
+    @property
+    def measure(self) -> str:
+        """What the means of outcomes are called."""
+        return "score" if self.numbers else "accuracy"
+
     def whole(self, name: str) -> NDArray[Any]:
         """A whole matrix as it is stored, such as test_score (M, T)."""
         return self._read(name)

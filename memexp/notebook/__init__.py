@@ -255,14 +255,14 @@ class RunView(Answers):
         """Accuracy with each example in training against without."""
         from memexp.report.figures import draw_in_out
 
-        return draw_in_out(one(axes), self.estimates.scores.in_accuracy, self.estimates.scores.out_accuracy)
+        return draw_in_out(one(axes), self.estimates.scores, self.merged.measure)
 
     def plot_accuracies(self, axes: Axes | None = None) -> Axes:
         """Accuracy of each trial on examples in, out and of the test set."""
         from memexp.report.figures import draw_accuracies
 
         per_trial = {name: self.merged.per_trial(f"{name}_accuracy") for name in self.merged.accuracies}
-        return draw_accuracies(one(axes), per_trial)
+        return draw_accuracies(one(axes), per_trial, self.merged.measure)
 
     def plot_against(self, other: RunView, axes: Axes | None = None) -> Axes:
         """Memorization here against that of another run of the same examples.

@@ -172,7 +172,7 @@ def shown(view: Answers, estimates: Estimates, index: int, axis: str) -> Shown:
     if view.run.spec.trial is not None or view.run.is_imported:
         return Shown(title, facts)
     look = look_of(view.data)
-    if words := look.words(axis, index):
+    if words := ", ".join(look.words(axis, index)):
         facts.append(("furthest from the mean", words))
     return Shown(title, facts, data_uri((look.x_train if axis == "train" else look.x_test)[index]))
 

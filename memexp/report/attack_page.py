@@ -44,14 +44,17 @@ def attack_values(source: Source) -> dict[str, Any]:
     )
     shares = PageFigure(
         "Histogram of separation",
-        as_svg(partial(draw_separation, separation=separation), 4.0, 3.3),
+        as_svg(partial(draw_separation, separation=separation), 4.6, 4.0),
         "Training examples by separation; at 0.5 nothing gives an example away.",
         *histogram_numbers(separation, "separation"),
     )
     order = np.lexsort((found.risk.out_margin - found.risk.in_margin, -separation))
     order = order[~np.isnan(separation[order])][:_SHOWN]
+    others = float(source.estimates.scores.out_count.sum()) / max(1, source.estimates.n_trials)
+    fewest = {"others": f"{others:,.0f}", "rate": f"{100 / others:.2g}"} if 0 < others < 1000 else None
     return {
         "facts": _facts(found),
+        "fewest": fewest,
         "methods": [(name, _row(found, name), METHODS[name]) for name in found.methods],
         "figures": [roc, shares],
         "gallery": [_card(source, found, place) for place in order.tolist()],
@@ -82,7 +85,9 @@ def _row(found: Attack, name: str) -> list[str]:
 def _interval(mean: Mean) -> str:
     if np.isnan(mean.value):
         return "–"
-    return f"{mean.value:.3f}" + ("" if np.isnan(mean.low) else f" [{max(0, mean.low):.3f}, {min(1, mean.high):.3f}]")
+    return f"{mean.value:.3f}" + (
+        "" if np.isnan(mean.low) else f" [{max(0, mean.low):.3f},\u00a0{min(1, mean.high):.3f}]"
+    )
 
 
 def _roc_numbers(found: Attack) -> Numbers:

@@ -77,6 +77,11 @@ class Source:
         return np.asarray(row_sums(self.merged.packed("test_correct")) / self.merged.n_trials)
 
     @property
+    def one_class(self) -> bool:
+        """Whether all examples are of one class, which then says nothing: trials that give numbers need no labels."""
+        return len(self.manifest.classes) == 1
+
+    @property
     def has_labels(self) -> bool:
         """Whether the trials recorded which class they predicted."""
         return "train_predicted" in self.merged.matrices
@@ -105,10 +110,12 @@ def train_card(source: Source, place: int, lines: Sequence[str]) -> Card:
     examples = source.merged.examples
     flipped = "train_label_flipped" in examples and examples["train_label_flipped"][place]
     original = f", truly {class_name(source, examples['train_label_original'][place])}" if flipped else ""
-    title = f"{class_name(source, examples['train_label'][place])}{original}"
     group = group_in_words(examples, place)
-    told = (number_of(source, "train", place), *([group] if group else []), *told_of(source, "train", place))
-    return card_of(source, "train", place, title, (*lines, *told))
+    told = (*([group] if group else []), *told_of(source, "train", place))
+    if source.one_class:
+        return card_of(source, "train", place, number_of(source, "train", place), (*lines, *told))
+    title = f"{class_name(source, examples['train_label'][place])}{original}"
+    return card_of(source, "train", place, title, (*lines, number_of(source, "train", place), *told))
 
 
 def memorized_card(source: Source, place: int) -> Card:
@@ -125,11 +132,11 @@ def memorized_card(source: Source, place: int) -> Card:
 
 def memorization_in_words(value: float) -> str:
     """Memorization on a card of something else."""
-    return f"memorization {value:.2f}".replace("nan", "–")
+    return f"memorization {value:z.2f}".replace("nan", "–")
 
 
 def _bounded(value: float, low: float, high: float) -> str:
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{value:z.2f} [{low:z.2f}, {high:z.2f}]"
 
 
 def _likely(found: Posterior, index: int) -> list[str]:
@@ -149,9 +156,8 @@ def number_of(source: Source, axis: str, place: int) -> str:
 
 
 def told_of(source: Source, axis: str, example: int) -> list[str]:
-    """What is told of a row of features."""
-    words = source.look.words(axis, example) if source.look else ""
-    return [words] if words else []
+    """What is told of a row of features, a line for each."""
+    return source.look.words(axis, example) if source.look else []
 
 
 def _name_of(source: Source, axis: str, example: int) -> tuple[str, str | None]:
@@ -189,11 +195,11 @@ def _pair_rows(source: Source, pairs: Pairs) -> list[tuple[Card, list[Card]]]:
 def _pair_card(source: Source, pairs: Pairs, k: int) -> Card:
     """With an interval where the pair is a discovery, the one of listed pairs."""
     test, sure = int(pairs.test[k]), pairs.rate[k] <= SHOWN_FDR
-    interval = f" [{pairs.influence_listed_low[k]:.2f}, {pairs.influence_listed_high[k]:.2f}]" if sure else ""
-    lines = (
-        f"{pairs.influence[k]:.2f}{interval}",
-        rate_in_words(pairs.rate[k]),
-        number_of(source, "test", test),
-        *told_of(source, "test", test),
-    )
-    return card_of(source, "test", test, class_name(source, source.merged.examples["test_label"][test]), lines)
+    low, high = pairs.influence_listed_low[k], pairs.influence_listed_high[k]
+    number = number_of(source, "test", test)
+    title = number if source.one_class else class_name(source, source.merged.examples["test_label"][test])
+    value = pairs.influence[k]
+    lines = [_bounded(value, low, high) if sure else f"{value:.2f}", rate_in_words(pairs.rate[k])]
+    if not source.one_class:
+        lines.append(number)
+    return card_of(source, "test", test, title, [*lines, *told_of(source, "test", test)])

@@ -16,9 +16,6 @@ from memexp.report.figures import as_svg
 from memexp.report.labels_figure import draw_confusion
 from memexp.report.numbers import PageFigure, confusion_numbers
 
-CLASS_HEADER = (
-    "class", "examples", f"memorization ≥ {MEMORIZED:g}", "mean memorization", "accuracy, in", "accuracy, out"
-)  # fmt: skip
 _WORDS = {"train": "Training", "test": "Test"}
 
 
@@ -32,24 +29,30 @@ class Cell(NamedTuple):
 def classes_values(source: Source) -> dict[str, Any]:
     """What the page's template shows."""
     labels = source.labels if source.has_labels else None
-    header = list(CLASS_HEADER)
+    header = class_header(source)
     rows = [(label, name, list(cells)) for label, name, cells in class_rows(source)]
     if source.manifest.n_test:
-        header.append("test accuracy")
+        header.append(f"test {source.merged.measure}")
         tests = places_of(source.merged.examples)  # of the first set, as everywhere
         for label, _, cells in rows:
             mine = tests[source.merged.examples["test_label"][tests] == label]
             cells.append(_mean(source.test_accuracy[mine]))
     if labels is not None:
-        header += ["said instead", "share"]
+        header += ["said instead", "its share"]
         for label, _, cells in rows:
             cells += _said_instead(source, labels.confusion["train"][label], label)
     figures = [] if labels is None else [_confusion(source, labels, axis) for axis in labels.judged]
     return {"header": header, "rows": rows, "figures": figures}
 
 
+def class_header(source: Source) -> list[str]:
+    """What the columns of :func:`class_rows` are."""
+    memorization = f"memorization ≥ {MEMORIZED:g}", "mean memorization"
+    return ["class", "examples", *memorization, f"{source.merged.measure}, in", f"{source.merged.measure}, out"]
+
+
 def class_rows(source: Source) -> list[tuple[int, str, list[Cell]]]:
-    """Label, name and numbers of each class that has training examples, in the order of :data:`CLASS_HEADER`."""
+    """Label, name and numbers of each class that has training examples, in the order of :func:`class_header`."""
     scores, labels = source.estimates.scores, source.merged.examples["train_label"]
     rows = []
     for label in np.unique(labels).tolist():
@@ -76,14 +79,17 @@ def _said_instead(source: Source, shares: NDArray[np.float64], label: int) -> li
     most = int(others.argmax())
     if not others[most] > 0:
         return [Cell("–", ""), Cell("–", "")]
-    return [Cell(class_name(source, most), str(most)), Cell(f"{100 * others[most]:.1f} %", repr(float(others[most])))]
+    return [
+        Cell(class_name(source, most), str(most)),
+        Cell(f"{100 * others[most]:.1f}\u00a0%", repr(float(others[most]))),
+    ]
 
 
 def _confusion(source: Source, found: Labels, axis: str) -> PageFigure:
-    confusion, classes = found.confusion[axis], source.manifest.classes
+    classes = source.manifest.classes
     return PageFigure(
         f"Confusion of {_WORDS[axis].lower()} labels",
-        as_svg(partial(draw_confusion, confusion=confusion, classes=classes), 4.8, 4.0),
+        as_svg(partial(draw_confusion, labels=found, axis=axis, classes=classes), 4.8, 4.0),
         f"{_WORDS[axis]} examples.",
-        *confusion_numbers(confusion, classes),
+        *confusion_numbers(found.confusion[axis], classes),
     )

@@ -99,7 +99,8 @@ def write_explorer(folder: Path, source: Source) -> None:
         "leftOut": contents.left_out,
         "shownRate": SHOWN_FDR,
         "high": MEMORIZED,
-        "oneRow": is_one_row(source),
+        "oneRow": is_one_row(source) or merged.numbers,
+        "measure": source.merged.measure,
         "threshold": estimates.selection.memorization,
         "identity": manifest.identity[:16],  # under which a browser keeps what was marked
         "removed": {LABELS: manifest.data["y_train"]},  # by which a spec knows lists of its examples
@@ -145,7 +146,7 @@ def _texts(contents: Contents, axis: str, merged: Merged, look: Look | None) -> 
     shown: NDArray[np.intp] = getattr(contents, axis)
     texts = {"id": ids(merged.examples, axis)[shown].tolist()} if f"{axis}_id" in merged.examples else {}
     if look is not None and look.table is not None:
-        texts["words"] = [look.words(axis, int(example)) for example in shown]
+        texts["words"] = [", ".join(look.words(axis, int(example))) for example in shown]
     if axis == "test" and "test_set" in merged.examples:
         texts["set"] = merged.examples["test_set"][shown].tolist()
     if axis == "train" and groups_of(merged.examples) is not None:

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from memexp.analysis.compare import Comparison, Curves
+from memexp.analysis.estimates import Memorization
 from memexp.analysis.removal import Condition
 from memexp.errors import InputError
 
-BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
+BLUE, ORANGE, GREY = "#2b6cb0", "#dd6b20", "#718096"
 COUNTED = {"memorization": "examples", "influence": "pairs"}  # what has such an estimate
 COLOURS = (BLUE, ORANGE, "#2f855a", "#b83280", "#805ad5", "#744210")  # of several runs, or attacks
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#bee3f8", BLUE, "#1a365d"])
@@ -27,22 +28,33 @@ _COUNTS = "{x:,.0f}"  # of an axis that counts: 1,000 instead of a power of ten
 
 def draw_histogram(axes: Axes, memorization: NDArray[np.float32], flipped: NDArray[np.bool_] | None) -> Axes:
     """Histogram of memorization on a logarithmic count axis; planted flips in their own colour."""
-    defined = ~np.isnan(memorization)
-    edges = np.linspace(float(memorization[defined].min(initial=-0.2)), 1.0, 41).tolist()
-    if flipped is None:
-        axes.hist(memorization[defined], edges, color=BLUE)
-    else:
-        parts = [memorization[defined & ~flipped], memorization[defined & flipped]]
-        axes.hist(parts, edges, stacked=True, color=[BLUE, ORANGE], label=["label as in the source", "flipped"])
-        axes.legend(frameon=False, loc="upper center")
-    count_logarithmically(axes, bool(defined.any()))
+    defined = memorization[~np.isnan(memorization)]
+    edges = np.linspace(float(defined.min(initial=-0.2)), float(defined.max(initial=1.0)), 41)
+    draw_counts(axes, memorization, edges, flipped)
     axes.set_xlabel("memorization")
-    axes.set_ylabel("training examples")
     return axes
 
 
-def draw_accuracies(axes: Axes, accuracies: dict[str, NDArray[np.float32]]) -> Axes:
-    """One dot for each trial and kind of accuracy, the mean as a line; the first kind on top."""
+def draw_counts(
+    axes: Axes, values: NDArray[np.floating], edges: NDArray[np.floating], flipped: NDArray[np.bool_] | None
+) -> None:
+    """How many of the values (N,) are between the edges, on a logarithmic axis; planted flips before the others.
+
+    Not on top of them: on a logarithmic axis only what stands on the ground can be read.
+    """
+    defined = ~np.isnan(values)
+    planted = np.zeros(len(values), np.bool_) if flipped is None else flipped
+    axes.hist(values[defined & ~planted], edges.tolist(), color=BLUE, label="label as in the source")
+    if planted.any():
+        mine, colour = values[defined & planted], (ORANGE, 0.45)
+        axes.hist(mine, edges.tolist(), label="flipped", histtype="stepfilled", facecolor=colour, edgecolor=ORANGE)
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, columnspacing=1)
+    count_logarithmically(axes, bool(defined.any()))
+    axes.set_ylabel("training examples")
+
+
+def draw_accuracies(axes: Axes, accuracies: dict[str, NDArray[np.float32]], measure: str = "accuracy") -> Axes:
+    """One dot for each trial and kind of accuracy (or ``measure``), the mean as a line; the first kind on top."""
     spread = np.random.default_rng(0)
     for place, values in enumerate(accuracies.values()):
         height = place + spread.uniform(-0.25, 0.25, len(values))
@@ -51,14 +63,14 @@ def draw_accuracies(axes: Axes, accuracies: dict[str, NDArray[np.float32]]) -> A
     axes.set_yticks(range(len(accuracies)), [f"{name}\n{np.mean(values):.3f}" for name, values in accuracies.items()])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(accuracies) - 0.5, -0.5)
-    axes.set_xlabel("accuracy of each trial")
+    axes.set_xlabel(f"{measure} of each trial")
     return axes
 
 
-def draw_in_out(axes: Axes, in_accuracy: NDArray[np.float32], out_accuracy: NDArray[np.float32]) -> Axes:
-    """Where the examples lie: accuracy with the example in training against without; memorization is the difference."""
-    _draw_density(axes, out_accuracy, in_accuracy, 0.0, 25, "training examples")
-    axes.set(xlabel="accuracy when out", ylabel="accuracy when in")
+def draw_in_out(axes: Axes, scores: Memorization, measure: str = "accuracy") -> Axes:
+    """Where the examples lie: accuracy (or ``measure``) when in against when out; memorization is the difference."""
+    _draw_density(axes, scores.out_accuracy, scores.in_accuracy, 25, "training examples")
+    axes.set(xlabel=f"{measure} when out", ylabel=f"{measure} when in")
     return axes
 
 
@@ -75,24 +87,27 @@ def count_logarithmically(axes: Axes, there: bool) -> None:
     """A logarithmic axis of counts; none if there is nothing to count."""
     if there:
         axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7)  # a single one is a bar too, and no bar begins above it
         axes.yaxis.set_major_formatter(_COUNTS)
     else:
         axes.set_yticks([])
 
 
-def _draw_density(axes: Axes, x: NDArray[Any], y: NDArray[Any], low: float, most: int, what: str) -> None:
-    """How many of the points (P,) lie in each field between ``low`` and 1, on a logarithmic scale; none is blank.
+def _draw_density(axes: Axes, x: NDArray[Any], y: NDArray[Any], most: int, what: str) -> None:
+    """How many of the points (P,) lie in each field from 0 to 1, or as far as they go; logarithmic, none is blank.
 
     At most ``most`` fields in a row, none narrower than the values' steps: few trials would leave stripes.
     """
     known = np.isfinite(x) & np.isfinite(y)
-    steps = (np.diff(np.unique(values[known].round(6))).min(initial=1 - low) for values in (x, y))
-    bins = [int(min(most, round((1 - low) / step) + 1)) for step in steps]
-    counts, x_edges, y_edges = np.histogram2d(x[known], y[known], bins=bins, range=[[low, 1]] * 2)
+    low = min(float(values[known].min(initial=0)) for values in (x, y))
+    high = max(float(values[known].max(initial=1)) for values in (x, y))
+    steps = (np.diff(np.unique(values[known].round(6))).min(initial=high - low) for values in (x, y))
+    bins = [int(min(most, round((high - low) / step) + 1)) for step in steps]
+    counts, x_edges, y_edges = np.histogram2d(x[known], y[known], bins=bins, range=[[low, high]] * 2)
     norm = LogNorm(1, max(10.0, counts.max()))
     mesh = axes.pcolormesh(x_edges, y_edges, np.ma.masked_equal(counts.T, 0), cmap=_DENSITY, norm=norm, rasterized=True)
     axes.figure.colorbar(mesh, ax=axes, label=what, format=_COUNTS, shrink=0.7)
-    axes.plot([low, 1], [low, 1], color=GREY, linewidth=0.8)
+    axes.plot([low, high], [low, high], color=GREY, linewidth=0.8)
     axes.set_aspect("equal")
 
 
@@ -124,7 +139,9 @@ def draw_marginal_utility(axes: Axes, kept: Axes, conditions: Sequence[Condition
     if whole is not None:
         axes.axhline(whole.mean, color=GREY, linewidth=0.8, label=f"nothing removed, {_trials([whole])}")
     axes.set_ylabel("test accuracy")
-    axes.legend(frameon=False, fontsize=7, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.45, 1))
+    for each in (axes, kept):
+        each.spines[["top", "right"]].set_visible(False)
     kept.set(ylim=(0, 1.05), ylabel="share left", xlabel="memorization of the removed at least")
     return axes
 
@@ -180,8 +197,7 @@ def draw_scatter(
     axes: Axes, first: NDArray[Any], second: NDArray[Any], names: tuple[str, str], what: str = "examples"
 ) -> Axes:
     """The two estimates of each of ``what``, examples or pairs, both of shape (P,); darker is more."""
-    low = min(0.0, *(float(np.min(values, where=np.isfinite(values), initial=0)) for values in (first, second)))
-    _draw_density(axes, first, second, low, 60, what)
+    _draw_density(axes, first, second, 60, what)
     axes.set(xlabel=names[0], ylabel=names[1])
     return axes
 

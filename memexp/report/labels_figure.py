@@ -11,22 +11,29 @@ from numpy.typing import NDArray
 
 from memexp.analysis.labels import Labels
 from memexp.analysis.values import Values
-from memexp.report.figures import BLUE, ORANGE, count_logarithmically
+from memexp.report.figures import draw_counts
 
 _MOST_NAMES = 40  # classes with their names beside the axes
 _LONGEST_NAME = 24  # letters; of longer names the numbers are shown
 
 
-def draw_confusion(axes: Axes, confusion: NDArray[np.float64], classes: list[str]) -> Axes:
-    """Share of the votes for each class (columns) of the examples of each label (rows); the diagonal left out."""
-    off = np.where(np.eye(len(confusion), dtype=bool), np.nan, confusion)
-    image = axes.imshow(100 * off, cmap="Blues", vmin=0)
+def draw_confusion(axes: Axes, labels: Labels, axis: str, classes: list[str]) -> Axes:
+    """Share of the votes for each class (columns) of the examples of each label (rows); the diagonal left out.
+
+    Both sets have one scale of colours, so that they can be compared.
+    """
+    offs = {
+        name: np.where(np.eye(len(each), dtype=bool), np.nan, 100 * each) for name, each in labels.confusion.items()
+    }
+    most = max((float(np.max(off, where=np.isfinite(off), initial=0)) for off in offs.values()), default=0)
+    image = axes.imshow(offs[axis], cmap="Blues", vmin=0, vmax=most or 1)
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
     bar.set_label("votes, % of the label's")
     if len(classes) <= _MOST_NAMES:
         names = classes if all(map(_drawable, classes)) else [str(label) for label in range(len(classes))]
-        axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=7, parse_math=False)
-        axes.set_yticks(range(len(classes)), names, fontsize=7, parse_math=False)
+        turned = 90 if max(map(len, names)) > 2 else 0
+        axes.set_xticks(range(len(classes)), names, rotation=turned, fontsize=8, parse_math=False)
+        axes.set_yticks(range(len(classes)), names, fontsize=8, parse_math=False)
     axes.set_xlabel("class predicted without the example")
     axes.set_ylabel("label given")
     return axes
@@ -42,23 +49,17 @@ def save_confusion(labels: Labels, classes: list[str], path: Path) -> Path:
     figure = Figure(figsize=(4.5 * len(labels.confusion), 4.4), layout="constrained")
     words = {"train": "training examples", "test": "test examples"}
     places = figure.subplots(1, len(labels.confusion), squeeze=False)[0]
-    for axes, (axis, confusion) in zip(places, labels.confusion.items(), strict=True):
-        draw_confusion(axes, confusion, classes).set_title(words[axis], fontsize=9)
+    for axes, axis in zip(places, labels.confusion, strict=True):
+        draw_confusion(axes, labels, axis, classes).set_title(words[axis], fontsize=9)
     figure.savefig(path)
     return path
 
 
 def draw_values(axes: Axes, values: Values, flipped: NDArray[np.bool_] | None) -> Axes:
     """Histogram of the values; labels flipped on purpose in their own colour."""
-    defined = ~np.isnan(values.value)
-    planted = np.zeros(len(defined), np.bool_) if flipped is None else flipped
-    parts = [values.value[defined & ~planted], values.value[defined & planted]]
-    axes.hist(parts, bins=50, stacked=True, color=[BLUE, ORANGE], label=["label as in the source", "flipped"])
-    if planted.any():
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
-    count_logarithmically(axes, bool(defined.any()))
+    defined = values.value[~np.isnan(values.value)]
+    draw_counts(axes, values.value, np.histogram_bin_edges(defined, 50), flipped)
     axes.set_xlabel("value of a training example")
-    axes.set_ylabel("training examples")
     return axes
 
 

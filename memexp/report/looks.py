@@ -48,12 +48,12 @@ class Table:
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
 
-    def words(self, axis: str, example: int) -> str:
+    def words(self, axis: str, example: int) -> list[str]:
         """The features in which an example is furthest from the mean, in standard deviations."""
         row = self.rows[axis][example].astype(np.float64)
         away = (row - self.mean) / np.where(self.deviation > 0, self.deviation, np.inf)
         most = np.argsort(-np.abs(away), kind="stable")[:_TOLD]
-        return ", ".join(f"{self.names[k]} {row[k]:.4g} ({away[k]:+.1f} sd)" for k in most)
+        return [f"{self.names[k]} {row[k]:.4g} ({away[k]:+.1f} sd)" for k in most]
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Look:
     table: Table | None = None
     folder: Path | None = None
 
-    def words(self, axis: str, example: int) -> str:
-        """What is told of a row of features; empty for pictures."""
-        return "" if self.table is None else self.table.words(axis, example)
+    def words(self, axis: str, example: int) -> list[str]:
+        """What is told of a row of features; nothing for pictures."""
+        return [] if self.table is None else self.table.words(axis, example)
 
     def link(self, name: str) -> str | None:
         """Address of the file that an example is, if it is one."""

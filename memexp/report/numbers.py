@@ -33,9 +33,11 @@ class Numbers(NamedTuple):
 
 
 def histogram_numbers(values: NDArray[Any], name: str, flipped: NDArray[np.bool_] | None = None) -> Numbers:
-    """How many of the values (N,) are in each tenth, those flipped on purpose once more."""
+    """How many of the values (N,) are in each tenth, or wider range, those flipped on purpose once more."""
     defined = ~np.isnan(values)
-    edges = np.arange(np.floor(10 * float(values[defined].min(initial=0))), 11) / 10
+    low, high = float(values[defined].min(initial=1)), float(values[defined].max(initial=1))
+    step = 0.1 * max(1, np.ceil((high - low) / 4))  # a score may be on any scale
+    edges = step * np.arange(np.floor(low / step), max(np.ceil(high / step), 1) + 1)
     chosen = [defined] if flipped is None else [defined, defined & flipped]
     counts = [np.histogram(values[each], edges)[0] for each in chosen]
     header = (name, "examples") if flipped is None else (name, "examples", "of these flipped")
@@ -43,19 +45,23 @@ def histogram_numbers(values: NDArray[Any], name: str, flipped: NDArray[np.bool_
     return Numbers(header, [(ranges[k], *(f"{each[k]:,}" for each in counts)) for k in range(len(ranges))])
 
 
-def map_numbers(x: NDArray[Any], y: NDArray[Any], names: tuple[str, str], low: float = 0.0) -> Numbers:
-    """How many of the points (P,) are in each fifth of both: rows of y, the highest first, columns of x."""
+def map_numbers(x: NDArray[Any], y: NDArray[Any], names: tuple[str, str]) -> Numbers:
+    """How many of the points (P,) are in each fifth of both: rows of y, the highest first, columns of x.
+
+    From 0 to 1, or as far as the points go.
+    """
     known = np.isfinite(x) & np.isfinite(y)
-    edges = np.linspace(low, 1, 6)
+    low, high = (float(f((x[known], y[known]), initial=end)) for f, end in ((np.min, 0), (np.max, 1)))
+    edges = np.linspace(low, high, 6)
     counts = np.histogram2d(y[known], x[known], bins=[edges, edges])[0].astype(int)[::-1]
     ranges = [f"{start:.1f} to {end:.1f}" for start, end in itertools.pairwise(edges)]
     header = (f"{names[1]} \\ {names[0]}", *ranges)
     return Numbers(header, [(ranges[4 - k], *(f"{n:,}" for n in counts[k])) for k in range(5)])
 
 
-def accuracy_numbers(accuracies: dict[str, NDArray[np.float32]]) -> Numbers:
+def accuracy_numbers(accuracies: dict[str, NDArray[np.float32]], measure: str) -> Numbers:
     """Mean, smallest and largest over trials."""
-    header = ("accuracy", "mean", "lowest trial", "highest trial")
+    header = (measure, "mean", "lowest trial", "highest trial")
     rows = [(name, *(f"{f(each):.4f}" for f in (np.mean, np.min, np.max))) for name, each in accuracies.items()]
     return Numbers(header, rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from memexp.analysis.tested import accuracy_by_set
 from memexp.analysis.worth import MEMORIZED, worth_of_memorized
 from memexp.brief import counted
 from memexp.report.cards import Source, memorized_card, pairs_section, train_card
-from memexp.report.classes_page import CLASS_HEADER, class_rows
+from memexp.report.classes_page import class_header, class_rows
 from memexp.report.explorer import HIGH_ACCURACY, is_one_row
 from memexp.report.figures import (
     COUNTED,
@@ -33,6 +34,7 @@ from memexp.report.pictures import rank, rate_in_words
 from memexp.spec.sampling_error import lemma_bound, worst_case_se
 
 _GALLERY = 60
+_ROW = 6
 _DIFFERING = 24
 
 
@@ -42,8 +44,8 @@ def overview_values(source: Source) -> dict[str, Any]:
         "facts": _facts(source),
         "warnings": _warnings(source),
         "figures": _figures(source),
-        "class_header": CLASS_HEADER,
-        "classes": class_rows(source),
+        "class_header": class_header(source),
+        "classes": [] if source.one_class else class_rows(source),
         "gallery": [memorized_card(source, int(i)) for i in _most_memorized(source)],
         "pairs": pairs_section(source) if source.manifest.n_test else None,
         "selection": source.estimates.selection,
@@ -69,26 +71,32 @@ def _comparison(source: Source) -> dict[str, object] | None:
     found = source.comparison
     if found is None:
         return None
-    figures, ranks = [], []
+    figures, ranks, names = [], [], _short(found.names)
     for name, curves in (("memorization", found.memorization), ("influence", found.influence)):
         if curves is not None:
             agreement = as_svg(partial(draw_agreement, curves=curves))
-            both = partial(draw_scatter, first=curves.first, second=curves.second, names=found.names)
+            both = partial(draw_scatter, first=curves.first, second=curves.second, names=names)
             scatter = as_svg(partial(both, what=COUNTED[name]), 4.4, 3.4)
             values = (each.rank_correlation if each else np.nan for each in (curves.found, curves.by_chance))
             ranks.append((name, *("–" if np.isnan(value) else f"{value:.3f}" for value in values)))
-            title = f"{name}, agreement over the threshold"
+            title = f"{name.capitalize()}, agreement over the threshold"
             figures.append(PageFigure(title, agreement, title, *curve_numbers(curves)))
-            title, of_both = f"{name}, both estimates", map_numbers(curves.first, curves.second, found.names, -1.0)
+            title, of_both = f"{name.capitalize()}, both estimates", map_numbers(curves.first, curves.second, names)
             figures.append(PageFigure(title, scatter, title, *of_both))
     told = {
-        "name": found.names[1],
+        "name": names[1],
         "note": found.note,
         "figures": figures,
-        "selection": str(found.selection),
+        "selection": str(found.selection).replace(">=", "≥"),
         "ranks": ranks,
     }
     return told | {"rate": f"{SHOWN_FDR:g}", "differing": _differing(source, found)}
+
+
+def _short(names: tuple[str, str]) -> tuple[str, str]:
+    """Names of the runs' folders, where they tell them apart: whoever reads a report knows no paths."""
+    first, second = (Path(name).name for name in names)
+    return names if first == second else (first, second)
 
 
 def _differing(source: Source, found: Comparison) -> dict[str, object] | None:
@@ -100,7 +108,7 @@ def _differing(source: Source, found: Comparison) -> dict[str, object] | None:
     cards = []
     for i in order[:_DIFFERING].tolist():
         lines = (
-            f"{curves.first[i]:.2f} here, {curves.second[i]:.2f} there",
+            f"{curves.first[i]:z.2f} here, {curves.second[i]:z.2f} there",
             f"{each.value[i]:+.2f} [{each.low[i]:+.2f}, {each.high[i]:+.2f}]",
             rate_in_words(each.fdr[i]),
         )
@@ -117,15 +125,20 @@ def _of_defined(statistic: Callable[[NDArray[np.float32]], Any], values: NDArray
 def _facts(source: Source) -> list[tuple[str, str]]:
     """Name and value of the numbers at the top."""
     merged, scores, subsets = source.merged, source.estimates.scores, source.spec.subsets
+    by_set = accuracy_by_set(merged)
     facts = [
         ("trials", f"{merged.n_trials:,} done, {merged.n_failed:,} failed, {merged.n_missing:,} missing"),
         ("training examples", f"{source.manifest.n_train:,}"),
         ("test examples", f"{source.manifest.n_test:,}" if source.manifest.n_test else "none"),
         *(
-            (f"accuracy, {name}", _mean_and_deviation(merged.per_trial(f"{name}_accuracy")))
+            (f"{source.merged.measure}, {name}", _mean_and_deviation(merged.per_trial(f"{name}_accuracy")))
             for name in merged.accuracies
         ),
-        *((f"accuracy on {name}", _mean_and_deviation(each)) for name, each in accuracy_by_set(merged).items()),
+        *(
+            (f"{source.merged.measure} on {name}", _mean_and_deviation(each))
+            for name, each in by_set.items()
+            if name != "test"
+        ),
         ("memorization, mean", _of_defined(np.mean, scores.memorization)),
         (f"examples with memorization ≥ {MEMORIZED:g}", f"{int((scores.memorization >= MEMORIZED).sum()):,}"),
     ]
@@ -179,10 +192,10 @@ def _figures(source: Source) -> list[PageFigure]:
         ),
         _accuracies_of_examples(source),
         PageFigure(
-            "Accuracy of each trial",
-            as_svg(lambda axes: draw_accuracies(axes, accuracies), 4.0, 3.3),
+            f"{source.merged.measure.capitalize()} of each trial",
+            as_svg(lambda axes: draw_accuracies(axes, accuracies, source.merged.measure), 4.0, 3.3),
             "Each dot is a trial, the line the mean.",
-            *accuracy_numbers(accuracies),
+            *accuracy_numbers(accuracies, source.merged.measure),
         ),
     ]
 
@@ -192,9 +205,10 @@ def _accuracies_of_examples(source: Source) -> PageFigure:
     inside, outside = source.estimates.scores.in_accuracy, source.estimates.scores.out_accuracy
     if not is_one_row(source):
         return PageFigure(
-            "Accuracy with and without each example",
-            as_svg(lambda axes: draw_in_out(axes, inside, outside), 4.0, 3.3),
-            "Each training example by its two accuracies; memorization is the height above the diagonal.",
+            f"{source.merged.measure.capitalize()} with and without each example",
+            as_svg(lambda axes: draw_in_out(axes, source.estimates.scores, source.merged.measure), 4.0, 3.3),
+            f"Each training example by its mean {source.merged.measure} out and in; memorization is the height above "
+            "the diagonal.",
             *map_numbers(outside, inside, ("out", "in")),
         )
     below = int((inside < HIGH_ACCURACY).sum())
@@ -209,8 +223,10 @@ def _accuracies_of_examples(source: Source) -> PageFigure:
 
 
 def _most_memorized(source: Source) -> NDArray[np.intp]:
-    order = rank(source.estimates.scores)
-    return order[~np.isnan(source.estimates.scores.memorization[order])][:_GALLERY]
+    """Those that are memorized at all, and at least a row of the first."""
+    order, memorization = rank(source.estimates.scores), source.estimates.scores.memorization
+    order = order[~np.isnan(memorization[order])]
+    return order[: min(_GALLERY, max(_ROW, int((memorization > 0).sum())))]
 
 
 def _flips(source: Source) -> dict[str, str] | None:

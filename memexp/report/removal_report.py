@@ -57,7 +57,12 @@ def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, 
 def _row(condition: Condition, controls: Mapping[str, Condition]) -> list[str]:
     """Cells of a row; those of controls only where the run has any."""
     control = controls.get(condition.name)
-    first = [condition.name, f"{condition.removed:,}", f"{len(condition.accuracy):,}", _accuracy(condition)]
+    first = [
+        condition.name.replace(">=", "≥"),
+        f"{condition.removed:,}",
+        f"{len(condition.accuracy):,}",
+        _accuracy(condition),
+    ]
     if control is None:
         return [*first, "", ""] if controls else first
     gap, error = difference(condition, control)

@@ -45,7 +45,7 @@ PAGES = (
     Page("index.html", "Overview", "report.html.j2", overview_values),
     Page("examples.html", "Training examples", "examples.html.j2", lambda source: {"axis": "train"}),
     Page("tests.html", "Test examples", "examples.html.j2", lambda source: {"axis": "test"}, _has_tests),
-    Page("classes.html", "Classes", "classes.html.j2", classes_values),
+    Page("classes.html", "Classes", "classes.html.j2", classes_values, lambda source: not source.one_class),
     Page("labels.html", "Labels", "labels.html.j2", labels_values, lambda source: source.has_labels),
     Page("attack.html", "Privacy", "attack.html.j2", attack_values, has_attack),
     Page("values.html", "Values", "values.html.j2", values_values, has_values),
@@ -60,6 +60,9 @@ def write_report(source: Source, path: Path) -> Path:
     told = {
         "no_pictures": source.images is None,
         "untrusted": source.untrusted,
+        "one_class": source.one_class,
+        "measure": source.merged.measure,
+        "has_labels": source.has_labels,
         "caption": source.look.caption if source.look else "",
     }
 

@@ -30,9 +30,9 @@ def draw_roc(axes: Axes, found: Attack) -> Axes:
     axes.set_yscale("log")
     axes.set_xlim(GRID[0], 1)
     axes.set_ylim(max(1e-5, 0.5 * float(np.append(shown, 1).min())), 1.05)
-    axes.set_xlabel("false positives")
-    axes.set_ylabel("true positives")
-    axes.legend(frameon=False, fontsize=7, loc="lower right")
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("true positive rate")
+    axes.legend(frameon=False, fontsize=8.5, loc="lower right", labelspacing=0.3)
     return axes
 
 

@@ -30,6 +30,7 @@ def values_values(source: Source) -> dict[str, Any]:
     order = np.argsort(found.value, kind="stable")
     order = order[~np.isnan(found.value[order])]
     count = min(_SHOWN, len(order) // 2)
+    digits = _digits(found)
     return {
         "value_name": found.name,
         "facts": _facts(found),
@@ -42,10 +43,16 @@ def values_values(source: Source) -> dict[str, Any]:
             )
         ],
         "ends": [
-            (end, f"{end.capitalize()} values", [_card(source, found, place) for place in places.tolist()])
+            (end, f"{end.capitalize()} values", [_card(source, found, place, digits) for place in places.tolist()])
             for end, places in (("lowest", order[:count]), ("highest", order[::-1][:count]))
         ],
     }
+
+
+def _digits(found: Values) -> int:
+    """Places behind the point of every value on the page: two figures of the median error, none below it."""
+    error = float(np.nanmedian(found.value_se)) if np.isfinite(found.value_se).any() else 0.0
+    return max(2, int(1 - np.floor(np.log10(error)))) if error > 0 else 4
 
 
 def _facts(found: Values) -> list[tuple[str, str]]:
@@ -54,24 +61,26 @@ def _facts(found: Values) -> list[tuple[str, str]]:
         return [("values", "none is defined yet")]
     value, error = found.value[known], found.value_se[known]
     spread = float(value.var())
+    digits = _digits(found)
     real = max(0.0, 1 - float((error**2).mean()) / spread) if spread else 0.0
     return [
         ("examples with a value", f"{int((~np.isnan(found.value)).sum()):,}"),
-        ("standard deviation of the values", f"{value.std():.2g}"),
-        ("standard error, median", f"{np.median(error):.2g}"),
+        ("standard deviation of the values", f"{value.std():.{digits}f}"),
+        ("standard error, median", f"{np.median(error):.{digits}f}"),
         ("share of their variance that is no sampling error", f"{100 * real:.0f} %"),
     ]
 
 
 def _quantiles(found: Values) -> Numbers:
     defined = found.value[~np.isnan(found.value)]
-    rows = [(f"{100 * q:g} %", f"{np.quantile(defined, q):.2g}") for q in _QUANTILES] if len(defined) else []
+    digits = _digits(found)
+    rows = [(f"{100 * q:g} %", f"{np.quantile(defined, q):+.{digits}f}") for q in _QUANTILES] if len(defined) else []
     return Numbers(("share of the examples below", "value"), rows)
 
 
-def _card(source: Source, found: Values, place: int) -> Card:
+def _card(source: Source, found: Values, place: int, digits: int) -> Card:
     lines = (
-        f"value {found.value[place]:+.2g} ± {found.value_se[place]:.1g}".replace("nan", "–"),
+        f"value {found.value[place]:+.{digits}f} ± {found.value_se[place]:.{digits}f}".replace("nan", "–"),
         f"C-score {found.c_score[place]:.2f}".replace("nan", "–"),
         memorization_in_words(source.estimates.scores.memorization[place]),
     )

@@ -34,12 +34,16 @@ def test_the_pages_show_what_the_commands_give(trained_run: Path) -> None:
     found, shown = RunView(run).attack(targets=16), attack_values(source)
     for name, numbers, _ in shown["methods"]:
         auc = found.methods[name].auc
-        assert numbers[0] == f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
+        assert numbers[0] == f"{auc.value:.3f} [{auc.low:.3f},\u00a0{auc.high:.3f}]"
     assert shown["gallery"][0].lines[0].startswith(f"separation {np.nanmax(found.risk.separation):.2f} [")
     values, page = RunView(run).values(), values_values(source)
     (_, _, lowest), (_, _, highest) = page["ends"]
-    assert lowest[0].lines[0].startswith(f"value {values['value'].min():+.2g}")
-    assert highest[0].lines[0].startswith(f"value {values['value'].max():+.2g}")
+    digits = int(1 - np.floor(np.log10(np.median(values["value_se"]))))
+    for cards, extreme in ((lowest, values["value"].min()), (highest, values["value"].max())):
+        error = values["value_se"][list(values["value"]).index(extreme)]
+        assert cards[0].lines[0] == f"value {extreme:+.{digits}f} ± {error:.{digits}f}"
+        told = [card.lines[0].replace("value ", "").split(" ± ") for card in cards]
+        assert {len(number.split(".")[1]) for pair in told for number in pair} == {digits}, "of all the same"
 
 
 def test_the_table_of_risks_counts_places_as_all_tables_do(

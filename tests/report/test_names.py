@@ -178,7 +178,7 @@ def test_rows_of_features_are_shown_as_what_they_are(wines: Path, memexp: Callab
     assert (look.x_train.reshape(142, 16)[:, 13:] == 0).all()
     away = (values - values.mean(0)) / values.std(0)
     most = int(np.argmax(np.abs(away[7])))
-    assert look.words("train", 7).startswith(f"{data.features[most]} {values[7, most]:.4g} ({away[7, most]:+.1f} sd)")
+    assert look.words("train", 7)[0] == f"{data.features[most]} {values[7, most]:.4g} ({away[7, most]:+.1f} sd)"
     assert memexp("report", wines).returncode == 0
     text = (wines / "report/index.html").read_text(encoding="utf-8")
     assert "The examples are rows of 13 features" in text
@@ -199,4 +199,4 @@ def test_floats_are_drawn_on_the_range_of_the_data_and_the_caption_says_so() -> 
     assert look_of(Arrays(pixels, pixels)).x_train is pixels
     constant = look_of(Arrays(np.full((4, 1, 1, 1), 7.0), np.full((1, 1, 1, 1), 7.0)))
     assert constant.x_train.max() == 0
-    assert constant.words("train", 0) == "feature 0 7 (+0.0 sd)"
+    assert constant.words("train", 0) == ["feature 0 7 (+0.0 sd)"]

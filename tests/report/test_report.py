@@ -260,7 +260,7 @@ def test_filters_find_what_the_estimates_say(run_copy: Run, page: Any) -> None:
     page.locator("#space .cell").first.click()
     told = page.inner_text("#subject")
     assert f"{posterior.memorization_posterior[place]:.2f} [{posterior.memorization_posterior_low[place]:.2f}, " in told
-    assert f"0.25 or more\n{posterior.probability_memorized[place]:.2f}" in told
+    assert f"≥ 0.25\n{posterior.probability_memorized[place]:.2f}" in told
     page.keyboard.press("Escape")
     page.select_option("#order", "out")
     first = indices(page)[0]
@@ -422,14 +422,15 @@ def made_up_report(tmp_path: Path, n: int) -> Path:
     estimates = Estimates(memorization, Pairs(**empty), Selection(), 100, 0, 0, *beside)  # type: ignore[arg-type]
     examples = {"train_index": np.arange(n), "train_label": random.integers(0, 10, n)}
     examples |= {"test_index": np.arange(1), "test_label": np.zeros(1, np.int64)}
-    merged = SimpleNamespace(examples=examples, numbers=False)
+    merged = SimpleNamespace(examples=examples, numbers=False, measure="accuracy")
     smooth = random.integers(0, 256, (n, 7, 7, 1), np.uint8).repeat(4, 1).repeat(4, 2)
     images = SimpleNamespace(x_train=smooth, x_test=smooth[:1])
     manifest = SimpleNamespace(classes=[str(label) for label in range(10)], identity="", data={"y_train": ""})
     source = SimpleNamespace(spec=make_spec(name="made-up"), manifest=manifest, merged=merged, estimates=estimates)
     vars(source).update(look=look_of(images), has_labels=False, test_accuracy=np.zeros(1))
     write_explorer(tmp_path, source)  # type: ignore[arg-type]
-    told = {"axis": "train", "no_pictures": False, "untrusted": False}
+    told = {"axis": "train", "measure": "accuracy"}
+    told |= dict.fromkeys(("no_pictures", "untrusted", "one_class", "has_labels"), False)
     (tmp_path / "examples.html").write_text(render("examples.html.j2", source.spec, manifest, **told))  # type: ignore[arg-type]
     return tmp_path
 

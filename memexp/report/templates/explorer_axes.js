@@ -13,8 +13,8 @@ const AXES = {
       sure: ["lower end of interval", (i) => mine.memorization_low[i]],
       likely: ["likely memorization", (i) => mine.memorization_posterior[i]],
       influence: ["most certain influence", surest],
-      out: ["lowest accuracy when out", (i) => -mine.out_accuracy[i]],
-      in: ["lowest accuracy when in", (i) => -mine.in_accuracy[i]],
+      out: [`lowest ${run.measure} when out`, (i) => -mine.out_accuracy[i]],
+      in: [`lowest ${run.measure} when in`, (i) => -mine.in_accuracy[i]],
       said: ["most agreed on another class", saidInstead],
       index: ["index", (i) => -mine.index[i]],
     },
@@ -32,11 +32,11 @@ const AXES = {
       ["memorization", interval(mine.memorization[i], mine.memorization_low[i], mine.memorization_high[i])],
       ...(!mine.memorization_posterior || Number.isNaN(mine.memorization_posterior[i]) ? [] : [
         ["likely, given all others", interval(mine.memorization_posterior[i], mine.memorization_posterior_low[i], mine.memorization_posterior_high[i])],
-        [`probability of ${run.threshold} or more`, fixed(mine.probability_memorized[i])],
+        [`probability of memorization ≥ ${run.threshold}`, fixed(mine.probability_memorized[i])],
       ]),
       ["training example", `#${mine.index[i]}`],
-      ["accuracy when in", `${fixed(mine.in_accuracy[i])} (${mine.in_count[i]} trials)`],
-      ["accuracy when out", `${fixed(mine.out_accuracy[i])} (${mine.out_count[i]} trials)`],
+      [`${run.measure} when in`, `${fixed(mine.in_accuracy[i])} (${mine.in_count[i]} trials)`],
+      [`${run.measure} when out`, `${fixed(mine.out_accuracy[i])} (${mine.out_count[i]} trials)`],
     ],
     saidName: "said by trials when out",
     sides: [["Test examples that it helps", 1], ["Test examples that it hurts", -1]],
@@ -45,20 +45,21 @@ const AXES = {
     valueName: "accuracy",
     orders: {
       influence: ["most certain influence", null],
-      out: ["lowest accuracy", (i) => -mine.accuracy[i]],
+      out: [`lowest ${run.measure}`, (i) => -mine.accuracy[i]],
       said: ["most agreed on another class", saidInstead],
       pairs: ["most training examples that matter", (i) => pairsOf(i).filter(isShown).length],
       index: ["index", (i) => -mine.index[i]],
     },
     ticks: { disputed: mostSay },
-    lines: (i) => [`right ${percent(outAccuracy("test", i))}`],
-    facts: (i) => [["accuracy", `${fixed(outAccuracy("test", i))} (${run.trials} trials)`], ["test example", numberOf("test", i).replace("test ", "")]],
+    lines: (i) => [run.measure === "score" ? `score ${fixed(outAccuracy("test", i))}` : `right ${percent(outAccuracy("test", i))}`],
+    facts: (i) => [[run.measure, `${fixed(outAccuracy("test", i))} (${run.trials} trials)`], ["test example", numberOf("test", i).replace("test ", "")]],
     saidName: "said by trials",
     sides: [["Training examples that help it", 1], ["Training examples that hurt it", -1]],
   },
 };
 const axis = AXES[AXIS];
 axis.value = mine[axis.valueName];
+axis.word = AXIS === "test" ? run.measure : axis.valueName;
 axis.ticks.paired = hasPair;
 axis.ticks.uncertain = () => true;
 axis.ticks.onlymarked = (i) => marked.has(mine.place[i]);

@@ -1,8 +1,11 @@
 // Figures that filter: a click on a bar or a field asks for its range, a second click takes that back.
 const MAP = 20;
+// In twentieths from 0 to 1, or as far as the values go: a score may be on any scale, and the steps then wider.
 const edgesOf = (values) => {
   const lowest = values.reduce((low, value) => value < low ? value : low, 0), edges = [];
-  for (let k = Math.floor(20 * lowest + 1e-6); k <= 20; k++) edges.push((k / 20).toFixed(2));
+  const highest = values.reduce((high, value) => value > high ? value : high, 1);
+  const step = Math.ceil((highest - lowest) / 2.5) / 20;
+  for (let k = Math.floor(lowest / step + 1e-6); k <= Math.ceil(highest / step - 1e-6); k++) edges.push((k * step).toFixed(2));
   return edges;
 };
 // In which of the ranges between the edges each value is: -1 for none.
@@ -20,7 +23,7 @@ const choose = (...ranges) => {
 const histogram = (name, words) => {
   const [from, to, column] = RANGES[name], values = mine[column], edges = edgesOf(values), counts = new Array(edges.length - 1).fill(0);
   for (const i of fitting(name)) if (!Number.isNaN(values[i])) counts[binOf(values[i], edges)]++;
-  const highest = Math.log1p(Math.max(1, ...counts)), bars = make("div", "bars"), figure = make("figure", "chart");
+  const most = Math.max(1, ...counts), highest = Math.log1p(most), bars = make("div", "bars"), figure = make("figure", "chart");
   const low = field(from).value, high = field(to).value;
   counts.forEach((count, k) => {
     const bar = button("", () => choose([from, edges[k], edges[k + 1]])), fill = make("span");
@@ -34,7 +37,7 @@ const histogram = (name, words) => {
     bars.append(bar);
   });
   const ends = make("div", "ends");
-  ends.append(make("span", "", edges[0]), make("span", "", `${words} (bars: logarithmic counts)`), make("span", "", "1.00"));
+  ends.append(make("span", "", edges[0]), make("span", "", `${words} (log counts, up to ${counted(most)})`), make("span", "", edges.at(-1)));
   figure.append(bars, ends);
   return figure;
 };
@@ -70,8 +73,8 @@ const map = () => {
 };
 const drawCharts = () => {
   if (!$("figures").open) return;
-  const found = [histogram("value", axis.valueName)];
-  if (AXIS === "train") found.push(run.oneRow ? histogram("out", "accuracy when out") : map());
+  const found = [histogram("value", axis.word)];
+  if (AXIS === "train") found.push(run.oneRow ? histogram("out", `${run.measure} when out`) : map());
   const here = [...$("charts").querySelectorAll("button")].indexOf(document.activeElement);
   $("charts").replaceChildren(...found);
   if (here >= 0) $("charts").querySelectorAll("button")[here]?.focus();

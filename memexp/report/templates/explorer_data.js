@@ -36,7 +36,7 @@ const button = (text, act) => {
 };
 
 // ------------------------------------------------------------------ words
-const fixed = (value) => Number.isNaN(value) ? "–" : value.toFixed(2);
+const fixed = (value) => Number.isNaN(value) ? "–" : value.toFixed(2).replace("-0.00", "0.00");
 const counted = (value) => value.toLocaleString("en");
 // Neither none nor all of it, where it is only nearly so.
 const percent = (share) => {
@@ -59,7 +59,8 @@ const nameOf = (axis, i) => {
 const numberOf = (axis, i) => `${run.texts[axis].set?.[i] ?? axis} #${columns[axis].index[i]}`;
 const keyOf = (axis, i) => run.texts[axis].set ? columns[axis].place[i] : columns[axis].index[i];
 const truthOf = (axis, i) => columns[axis].truth?.[i] ?? -1;
-const titleOf = (axis, i) => className(columns[axis].label[i])
+const oneClass = run.classes.length === 1;
+const titleOf = (axis, i) => oneClass ? numberOf(axis, i) : className(columns[axis].label[i])
   + (truthOf(axis, i) >= 0 ? `, truly ${className(truthOf(axis, i))}` : "");
 const pageOf = (axis) => axis === "train" ? "examples.html" : "tests.html";
 

@@ -46,7 +46,7 @@ const pairSections = (i) => {
     ? `No pair of this example is a discovery at a false discovery rate (FDR) of ${run.shownRate}.`
     : "No pair of this example was kept by the estimate."));
   if (seen.length < all.length && !$("uncertain").checked) {
-    found.push(button(`show ${all.length - seen.length} uncertain pairs, many of them noise`, () => {
+    found.push(button(`show ${counted(all.length - seen.length)} uncertain ${all.length - seen.length === 1 ? "pair, perhaps" : "pairs, many of them"} noise`, () => {
       $("uncertain").checked = true;
       apply();
       open(i);
@@ -63,6 +63,7 @@ const open = (i) => {
     ...(run.texts[AXIS].group ? [["group", run.texts[AXIS].group[i].replace(/^group /, "")]] : []),
     ...(wordsOf(AXIS, i) ? [["furthest from the mean", wordsOf(AXIS, i)]] : []),
   ]));
+  $("subject").classList.toggle("flipped", truthOf(AXIS, i) >= 0);
   $("subject").replaceChildren(tile(AXIS, i, `${WORDS[AXIS]} image: ${titleOf(AXIS, i)}`, 192), words);
   $("influences").replaceChildren(...pairSections(i));
   $("mark").onclick = () => { mark(i); open(i); };

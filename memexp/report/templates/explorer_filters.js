@@ -70,12 +70,12 @@ const apply = () => {
   draw(true);
   drawCharts();
 };
-const describe = () => {
+const describe = (cut = "") => {
   let defined = 0, sum = 0, high = 0;
   for (const i of shown) if (!Number.isNaN(axis.value[i])) { defined++; sum += axis.value[i]; high += axis.value[i] >= run.high; }
   const rest = AXIS === "train" ? `, ${counted(high)} with ${run.high} or more` : "";
-  const mean = defined ? `; mean ${axis.valueName} ${(sum / defined).toFixed(3)}${rest}` : "";
+  const mean = defined ? `; mean ${axis.word} ${(sum / defined).toFixed(3)}${rest}` : "";
   const left = AXIS === "train" && run.leftOut ? `; the ${counted(run.leftOut)} least memorized examples are not in this page` : "";
   $("none").hidden = shown.length > 0;
-  $("count").textContent = `${counted(shown.length)} of ${counted(n)} ${WORDS[AXIS]} examples${mean}${left}`;
+  $("count").textContent = `${counted(shown.length)} of ${counted(n)} ${WORDS[AXIS]} examples${mean}${left}${cut}`;
 };

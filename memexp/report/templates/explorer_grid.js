@@ -1,7 +1,8 @@
 // The grid: only cells near the window exist. `shown` are the examples that fit the filters, in their order.
 let shown = new Int32Array(0), columnsOfGrid = 1;
 const pictures = Boolean(run.sheets[AXIS]), WIDTH = 126, MARGIN_ROWS = 4;
-const LINES = axis.lines(0).length + (mine.other ? 1 : 0) + (pictures ? 0 : 1);
+const numbered = !pictures && !oneClass;  // where no title and no picture tells which it is
+const LINES = axis.lines(0).length + (mine.other ? 1 : 0) + (numbered ? 1 : 0);
 const HEIGHT = (pictures ? 109 : 9) + 17 * (1 + LINES) + 16;
 const cells = new Map();
 
@@ -12,21 +13,30 @@ const cell = (position) => {
   element.dataset.position = position;
   element.style.height = `${HEIGHT}px`;
   element.classList.toggle("marked", marked.has(mine.place[i]));
-  const picture = `${WORDS[AXIS]} image ${mine.index[i]}: ${title}, ${axis.valueName} ${fixed(axis.value[i])}`;
+  const picture = `${WORDS[AXIS]} image ${mine.index[i]}: ${title}, ${axis.word} ${fixed(axis.value[i])}`;
   if (said(AXIS, i)) lines.push(`says ${said(AXIS, i)}`);
-  if (!pictures) lines.push(numberOf(AXIS, i));
+  if (numbered) lines.push(numberOf(AXIS, i));
   element.append(tile(AXIS, i, picture), make("b", "", title), make("span", "lines", lines.join("\n")));
   element.title = `${title}, ${WORDS[AXIS]} example ${mine.index[i]}`;
   return element;
+};
+// On paper stand the first of those shown, as many whatever the window.
+const MOST_PRINTED = 120;
+let printing = false;
+const print = (now) => {
+  printing = now;
+  const cut = now && shown.length > MOST_PRINTED ? `; printed are the first ${MOST_PRINTED}` : "";
+  describe(cut);
+  draw(true);
 };
 const draw = (anew = false) => {
   const grid = $("grid");
   columnsOfGrid = Math.max(1, Math.floor(grid.clientWidth / WIDTH));
   const left = Math.floor((grid.clientWidth - columnsOfGrid * WIDTH) / 2);
   $("space").style.height = `${Math.ceil(shown.length / columnsOfGrid) * HEIGHT + 12}px`;
-  const first = Math.max(0, Math.floor(grid.scrollTop / HEIGHT) - MARGIN_ROWS) * columnsOfGrid;
+  const first = printing ? 0 : Math.max(0, Math.floor(grid.scrollTop / HEIGHT) - MARGIN_ROWS) * columnsOfGrid;
   const rows = Math.ceil((grid.scrollTop + grid.clientHeight) / HEIGHT) + MARGIN_ROWS;
-  const last = Math.min(shown.length, rows * columnsOfGrid);
+  const last = Math.min(shown.length, printing ? MOST_PRINTED : rows * columnsOfGrid);
   for (const [position, element] of cells) {
     if (anew || position < first || position >= last) { element.remove(); cells.delete(position); }
   }

@@ -4,7 +4,9 @@ for (const id of ["label", "says"]) $(id).append(...run.classes.map((name, label
 $("order").append(...Object.entries(axis.orders).map(([key, [name]]) => option(key, name)));
 const hide = (id) => { $(id).closest("label").hidden = true; };
 if (!mine.other) { hide("says"); if ($("disputed")) hide("disputed"); }
+if (oneClass) hide("label");
 if (AXIS === "train") {
+  if (run.measure === "score") hide("unfitted");
   if (!mine.truth.some((label) => label >= 0)) hide("flipped");
   if (!mine.memorization.some(Number.isNaN)) hide("undefined");
 }
@@ -22,7 +24,9 @@ $("grid").addEventListener("scroll", () => {
 new ResizeObserver(() => draw()).observe($("grid"));
 $("filters").addEventListener("input", () => { writeAddress(); apply(); });
 $("filters").addEventListener("submit", (event) => event.preventDefault());
-$("all").addEventListener("click", () => { history.replaceState(null, "", "#"); readAddress(); apply(); });
+for (const id of ["all", "anew"]) $(id).addEventListener("click", () => { history.replaceState(null, "", "#"); readAddress(); apply(); });
+addEventListener("beforeprint", () => print(true));
+addEventListener("afterprint", () => print(false));
 $("figures").addEventListener("toggle", drawCharts);
 for (const [id, act] of Object.entries(TAKES)) $(id)?.addEventListener("click", act);
 addEventListener("hashchange", () => { const index = readAddress(); apply(); openAsked(index); });
