@@ -208,23 +208,26 @@ class _Batch:
         self._pool = np.zeros((2, 3, n))  # in and out: number, sum and squares of the residuals
         for rows, (mask, margin) in table.bands("mask", "train_margin"):
             shadows = Shadows(margin, mask)
-            share = probability(margin)
+            shares = [np.where(side, probability(margin), 0.0) for side in (mask, ~mask)]
+            summed = [(share, share.sum(axis=1)) for share in shares]  # once for all targets
             for place, target in enumerate(targets.tolist()):
-                self._add(shadows, share, rows, place, target, partners.of(target, mask))
+                self._add(shadows, summed, rows, place, target, partners.of(target, mask))
             tell(rows.stop / table.n_train * 0.9)
         self._population(table, targets, partners)
         tell(1.0)
 
-    def _add(self, shadows: Shadows, share: Floats, rows: slice, place: int, target: int, left: Places) -> None:
+    def _add(
+        self, shadows: Shadows, summed: list[tuple[Floats, Floats]], rows: slice, place: int, target: int, left: Places
+    ) -> None:
         self.member[place, rows] = shadows.mask[:, target]
         self.kept["value"][place, rows] = shadows.values[:, target]
-        there = np.arange(len(share))[:, None]
-        gone = np.broadcast_to(left, (len(share), left.shape[-1]))
+        there = np.arange(len(shadows.mask))[:, None]
+        gone = np.broadcast_to(left, (len(there), left.shape[-1]))
         for number, (side, spread) in enumerate(zip(("in", "out"), shadows.without(left), strict=True)):
             self.kept[f"{side}_median"][place, rows] = spread.median
             self.kept[f"{side}_deviation"][place, rows] = spread.deviation
-            of_side = shadows.mask if side == "in" else ~shadows.mask
-            total = np.einsum("rt,rt->r", share, of_side) - (share * of_side)[there, gone].sum(axis=1)
+            share, all_of_side = summed[number]
+            total = all_of_side - share[there, gone].sum(axis=1)
             with np.errstate(invalid="ignore", divide="ignore"):
                 self.kept[f"{side}_share"][place, rows] = total / spread.number
             self._pool[number, :, place] += [
