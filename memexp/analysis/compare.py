@@ -11,7 +11,7 @@ import numpy as np
 from memexp.analysis import SHOWN_FDR
 from memexp.analysis.agreement import Agreement, Bits, Floats, agree, mean_agreement
 from memexp.analysis.differences import Differences, differences_of
-from memexp.analysis.overlap import overlap_in_words
+from memexp.analysis.overlap import overlap_in_words, require_same_places
 from memexp.analysis.pairs import Selection
 from memexp.analysis.sides import Indices, Side, deal, side_of_outcomes
 from memexp.errors import InputError
@@ -84,6 +84,7 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
     """
     second, note = placed(first, second)
     require_same_examples(first, second)
+    require_same_places((first.name, second.name), first.places, second.places)
     kinds = {side.outcomes.numbers for side in (first, second) if side.outcomes is not None}
     if len(kinds) > 1:
         raise InputError(
@@ -96,8 +97,7 @@ def compare(first: Side, second: Side, deals: int = DEALS, seed: int = 0) -> Com
     memorization = None
     if first.memorization is not None and second.memorization is not None:
         values = first.memorization, second.memorization
-        found = agree(*values, MEMORIZATION_THRESHOLDS)
-        memorization = Curves(found, chance[0], *values)
+        memorization = Curves(agree(*values, MEMORIZATION_THRESHOLDS), chance[0], *values)
     influence, unlike = None, _unlike_groups(first, second)
     both = None if unlike else _influences(first, second)
     if both is not None and len(both[0]):

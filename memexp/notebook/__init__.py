@@ -270,17 +270,12 @@ class RunView(Answers):
         Raises
         ------
         InputError
-            If the labels tell that the examples are others.
+            If labels, or places in the data, tell that the examples are others.
         """
+        from memexp.analysis.overlap import require_same_examples_of
         from memexp.report.figures import draw_scatter
 
-        for axis in ("train", "test"):
-            mine, theirs = (each.merged.examples[f"{axis}_label"] for each in (self, other))
-            if not np.array_equal(mine, theirs):
-                raise InputError(
-                    f"{self.run.paths.root} and {other.run.paths.root} have other {axis} labels; compare runs of the "
-                    "same data"
-                )
+        require_same_examples_of(self.merged, other.merged)
         return draw_scatter(one(axes), self.memorization, other.memorization, (self.spec.name, other.spec.name))
 
     def plot_most_memorized(self, axes: AxesArray | None = None, count: int = 24) -> AxesArray:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from memexp.analysis.agreement import agree
 from memexp.analysis.compare import MEMORIZATION_THRESHOLDS, Comparison, compare, placed, table
-from memexp.analysis.merged import merge
+from memexp.analysis.merged import merge, open_merged
+from memexp.analysis.overlap import require_same_examples_of
 from memexp.analysis.pairs import Selection
 from memexp.analysis.paper import pair_facts
 from memexp.analysis.sides import Outcomes, Side, deal, halves_of_run, side_of_file, side_of_outcomes, side_of_run
@@ -161,6 +162,22 @@ def test_another_learner_falls_short_of_chance() -> None:
 
 
 @pytest.mark.long
+def test_other_examples_with_the_same_labels_are_refused(run_copy: Run) -> None:
+    """Such as those of two test sets drawn by different seeds from data sorted by class."""
+    side, merged = side_of_run(open_merged(run_copy.paths), LOOSE), open_merged(run_copy.paths)
+    assert side.places is not None
+    for axis, name in enumerate(("training", "test")):
+        places = [each.copy() for each in side.places]
+        places[axis][3] += 1
+        with pytest.raises(InputError, match=f"other {name} examples of their source: the one numbered 3 is number"):
+            compare(side, replace(side, places=(places[0], places[1])), deals=0)
+        merged.examples["train_index"], merged.examples["test_index"] = places
+        with pytest.raises(InputError, match=f"other {name} examples of their source"):
+            require_same_examples_of(open_merged(run_copy.paths), merged)
+    plain = np.arange(len(side.places[0])), np.arange(len(side.places[1]))
+    compare(side, replace(side, places=plain), deals=0)  # such as features of these examples
+
+
 def test_trials_that_both_sides_have_are_told(tmp_path: Path) -> None:
     """A run merged with the other one, a copy under another name; the same subsets with other outcomes."""
     done = np.full(12, DONE, np.uint8)
