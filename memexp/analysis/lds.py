@@ -189,7 +189,8 @@ def open_scores(path: Path) -> NDArray[Any]:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as an array ({error}); give a .npy file with a matrix") from error
+        why = error.strerror or error if isinstance(error, OSError) else error
+        raise InputError(f"{path} cannot be read as an array ({why}); give a .npy file with a matrix") from error
     if not isinstance(found, np.ndarray) or found.ndim != 2:
         what = f"shape {found.shape}" if isinstance(found, np.ndarray) else "several arrays"
         raise InputError(f"{path} holds {what}; give a .npy file with one matrix (test, train)")

@@ -84,9 +84,12 @@ def _file_system(runs: Path) -> list[Finding]:
         return [Finding("runs folder", "fault", f"{place} cannot be written ({error.strerror}); choose another --runs")]
     space = shutil.disk_usage(place)
     usage = os.statvfs(place)
-    inodes = f", {usage.f_favail:,} files" if usage.f_files else ""
+    inodes = f" and {usage.f_favail:,} files" if usage.f_files else ""
     verdict: Verdict = "ok" if space.free > 1 << 30 else "warning"
-    return [*findings, Finding("free space", verdict, f"{space.free / 1e9:,.1f} GB{inodes} in {place}")]
+    return [
+        *findings,
+        Finding("free space", verdict, f"room for {space.free / 1e9:,.1f} GB{inodes} in {place}"),
+    ]
 
 
 def _links(folder: Path) -> Finding:

@@ -39,7 +39,8 @@ def read_array(text: Path) -> Array:
     except InputError:
         raise
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as an array ({error}); give a .npy or .npz file") from error
+        why = error.strerror or error if isinstance(error, OSError) else error
+        raise InputError(f"{path} cannot be read as an array ({why}); give a .npy or .npz file") from error
 
 
 def read_published(folder: Path) -> tuple[Array, dict[str, Array], dict[str, Array]]:

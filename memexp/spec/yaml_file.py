@@ -117,7 +117,9 @@ def _fault(value: Any, detail: dict[str, Any], model: type[BaseModel], what: str
     if kind == "missing":
         return Fault(place, f"missing; the {what} needs it")
     if kind == "union_tag_not_found":
-        return Fault((*place, "source"), "missing; the dataset block needs it")
+        near = difflib.get_close_matches("source", [str(key) for key in given], n=1) if isinstance(given, dict) else []
+        hint = f". Did you mean it by {near[0]!r}?" if near else ""
+        return Fault((*place, "source"), f"missing; the dataset block needs it{hint}")
     if kind == "union_tag_invalid":
         allowed = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
         return Fault(

@@ -56,6 +56,7 @@ def test_all_faults_come_in_one_message_with_their_lines(tmp_path: Path) -> None
     [
         ({"dataset": {"source": "digit"}}, "dataset.source: 'digit' is no data source. Did you mean 'digits'?"),
         ({"dataset": {"path": "x"}}, "dataset.source: missing"),
+        ({"dataset": {"sorce": "digits"}}, "the dataset block needs it. Did you mean it by 'sorce'?"),
         ({"subsets": {"ratio": 0}}, "subsets.ratio: 0: must be greater than 0"),
         ({"subsets": {"trials": 0}}, "subsets.trials: 0: must be greater than or equal to 1"),
         ({"subsets": {"trials": True}}, "subsets.trials: True: must be a valid integer"),
