@@ -98,7 +98,9 @@ def beside(scores: Path) -> Path:
 
 
 def without_used(table: TrialTable, manifest: Manifest, scores: Path) -> tuple[TrialTable, int]:
-    """The trials that scores were not made from, as far as it is noted beside them; and how many they were.
+    """The trials that scores were not made from, as far as it is noted beside them; and how many others there are.
+
+    Trials of a group with one that they were made from are left out too.
 
     Those of a run may have been merged into another one, of another seed, and the scores made there.
 
@@ -119,7 +121,7 @@ def without_used(table: TrialTable, manifest: Manifest, scores: Path) -> tuple[T
     fresh = table.without(used)
     if not fresh.n_trials:
         raise InputError(
-            f"{scores} was made from all of these {table.n_trials:,} trials, which therefore tell nothing of it; "
-            "make it from some of them (--trials) and score it on the others"
+            f"{scores} was made from all of these {table.n_trials:,} trials or their groups, which therefore tell nothing "
+            "of it; make it from some of them (--trials) and score it on the others"
         )
     return fresh, table.n_trials - fresh.n_trials

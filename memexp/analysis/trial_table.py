@@ -64,8 +64,9 @@ class TrialTable:
         return list(zip(self.seed.tolist(), self.number.tolist(), strict=True))
 
     def without(self, names: Collection[tuple[int, int]]) -> TrialTable:
-        """The same table of all trials but these."""
-        return self.only(np.array([name not in names for name in self.names], np.bool_))
+        """The same table of all trials but these and those of their groups, which tell what these saw."""
+        named = np.array([name in names for name in self.names], np.bool_)
+        return self.only(np.isin(self.group, self.group[named], invert=True))
 
     def bands(self, *names: str) -> Iterator[tuple[slice, list[NDArray[Any]]]]:
         """Matrices of one axis in bands of rows: (rows, a band of each), each (rows, T)."""

@@ -60,7 +60,8 @@ def lds(
                 f"{score.tests:,}"
             )
     remark(
-        f"on {table.n_trials:,} trials" + (f"; {used:,} that the scores were made from are left out" if used else "")
+        f"on {table.n_trials:,} trials"
+        + (f"; {used:,} that the scores were made from, or of their groups, are left out" if used else "")
     )
 
 
@@ -75,7 +76,9 @@ def datamodel(
     to: Annotated[Path, typer.Option("--out", help="The .npy file to write: weights (test, train), float32.")],
     trials: Annotated[
         str | None,
-        typer.Option("--trials", metavar="FIRST:END", help="Fit these; judge by the rest.", show_default="nine of ten"),
+        typer.Option(
+            "--trials", metavar="FIRST:END", help="Fit these; judge by other groups.", show_default="nine of ten"
+        ),
     ] = None,
     outcome: Outcome = None,
     method: Annotated[

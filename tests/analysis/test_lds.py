@@ -145,6 +145,15 @@ def test_scores_of_merged_trials_are_not_judged_by_these_in_whichever_run_they_a
     assert without_used(table_of_merged(merge(other), subsets), read_manifest(other), scores)[1] == 1
 
 
+def test_of_a_group_that_scores_were_made_from_no_trial_judges_them() -> None:
+    """In groups of ten, trials 10 and 11 tell what the others of their group saw: after 0 to 11, the next is 20."""
+    subsets, number = Subsets(design="balanced", ratio=0.7, trials=40), np.arange(40)
+    arrays = {"mask": draw_masks(subsets, 30, number.tolist()).T, "test_correct": np.ones((3, 40), np.bool_)}
+    table = table_of_arrays(arrays, groups(subsets, np.zeros_like(number), number))
+    assert table.without({(0, k) for k in range(12)}).number.tolist() == list(range(20, 40))
+    assert table.without(set()).n_trials == 40
+
+
 def test_trials_are_chosen_by_number() -> None:
     table, _ = linear_world()
     assert chosen(table, "10:20").number.tolist() == list(range(10, 20))
