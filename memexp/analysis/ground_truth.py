@@ -121,7 +121,7 @@ def without_used(table: TrialTable, manifest: Manifest, scores: Path) -> tuple[T
     fresh = table.without(used)
     if not fresh.n_trials:
         raise InputError(
-            f"{scores} was made from all of these {table.n_trials:,} trials or their groups, which therefore tell nothing "
-            "of it; make it from some of them (--trials) and score it on the others"
+            f"{scores} was made from all of these {table.n_trials:,} trials or their groups, which therefore tell "
+            "nothing of it; make it from some of them (--trials) and score it on the others"
         )
     return fresh, table.n_trials - fresh.n_trials
