@@ -56,7 +56,8 @@ def open_prepared(folder: Path) -> Prepared:
     """Map the arrays of a prepared folder.
 
     The images are read as they are needed. A file of another size or time than when it was sealed (a
-    copy, for example) is read as a whole and compared with its fingerprint; others are taken as they are.
+    copy, for example) is read as a whole and compared with its fingerprint, the labels always; others are taken as
+    they are.
 
     Raises
     ------
@@ -69,7 +70,8 @@ def open_prepared(folder: Path) -> Prepared:
         record = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
         if record["format"] > FORMAT:
             raise DataError(f"{folder} was prepared by a newer memexp; install it (pip install -U memexp)")
-        changed = [name for name in ARRAYS if record["files_as_sealed"][name] != _stamp(folder, name)]
+        sealed = record["files_as_sealed"]
+        changed = [name for name in ARRAYS if name[0] == "y" or sealed[name] != _stamp(folder, name)]
         arrays = {name: _mapped(folder, name) for name in ARRAYS}
         wrong = [name for name in changed if array_digest(arrays[name]) != record["digests"][name]]
     except FileNotFoundError as error:

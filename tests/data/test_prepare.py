@@ -231,6 +231,19 @@ def test_a_copy_is_compared_with_its_fingerprint(images: Path, out: Path, tmp_pa
         open_prepared(copy)
 
 
+def test_labels_are_compared_though_their_file_has_the_same_size_and_time(images: Path, out: Path) -> None:
+    prepare_images(images, out, size=8, workers=2)
+    file = out / "y_train.npy"
+    before = file.stat()
+    labels = np.load(file)
+    assert len(np.unique(labels)) > 1
+    np.save(file, labels[::-1])
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+    with pytest.raises(DataError, match=r"y_train.npy is not what memexp prepare wrote"):
+        open_prepared(out)
+
+
 @pytest.mark.process
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="only root can mount a small disk")
 def test_a_disk_that_fills_midway_is_explained_and_what_was_decoded_is_kept(images: Path, out: Path) -> None:
