@@ -67,7 +67,7 @@ def _facts(found: Attack) -> list[tuple[str, str]]:
     facts = [
         ("trials attacked", f"{found.n_targets:,} of {found.n_trials:,}"),
         ("best attack, AUC", _interval(max((c.auc for c in found.methods.values()), key=lambda auc: auc.value))),
-        ("separation, median", f"{np.nanmedian(separation):.3f}" if not np.isnan(separation).all() else "–"),
+        ("separation, median", f"{np.nanmedian(separation):.2f}" if not np.isnan(separation).all() else "–"),
         ("separation above 0.5 by its interval", counted(int(sure.sum()), "example")),
     ]
     if found.note:

@@ -46,8 +46,10 @@ def draw_counts(
     planted = np.zeros(len(values), np.bool_) if flipped is None else flipped
     axes.hist(values[defined & ~planted], edges.tolist(), color=BLUE, label="label as in the source")
     if planted.any():
-        mine, colour = values[defined & planted], (ORANGE, 0.45)
-        axes.hist(mine, edges.tolist(), label="flipped", histtype="stepfilled", facecolor=colour, edgecolor=ORANGE)
+        axes.hist(
+            values[defined & planted], edges.tolist(), label="flipped",
+            histtype="stepfilled", facecolor=(ORANGE, 0.6), edgecolor=ORANGE, linewidth=1.3,
+        )  # fmt: skip
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, columnspacing=1)
     count_logarithmically(axes, bool(defined.any()))
     axes.set_ylabel("training examples")
