@@ -69,7 +69,7 @@ def open_prepared(folder: Path) -> Prepared:
             require_file(folder / name)
         record = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
         if record["format"] > FORMAT:
-            raise DataError(f"{folder} was prepared by a newer memexp; install it (pip install -U memexp)")
+            raise DataError(f"{folder} was prepared by a newer memexp; install that")
         sealed = record["files_as_sealed"]
         changed = [name for name in ARRAYS if name[0] == "y" or sealed[name] != _stamp(folder, name)]
         arrays = {name: _mapped(folder, name) for name in ARRAYS}

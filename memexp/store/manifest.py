@@ -121,7 +121,7 @@ def _refuse_newer(path: Path, content: dict[str, Any]) -> None:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NewerSchema(
             f"{path.parent} was written with schema {version}; memexp {__version__} reads up to {SCHEMA_VERSION}. "
-            "Install a newer memexp (pip install -U memexp)"
+            "Install a newer memexp"
         )
 
 

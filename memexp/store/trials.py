@@ -117,8 +117,7 @@ class TrialStore:
         schema = attributes.get("memexp_schema")
         if isinstance(schema, int) and schema > SCHEMA_VERSION:
             raise NewerSchema(
-                f"{self.path} has schema {schema}; this memexp reads up to {SCHEMA_VERSION}. "
-                "Install a newer memexp (pip install -U memexp)"
+                f"{self.path} has schema {schema}; this memexp reads up to {SCHEMA_VERSION}. Install a newer memexp"
             )
 
     def _read_layout(self) -> Layout:
