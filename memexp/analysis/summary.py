@@ -61,7 +61,8 @@ def numbers(merged: Merged, estimates: Estimates) -> dict[str, Any]:
         groups, passing = groups_of(merged.examples), estimates.pairs.passing()
         facts = _facts(passing.discoveries(), groups)
         found["pairs"] = {
-            "tested": estimates.tested, "fdr": SHOWN_FDR, "discoveries": facts.pairs, "passing": len(passing),
+            "tested": estimates.tested, "fdr": SHOWN_FDR, "discoveries": facts.pairs, "passing": estimates.passed,
+            "kept": len(passing),
             "training_examples" if groups is None else "groups": facts.unique_trains,
             "test_examples": facts.unique_tests,
         }  # fmt: skip

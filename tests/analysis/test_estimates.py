@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import fields
@@ -267,6 +268,8 @@ def test_what_was_selected_once_is_selected_again_until_the_user_chooses_otherwi
     group = zarr.open_group(run_copy.paths.estimates, mode="r+")
     dense = np.asarray(group["influence"])
     again = memexp("estimate", root)
+    pairs = json.loads(memexp("estimate", root, "--json").stdout)["pairs"]
+    assert (pairs["passing"], pairs["kept"]) == (first.passed, 30)
     assert_same_estimates(open_estimates(run_copy.paths), first)
     np.testing.assert_array_equal(np.asarray(zarr.open_group(run_copy.paths.estimates)["influence"]), dense)
     assert "selected by: all classes, memorization >= 0.1, influence >= 0.05\n" in again.stderr
