@@ -140,6 +140,18 @@ def test_the_table_fits_a_terminal(trained_run: Path, memexp: Callable[..., Done
     assert sum(line.startswith("     1 ") for line in done.stdout.splitlines()) == 2
 
 
+def test_an_example_is_told_by_the_name_that_the_data_have_for_it(
+    trained_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody finds photograph 82 of a folder."""
+    found = judge_labels(Votes(RunView(open_run(trained_run)).merged, 10))
+    files = np.array([f"cats/IMG {k}.jpg" for k in range(300)], dtype=object)
+    _show(found, [str(k) for k in range(10)], 3, {"train_id": files})
+    train, test = capsys.readouterr().out.split("\n\n")[:2]
+    assert [line[7:].split("  ")[0] for line in train.splitlines()[3:]] == list(files[found.judged["train"].order[:3]])
+    assert [int(line.split()[1]) for line in test.splitlines()[3:]] == found.judged["test"].order[:3].tolist()
+
+
 def test_a_notebook_has_the_same_table(trained_run: Path) -> None:
     view = RunView(open_run(trained_run))
     frame = view.labels()
@@ -172,7 +184,7 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     trials["mask"][:] = [True, False, True, False]
     votes = Votes(merge(make_store(tmp_path / "b", trials, np.full(4, DONE, np.uint8), 2, labels)), CLASSES)
     found = judge_labels(votes)
-    _show(found, ["a", "b", "c"], 1)
+    _show(found, ["a", "b", "c"], 1, {})
     assert f"training labels: about {found.expected['train']} of 2 are probably wrong; 2 are" in capsys.readouterr().out
     assert ("not judged: in every trial", "2") in _facts(found, "train")
     assert len(_facts(found, "test")) == 4
