@@ -35,7 +35,7 @@ training:
   lr: 0.1
   schedule: linear               # the rate falls to 0
   warmup_epochs: 2
-  augment: {flip: true}          # left-right; remove it where that changes the meaning
+  # augment: {flip: true}        # left-right, where that keeps the meaning; wrong labels are then fitted less
   standardize: true              # by the training set's mean and deviation
   min_in_accuracy: 0.9           # a trial that did not learn its own training set has failed"""
 
