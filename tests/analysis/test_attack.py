@@ -194,6 +194,9 @@ def test_separation_is_the_area_under_the_curve_of_one_example() -> None:
     for i in range(20):
         assert auc[i] == pytest.approx(roc_auc_score(arrays["mask"][i], arrays["train_margin"][i]))
     many = np.random.default_rng(2).normal(0, 1, (4000, 60))
+    tied = np.round(many[:20]).astype(np.float16)  # many equal ones, 0 and -0 among them
+    for row, member, auc in zip(tied, arrays["mask"], separation(tied, arrays["mask"][:20])[0], strict=False):
+        assert auc == pytest.approx(roc_auc_score(member, row))
     side = np.broadcast_to(np.arange(60) < 40, many.shape)
     auc, error, *_ = separation(many + side, side)
     assert auc.std() < error.mean() < 1.2 * auc.std()
