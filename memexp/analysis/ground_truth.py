@@ -23,6 +23,10 @@ from memexp.errors import InputError
 from memexp.files import explain_unwritable, write_atomic
 from memexp.store.manifest import Manifest
 
+_FILES = (
+    "trials.json", "masks.npy", "margins.npy", "correct.npy", "lds_subsets.yaml", "indices.pt", "target_values.pt"
+)  # fmt: skip
+
 
 def write_ground_truth(
     table: TrialTable, manifest: Manifest, out: Path, tell: Callable[[float], None] = lambda _: None
@@ -31,7 +35,8 @@ def write_ground_truth(
 
     ``masks.npy`` (T, N) bool; ``margins.npy`` (T, M) float16 and ``correct.npy`` (T, M) bool, as far as recorded;
     ``lds_subsets.yaml``: indices of each trial's examples. Where all trials saw as many: ``indices.pt`` (T, m) int64
-    and ``target_values.pt`` (T, M) float32, margins (or correctness). ``trials.json``: seed and number of each row.
+    and ``target_values.pt`` (T, M) float32, margins (or correctness). ``trials.json``: seed and number of each row,
+    written last.
 
     Raises
     ------
@@ -43,6 +48,8 @@ def write_ground_truth(
         table.require("test_correct")
     make_folder(out, "lds")
     with explain_unwritable(out, "The trials are untouched."):
+        for name in _FILES:  # of other trials, some of which may have no successor
+            (out / name).unlink(missing_ok=True)
         files = [out / "masks.npy"]
         masks = _transposed(table, "mask", files[0], (table.n_trials, table.n_train), tell)
         names = {"margin": "margins.npy", "correct": "correct.npy"}
@@ -76,14 +83,19 @@ def _line(mask: NDArray[np.bool_]) -> bytes:
 def _transposed(
     table: TrialTable, name: str, path: Path, shape: tuple[int, int], tell: Callable[[float], None]
 ) -> NDArray[Any]:
-    """A matrix as (trials, examples), written part by part and mapped."""
+    """A matrix as (trials, examples), written part by part under another name, and mapped."""
     found: NDArray[Any] | None = None
-    for rows, (band,) in table.bands(name):
-        if found is None:
-            found = np.lib.format.open_memmap(path, mode="w+", dtype=band.dtype, shape=shape)
-        found[:, rows] = band.T
-        tell(rows.stop / shape[1])
-    assert found is not None
+    building = path.with_name(f".{path.name}.new")
+    try:
+        for rows, (band,) in table.bands(name):
+            if found is None:
+                found = np.lib.format.open_memmap(building, mode="w+", dtype=band.dtype, shape=shape)
+            found[:, rows] = band.T
+            tell(rows.stop / shape[1])
+        assert found is not None
+        building.replace(path)
+    finally:
+        building.unlink(missing_ok=True)
     return found
 
 

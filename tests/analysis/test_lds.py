@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge as SklearnRidge
 
 from memexp.analysis import datamodel, lds
 from memexp.analysis.datamodel import Ridge, best_penalty, difference, fit
-from memexp.analysis.ground_truth import beside, trial_names, without_used
+from memexp.analysis.ground_truth import beside, trial_names, without_used, write_ground_truth
 from memexp.analysis.lds import linear_datamodelling_score, spearman
 from memexp.analysis.merged import merge
 from memexp.analysis.trial_table import TrialTable, chosen, groups, table_of_merged
@@ -143,6 +143,26 @@ def test_scores_of_merged_trials_are_not_judged_by_these_in_whichever_run_they_a
     earlier = f'{{"experiment": "{read_manifest(other).identity}", "trials": [[2, 0]]}}'  # by the run's own seed alone
     beside(scores).write_text(earlier)
     assert without_used(table_of_merged(merge(other), subsets), read_manifest(other), scores)[1] == 1
+
+
+def test_tables_for_other_programs_are_of_one_set_of_trials(tmp_path: Path) -> None:
+    """Whatever was in the folder, and however far an export came."""
+    done = np.full(12, DONE, np.uint8)
+    manifest = read_manifest(make_store(tmp_path / "run", random_trials(12, 6, 4, 1), done, 4))
+    table, out = linear_world(design="uniform")[0], tmp_path / "tables"
+    written = write_ground_truth(table, manifest, out)
+    assert {path.name for path in out.iterdir()} == {path.name for path in written} >= {"indices.pt", "trials.json"}
+    other, _ = linear_world(design="bernoulli")
+
+    def stop(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_ground_truth(other, manifest, out, stop)
+    assert not list(out.iterdir())
+    write_ground_truth(other, manifest, out)
+    np.testing.assert_array_equal(np.load(out / "masks.npy"), other.read("mask", slice(None)).T)
+    assert not (out / "indices.pt").exists(), "trials of bernoulli are of different sizes"
 
 
 def test_of_a_group_that_scores_were_made_from_no_trial_judges_them() -> None:
