@@ -46,6 +46,11 @@ def counted(number: int, noun: str, one: str = "", several: str = "") -> str:
     return words.rstrip()
 
 
+def in_classes(number: int) -> str:
+    """How many classes examples are of; nothing of a single one, which tells nothing apart."""
+    return f", {number:,} classes" if number > 1 else ""
+
+
 def _range(array: Any) -> str:
     """Smallest and largest number of an array of one axis; of many, nothing is read."""
     if array.ndim != 1 or array.dtype.kind not in "fiu" or not len(array):

@@ -314,7 +314,7 @@ def test_an_example_is_shown_with_what_is_told_of_it_elsewhere(view: memexp.RunV
     trials = view.to_xarray("trials")
     out = ~trials["mask"].sel(train=i).values
     said = np.bincount(trials["train_predicted"].sel(train=i).values[out])
-    assert facts["said by trials without it"].startswith(f"{said.argmax()} {100 * said.max() / out.sum():.0f} %")
+    assert facts["said by trials without it"].startswith(f"{said.argmax()}: {100 * said.max() / out.sum():.0f} %")
     assert repr(shown).splitlines()[1] == f"  label: {row['class_name']}"
     cells = Cells()
     cells.feed(shown._repr_html_())

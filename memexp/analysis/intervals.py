@@ -99,7 +99,8 @@ def wilson(k: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats, Floats]:
     successes, trials = (np.asarray(each, np.float64) for each in (k, n))
     with np.errstate(divide="ignore", invalid="ignore"):
         share = successes / trials
-        return (share, *_wilson_bounds(share, trials))
+        low, high = _wilson_bounds(share, trials)
+        return share, np.where(share == 0, 0.0, low), np.where(share == 1, 1.0, high)  # not nearly so, by rounding
 
 
 def _wilson_bounds(p: Floats, n: Floats, z: float = Z95) -> tuple[Floats, Floats]:

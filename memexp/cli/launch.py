@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from memexp.brief import counted
+from memexp.brief import counted, in_classes
 from memexp.cli import slurm as cli_slurm
 from memexp.cli import sweep as cli_sweep
 from memexp.cli import watch as cli_watch
@@ -119,7 +119,7 @@ def _describe_plan(made: Plan, goal: Goal | None = None) -> list[tuple[str, str]
     blocks = counted(layout.n_blocks, "block")
     rows = [
         ("name", made.spec.name),
-        ("data", f"{layout.n_train:,} training and {tests} test examples, {len(made.data.classes)} classes"),
+        ("data", f"{layout.n_train:,} training and {tests} test examples{in_classes(len(made.data.classes))}"),
         *([("images", describe_images(made))] if made.spec.trial is None else []),
         ("classes", describe_classes(made)),
         *([("model", f"{made.spec.arch}, {made.parameters:,} parameters")] if made.spec.trial is None else []),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memexp.analysis import SHOWN_FDR
-from memexp.brief import counted
+from memexp.brief import counted, in_classes
 from memexp.errors import StoreError
 from memexp.runs.run import Run
 from memexp.store.trials import DONE, FAILED, MISSING
@@ -42,7 +42,7 @@ def facts(run: Run, estimates: Estimates | None) -> list[tuple[str, str]]:
     done = store.status() == DONE
     found = [
         ("folder", str(run.paths.root)),
-        ("data", f"{spec.origin}: {examples(run)}, {len(manifest.classes)} classes"),
+        ("data", f"{spec.origin}: {examples(run)}{in_classes(len(manifest.classes))}"),
         ("model", spec.arch),
         ("subsets", _subsets(run)),
         ("trials", trials(run)),
@@ -50,7 +50,8 @@ def facts(run: Run, estimates: Estimates | None) -> list[tuple[str, str]]:
     if done.any():
         names = ("in", "out", "test") if manifest.n_test else ("in", "out")
         means = (f"{name} {store.per_trial(f'{name}_accuracy')[done].mean():.4f}" for name in names)
-        found.append(("accuracy", f"{', '.join(means)} (mean of the trials done)"))
+        measure = "score" if "score" in spec.record else "accuracy"
+        found.append((measure, f"{', '.join(means)} (mean of the trials done)"))
     return [*found, ("memorization", _memorization(run, estimates))]
 
 

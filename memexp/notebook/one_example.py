@@ -84,13 +84,15 @@ class Influences(Brief):
         return frame.rename(columns={"names": "name"})
 
     def _lines(self) -> list[tuple[str, str]]:
+        from memexp.report.pictures import rate_in_words
+
         ends = list(range(len(self)))
         ends = ends if len(ends) <= 2 * _LISTED else ends[:_LISTED] + ends[-_LISTED:]
         found = [
             (
                 f"{self.names[k]} [{self.example[k]}]",
                 f"{self.influence[k]:+.3f} [{self.low[k]:+.3f}, {self.high[k]:+.3f}]"
-                + ("" if np.isnan(self.fdr[k]) else f", FDR {self.fdr[k]:.2g}"),
+                + ("" if np.isnan(self.fdr[k]) else f", {rate_in_words(self.fdr[k])}"),
             )
             for k in ends
         ]
@@ -155,7 +157,7 @@ def shown(view: Answers, estimates: Estimates, index: int, axis: str) -> Shown:
     index = require_example(view, index, axis)
     examples = view.merged.examples
     label = view.run.manifest.classes[examples[f"{axis}_label"][index]]
-    facts = [("label", label)]
+    facts = [("label", label)] if len(view.run.manifest.classes) > 1 else []
     if axis == "train" and "train_label_flipped" in examples and examples["train_label_flipped"][index]:
         facts.append(
             ("label before it was flipped", view.run.manifest.classes[examples["train_label_original"][index]])
@@ -206,7 +208,7 @@ def _said(view: Answers, axis: str, index: int, chosen: NDArray[np.bool_], what:
         return []
     votes = np.bincount(view.merged.rows(f"{axis}_predicted", slice(index, index + 1))[0][chosen].astype(np.int64))
     first = [label for label in np.argsort(-votes, kind="stable")[:_TOLD] if votes[label]]
-    told = (f"{view.run.manifest.classes[label]} {100 * votes[label] / chosen.sum():.0f} %" for label in first)
+    told = (f"{view.run.manifest.classes[label]}: {100 * votes[label] / chosen.sum():.0f} %" for label in first)
     return [(what, ", ".join(told))]
 
 
