@@ -15,7 +15,7 @@ import typer
 from memexp.brief import counted
 from memexp.cli import analysis, attack, attribution, data, doctor, imports, init, labels, launch, report, watch
 from memexp.cli.console import explained, out, print_json, progress, remark, show
-from memexp.cli.help import GROUPS, example, group
+from memexp.cli.help import EXAMPLES, example, group
 from memexp.cli.watch import Json, RunPath
 from memexp.errors import command
 from memexp.version import __version__
@@ -126,6 +126,7 @@ _COMMANDS: tuple[Callable[..., int | None], ...] = (
     watch.cancel,
     watch.logs,
 )
-for _command in sorted(_COMMANDS, key=lambda each: GROUPS.index(group(each.__name__.rstrip("_")))):
-    _name = _command.__name__.rstrip("_")
+_NAMED = {each.__name__.rstrip("_"): each for each in _COMMANDS}
+for _name in EXAMPLES:  # in the order in which a user comes to them
+    _command = _NAMED[_name]
     app.command(_name, rich_help_panel=group(_name), epilog=example(_name))(explained(_command))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 GROUPS = RUN, RESULTS, TOOLS = "Run", "Results", "Tools"
 
-# Group and example of every command.
+# Group and example of every command, in the order in which a user comes to them.
 EXAMPLES: dict[str, tuple[str, str]] = {
     "init": (RUN, "memexp init mine.yaml --kind folder"),
     "plan": (RUN, "memexp plan specs/digits.yaml"),

@@ -53,6 +53,8 @@ def test_the_groups_come_in_the_order_of_a_run(memexp: Memexp) -> None:
     said = memexp("--help").stdout
     places = [said.index(f" {group} ─") for group in GROUPS]
     assert places == sorted(places)
+    places = [said.index(f"│ {name} ") for name in EXAMPLES]
+    assert places == sorted(places)
     assert "Example: memexp plan specs/digits.yaml" in memexp("plan", "--help").stdout
 
 
