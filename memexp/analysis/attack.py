@@ -58,9 +58,10 @@ class Risk:
     in_margin, out_margin
         Median margin of the trials with and without it.
     detected
-        Share of the targets with the example that ``lira`` detects at the threshold of :data:`LOW_FPR`.
+        Share of the targets with the example that ``lira`` detects at the threshold of :data:`LOW_FPR`; NaN where it
+        is in (or out) for no shadow model of any.
     targets
-        Number of those targets.
+        Number of those targets, where it is in and out for shadow models.
     """
 
     separation: Floats
@@ -143,7 +144,7 @@ def attack(
                 roc[name].add(scores, member)
                 if name == "lira":
                     detected = scores > roc[name].threshold(scores, member, LOW_FPR)
-                    found += member
+                    found += member & ~np.isnan(scores)
                     hits += member & detected
                     if coin:
                         audits.append(audit(scores, member))

@@ -273,6 +273,18 @@ def test_epsilon_is_bounded_where_membership_was_a_coin() -> None:
     assert (found.audit.epsilon > 0).any()
 
 
+def test_an_example_that_no_shadow_model_lacks_is_not_called_undetected() -> None:
+    """Of the first one, which all trials saw, nothing is known; of the second one, which one trial lacks, a little."""
+    random = np.random.default_rng(8)
+    mask = random.random((60, 20)) < 0.5
+    mask[0], mask[1] = True, np.arange(20) > 0
+    arrays = {f"{axis}_margin": random.normal(size=mask.shape) for axis in ("train", "test")}
+    risk = attack(table_of_arrays({"mask": mask} | arrays)).risk
+    assert (risk.targets[:2].tolist(), risk.targets[2:].tolist()) == ([0, 19], mask[2:].sum(axis=1).tolist())
+    assert np.isnan(risk.detected[0])
+    assert np.isfinite(risk.detected[1:]).all()
+
+
 @pytest.mark.parametrize(("design", "lacking", "told"), [("even", 0, False), ("even", 1, True), ("coins", 0, False)])
 def test_trials_of_unknown_groups_that_are_not_whole_are_told(design: str, lacking: int, told: bool) -> None:
     """Seven of eight trials, each example in four of the eight: what says nothing seems to say less than nothing."""
