@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,6 +51,8 @@ def main(
 
     Exit codes: 0 done, 1 the work failed, 2 the input is wrong, 3 not complete yet.
     """
+    # Where the home folder cannot be written, matplotlib says at length that it makes do.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def verify(

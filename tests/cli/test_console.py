@@ -221,3 +221,12 @@ def test_files_of_a_run_cannot_steer_the_terminal(run_copy: Run, capsys: pytest.
     assert "\x9b" not in seen
     assert "\\x1b]0;mine\\x07 [bold]failed[/bold] trials" in seen
     assert "\\x1b[2Jgone [/x]" in seen
+
+
+@pytest.mark.process
+def test_a_home_that_cannot_be_written_takes_no_words(run_copy: Run, memexp_process: Memexp) -> None:
+    """As on nodes of a cluster, where matplotlib finds no place for its settings."""
+    elsewhere = {"HOME": "/proc/none", "XDG_CONFIG_HOME": "/proc/none", "MPLCONFIGDIR": "/proc/none"}
+    done = memexp_process("values", "copy", "--out", "values.png", env=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "values.png\n"

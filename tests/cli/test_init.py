@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def test_the_spec_of_a_folder_plans_an_image_folder(tmp_path: Path) -> None:
     done = command_line("plan", "spec.yaml", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "48 training and 12 test examples, 2 classes" in done.stdout
+    assert re.search("^augmentation +none$", done.stdout, re.MULTILINE)  # flipped, wrong labels are not quite fitted
 
 
 def test_the_spec_of_a_table_plans_a_table(tmp_path: Path) -> None:
