@@ -70,11 +70,12 @@ def _take(target: Path, folder: Path) -> None:
 
 
 def _about(path: Path) -> str:
-    """What the comment at the head of a spec says, or the first line of a program's docstring."""
+    """The first sentence of the comment at the head of a spec, or the first line of a program's docstring."""
     lines = path.read_text(encoding="utf-8").splitlines()
     if path.suffix == ".yaml":
-        return ": " + " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
-    return ": " + lines[0].strip('"')
+        said = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+        return ": " + re.split(r"\. (?=[A-Z])", said)[0].rstrip(".")
+    return ": " + lines[0].strip('".')
 
 
 def _to_index(found: re.Match[str]) -> str:
