@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 from playwright.sync_api import sync_playwright
 
 from tests.conftest import ROOT
-from tests.documents import PAGES, name_of
+from tests.documents import PAGES, blocks, name_of, tokens
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -39,6 +39,15 @@ def pages_of(nav: list[dict[str, object]]) -> list[str]:
 def test_every_page_is_in_the_navigation_once() -> None:
     named = pages_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
     assert sorted(named) == sorted([*map(name_of, PAGES), "CONTRIBUTING.md", "CHANGELOG.md"])
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=name_of)
+def test_blocks_fit_a_laptop_and_columns_have_names(page: Path) -> None:
+    """A line of code has room for 112 characters at 1280 pixels; a screen reader says a column's name at each cell."""
+    for block in blocks(page):
+        assert block.language.startswith("text") or max(map(len, block.text.splitlines())) <= 112, block
+    flow = tokens(page)
+    assert all(flow[k + 1].content for k, token in enumerate(flow) if token.type == "th_open")
 
 
 class Parts(HTMLParser):
