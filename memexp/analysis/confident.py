@@ -36,6 +36,9 @@ def write_cleanlab(votes: Votes, folder: Path, tell: Callable[[float], None] = l
     make_folder(folder, "cleanlab")
     written = []
     with explain_unwritable(folder, "The trials are untouched."):
+        for before in _NAMES.values():  # of another run, which may have had a test set where this one has none
+            for name in ("pred_probs", "labels"):
+                (folder / f"{before}{name}.npy").unlink(missing_ok=True)
         for number, axis in enumerate(votes.axes):
             labels = votes.labels(axis)
             path = folder / f"{_NAMES[axis]}pred_probs.npy"

@@ -188,6 +188,8 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"training labels: about {found.expected['train']} of 2 are probably wrong; 2 are" in capsys.readouterr().out
     assert ("not judged: in every trial", "2") in _facts(found, "train")
     assert len(_facts(found, "test")) == 4
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/test_labels.npy").touch()  # of an earlier export
     with pytest.raises(InputError, match="training example 0 is in every trial of .*Train more trials: `memexp resume"):
         write_cleanlab(votes, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
