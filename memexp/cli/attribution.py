@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from memexp.brief import counted
 from memexp.cli.analysis import merged_of
 from memexp.cli.attack import ChosenTrials
 from memexp.cli.console import err, out, print_json, progress, remark, show
@@ -133,6 +134,17 @@ def datamodel(
     err.say(str(to))
 
 
+def _tell_unknown(fitted: TrialTable) -> None:
+    """That weights of 0 say nothing where trials tell nothing: `lds` needs a number for each."""
+    from memexp.analysis.partners import count_trials_of
+
+    count = count_trials_of(fitted)
+    unknown = int(((count == 0) | (count == fitted.n_trials)).sum())
+    if unknown:
+        what = counted(unknown, "training example", "is", "are")
+        remark(f"{what} in all of these trials or in none, so that nothing is known: the weights are 0")
+
+
 def _mean(values: Any) -> float | None:
     import numpy as np
 
@@ -157,5 +169,6 @@ def _split(table: TrialTable, trials: str | None) -> tuple[TrialTable, TrialTabl
         fitted = table.only(table.group < np.ceil(0.9 * (table.group.max() + 1)))
     else:
         fitted = chosen(table, trials)
+    _tell_unknown(fitted)
     rest = table.without(set(fitted.names))
     return fitted, rest if rest.n_trials else None

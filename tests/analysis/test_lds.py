@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from memexp.analysis.lds import linear_datamodelling_score, spearman
 from memexp.analysis.merged import merge
 from memexp.analysis.trial_table import TrialTable, chosen, groups, table_of_merged
 from memexp.errors import InputError
+from memexp.runs.run import open_run
 from memexp.spec.designs import draw_masks
 from memexp.spec.subsets import Subsets
 from memexp.store.manifest import read_manifest
 from memexp.store.trials import DONE
 from tests.analysis.in_memory import table_of_arrays
 from tests.analysis.test_estimates import make_store, random_trials
+from tests.conftest import Done
 
 Floats = NDArray[np.float64]
 
@@ -172,6 +175,19 @@ def test_of_a_group_that_scores_were_made_from_no_trial_judges_them() -> None:
     table = table_of_arrays(arrays, groups(subsets, np.zeros_like(number), number))
     assert table.without({(0, k) for k in range(12)}).number.tolist() == list(range(20, 40))
     assert table.without(set()).n_trials == 40
+
+
+@pytest.mark.long
+def test_weights_of_examples_of_which_trials_tell_nothing_are_told(
+    memexp: Callable[..., Done], trained_run: Path, tmp_path: Path
+) -> None:
+    words = ("datamodel", trained_run, "--method", "difference", "--out", "scores.npy", "--trials")
+    done = memexp(*words, "0:3")
+    unknown = (np.abs(np.load(tmp_path / "scores.npy")).sum(axis=0) == 0).sum()
+    mask = open_run(trained_run).store().read_block(0)["mask"][:3]
+    assert unknown >= mask.all(axis=0).sum() > 50
+    assert f"{(mask.all(axis=0) | ~mask.any(axis=0)).sum()} training examples are in all of these" in done.stderr
+    assert "weights are 0" not in memexp(*words, "0:40").stderr
 
 
 def test_trials_are_chosen_by_number() -> None:
