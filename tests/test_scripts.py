@@ -428,7 +428,7 @@ def test_reports_show_a_comparison_and_what_removal_costs(runs: Runs, memexp: Ca
     page = (runs["removal"] / "report/index.html").read_text()
     run = open_run(runs["removal"])
     whole = read_conditions(run.spec, run.store())[0]
-    assert f"<td>{100 * whole.mean:.2f} ± {100 * whole.deviation:.2f} %</td>" in page
+    assert f"<td>{100 * whole.mean:.2f} ±\u00a0{100 * whole.deviation:.2f}\u00a0%</td>" in page
     assert "Most memorized" not in page
     for wrong in (("base", "--removal", "other"), ("removal", "--compare", "base"), ("base", "--compare", "other")):
         refused = memexp("report", *(runs.get(word, word) for word in wrong))

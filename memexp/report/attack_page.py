@@ -9,7 +9,7 @@ import numpy as np
 
 from memexp.analysis.attack import METHODS, Attack, attack_run, attackable
 from memexp.analysis.privacy import DELTA
-from memexp.analysis.roc import GRID, Mean
+from memexp.analysis.roc import GRID, Curve, Mean
 from memexp.analysis.trial_table import TrialTable, table_of_merged
 from memexp.brief import counted
 from memexp.report.cards import Card, Source, memorization_in_words, train_card
@@ -55,10 +55,16 @@ def attack_values(source: Source) -> dict[str, Any]:
     return {
         "facts": _facts(found),
         "fewest": fewest,
-        "methods": [(name, _row(found, name), METHODS[name]) for name in found.methods],
+        "methods": [(name, _row(found, name), METHODS[name]) for name in _known(found)],
         "figures": [roc, shares],
         "gallery": [_card(source, found, place) for place in order.tolist()],
     }
+
+
+def _known(found: Attack) -> dict[str, Curve]:
+    """The attacks that these trials allow: some need margins of test examples; all of them where none is defined."""
+    known = {name: curve for name, curve in found.methods.items() if not np.isnan(curve.auc.value)}
+    return known or found.methods
 
 
 def _facts(found: Attack) -> list[tuple[str, str]]:
@@ -66,7 +72,7 @@ def _facts(found: Attack) -> list[tuple[str, str]]:
     sure = found.risk.separation_low > 0.5
     facts = [
         ("trials attacked", f"{found.n_targets:,} of {found.n_trials:,}"),
-        ("best attack, AUC", _interval(max((c.auc for c in found.methods.values()), key=lambda auc: auc.value))),
+        ("best attack, AUC", _interval(max((c.auc for c in _known(found).values()), key=lambda auc: auc.value))),
         ("separation, median", f"{np.nanmedian(separation):.2f}" if not np.isnan(separation).all() else "–"),
         ("separation above 0.5 by its interval", counted(int(sure.sum()), "example")),
     ]
@@ -93,7 +99,7 @@ def _interval(mean: Mean) -> str:
 def _roc_numbers(found: Attack) -> Numbers:
     places = [int(np.abs(GRID - fpr).argmin()) for fpr in _AT]
     header = ("attack", *(f"at {100 * fpr:g} %" for fpr in _AT))
-    return Numbers(header, [(name, *(f"{c.roc[k]:.4f}" for k in places)) for name, c in found.methods.items()])
+    return Numbers(header, [(name, *(f"{c.roc[k]:.4f}" for k in places)) for name, c in _known(found).items()])
 
 
 def _card(source: Source, found: Attack, place: int) -> Card:

@@ -157,7 +157,7 @@ def number_of(source: Source, axis: str, place: int) -> str:
 
 def told_of(source: Source, axis: str, example: int) -> list[str]:
     """What is told of a row of features, a line for each."""
-    return source.look.words(axis, example) if source.look else []
+    return [words.replace(" sd)", "\u00a0sd)") for words in source.look.words(axis, example)] if source.look else []
 
 
 def _name_of(source: Source, axis: str, example: int) -> tuple[str, str | None]:

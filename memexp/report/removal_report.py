@@ -58,7 +58,7 @@ def _row(condition: Condition, controls: Mapping[str, Condition]) -> list[str]:
     """Cells of a row; those of controls only where the run has any."""
     control = controls.get(condition.name)
     first = [
-        condition.name.replace(">=", "≥"),
+        condition.name.replace(">= ", "≥\u00a0"),
         f"{condition.removed:,}",
         f"{len(condition.accuracy):,}",
         _accuracy(condition),
@@ -66,8 +66,8 @@ def _row(condition: Condition, controls: Mapping[str, Condition]) -> list[str]:
     if control is None:
         return [*first, "", ""] if controls else first
     gap, error = difference(condition, control)
-    return [*first, _accuracy(control), f"{100 * gap:+.2f} ± {100 * error:.2f}"]
+    return [*first, _accuracy(control), f"{100 * gap:+.2f} ±\u00a0{100 * error:.2f}"]
 
 
 def _accuracy(condition: Condition) -> str:
-    return f"{100 * condition.mean:.2f} ± {100 * condition.deviation:.2f} %"
+    return f"{100 * condition.mean:.2f} ±\u00a0{100 * condition.deviation:.2f}\u00a0%"

@@ -1,7 +1,7 @@
 // The grid: only cells near the window exist. `shown` are the examples that fit the filters, in their order.
 let shown = new Int32Array(0), columnsOfGrid = 1;
 const pictures = Boolean(run.sheets[AXIS]), WIDTH = 126, MARGIN_ROWS = 4;
-const numbered = !pictures && !oneClass;  // where no title and no picture tells which it is
+const numbered = (!pictures || run.texts[AXIS].set) && !oneClass;  // where nothing else tells which it is, or of which set
 const LINES = axis.lines(0).length + (mine.other ? 1 : 0) + (numbered ? 1 : 0);
 const HEIGHT = (pictures ? 109 : 9) + 17 * (1 + LINES) + 16;
 const cells = new Map();
