@@ -420,9 +420,9 @@ def test_reports_show_a_comparison_and_what_removal_costs(runs: Runs, memexp: Ca
     done = memexp("report", runs["base"], "--compare", runs["half"], "--removal", runs["removal"])
     assert done.returncode == 0, done.stderr
     page = (runs["base"] / "report/index.html").read_text()
-    assert f"Compared with {runs['half']}" in page
-    assert "influence, agreement over the threshold" in page
-    assert "<td>memorization &gt;= 0.5</td>" in page
+    assert f"Compared with {runs['half'].name}<" in page
+    assert "Influence, agreement over the threshold" in page
+    assert "<td>memorization ≥\u00a00.5</td>" in page
     assert page.count("<svg") == 3 + 4 + 1
     assert memexp("report", runs["removal"]).returncode == 0
     page = (runs["removal"] / "report/index.html").read_text()
