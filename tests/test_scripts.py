@@ -424,6 +424,11 @@ def test_reports_show_a_comparison_and_what_removal_costs(runs: Runs, memexp: Ca
     assert "Influence, agreement over the threshold" in page
     assert "<td>memorization ≥\u00a00.5</td>" in page
     assert page.count("<svg") == 3 + 4 + 1
+    assert "trained otherwise" not in done.stderr + page
+    done = memexp("report", runs["base"], "--removal", runs["failed"])
+    page = (runs["base"] / "report/index.html").read_text()
+    for text in (done.stderr, page):
+        assert f"{runs['failed']} was trained otherwise than {runs['base']}: training.lr (0.05, 1e+30)" in text
     assert memexp("report", runs["removal"]).returncode == 0
     page = (runs["removal"] / "report/index.html").read_text()
     run = open_run(runs["removal"])

@@ -55,12 +55,23 @@ def report(
         if removal is not None:
             without = open_run(removal)
             opened.require_same_data(without)
-            costs = removal_section(_conditions(without), manifest.n_train)
+            note = _trained_otherwise(opened, without)
+            if note:
+                remark(note)
+            costs = removal_section(_conditions(without), manifest.n_train, note)
         source = Source(spec, manifest, merged, estimates, opened.pictures(trust), comparison, costs)
         if source.untrusted:
             remark("no pictures: they need the data's Python file, which is run with --trust only")
         write_report(source, path)
     out.say(str(path))
+
+
+def _trained_otherwise(run: Run, removal: Run) -> str:
+    """That a removal was trained otherwise than the run whose examples it leaves out, or nothing."""
+    usual = ("data.", "masks", "subsets.", "record")
+    found = run.manifest.differences(removal.manifest)
+    apart = [f"{name} ({here}, {there})" for name, here, there in found if not name.startswith(usual)]
+    return f"{removal.paths.root} was trained otherwise than {run.paths.root}: {', '.join(apart)}" if apart else ""
 
 
 def _conditions(run: Run) -> list[Condition]:

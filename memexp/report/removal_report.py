@@ -37,8 +37,8 @@ def write_removal_report(
     return replace_report(run, path, lambda folder: (folder / path.name).write_text(page, encoding="utf-8"))
 
 
-def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, Any]:
-    """Figure (None without thresholds on memorization), rows, and whether there are controls, of the section."""
+def removal_section(conditions: Sequence[Condition], n_train: int, note: str = "") -> dict[str, Any]:
+    """Figure (None without thresholds on memorization), rows, whether there are controls, and a note of the section."""
     figure, controls = None, {c.name: c for c in conditions if c.control}
     if any(c.threshold is not None for c in conditions):
         drawn = Figure(figsize=(5.2, 4.6), layout="constrained")
@@ -51,7 +51,7 @@ def removal_section(conditions: Sequence[Condition], n_train: int) -> dict[str, 
         )
         figure = PageFigure("Test accuracy without examples, also in the table", svg_of(drawn), caption)
     rows = [_row(c, controls) for c in conditions if not c.control]
-    return {"figure": figure, "controls": bool(controls), "rows": rows}
+    return {"figure": figure, "controls": bool(controls), "rows": rows, "note": note}
 
 
 def _row(condition: Condition, controls: Mapping[str, Condition]) -> list[str]:
