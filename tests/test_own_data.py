@@ -190,12 +190,14 @@ def test_faults_of_a_spec_in_memory_are_named(tmp_path: Path) -> None:
 def test_rows_and_columns_that_pandas_calls_otherwise_are_refused(tmp_path: Path) -> None:
     """They would be taken in their order: test examples of exchanged features, labels of other rows."""
     import pandas
+    import pyarrow
 
     x = pandas.DataFrame({"a": np.arange(40.0), "b": 1.0}, index=range(100, 140))
     y = pandas.Series(np.arange(40) % 2, index=x.index)
-    mixed = y.sample(frac=1, random_state=0)
+    mixed, arrow = y.sample(frac=1, random_state=0), pyarrow.Table.from_pandas(x, preserve_index=False)
     for data, said in (
         ((x, y, x[["b", "a"]], y), r"column 0 of x_test is 'b', of x_train 'a'; .* x_test\[x_train.columns\]"),
+        ((arrow, y, arrow.select(["b", "a"]), y), "column 0 of x_test is 'b', of x_train 'a'"),
         ((x, y, x.assign(c=1.0), y), "column 2 of x_test is 'c', of x_train nothing"),
         ((x, mixed), r"the index of y_train is not that of x_train, .*y_train.loc\[x_train.index\]"),
         ((x, y, x, mixed), "the index of y_test"),
@@ -203,6 +205,8 @@ def test_rows_and_columns_that_pandas_calls_otherwise_are_refused(tmp_path: Path
     ):
         with pytest.raises(DataError, match=said):
             package.launch(SPEC, data=data, runs=tmp_path)
+    assert package.launch(SPEC, data=(arrow, y, arrow, y), runs=tmp_path, workers=0).data.features == ("a", "b")
+    shutil.rmtree(tmp_path / "own")
     for labels in (y, y.to_numpy(), y.reset_index(drop=True), mixed.to_numpy()):
         assert package.launch(SPEC, data=(x, labels, x, labels), runs=tmp_path, workers=0).run.manifest.n_test == 40
         shutil.rmtree(tmp_path / "own")

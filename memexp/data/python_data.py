@@ -58,9 +58,9 @@ def named_arrays(where: str, found: Any) -> dict[str, Any]:
         As :func:`from_anything`.
     """
     given = _named(found)
-    columns = getattr(given.get("x_train"), "columns", None)
+    columns = _columns(given.get("x_train"))
     if columns is not None and given.get("features") is None:
-        given["features"] = [str(name) for name in columns]  # of a DataFrame
+        given["features"] = columns
     for axis, id_of in (("train", "id_train"), ("test", "id_test")):
         examples = given.get(f"x_{axis}")
         if examples is not None and is_map_style(examples):
@@ -95,8 +95,8 @@ def _named(found: Any) -> dict[str, Any]:
 
 
 def _refuse_other_order(where: str, given: Mapping[str, Any]) -> None:
-    """Rows and columns are taken in their order; what pandas calls them must not speak against it."""
-    columns, of_test = (pandas_names(given.get(name), "columns") for name in ("x_train", "x_test"))
+    """Rows and columns are taken in their order; what tables call them must not speak against it."""
+    columns, of_test = (_columns(given.get(name)) for name in ("x_train", "x_test"))
     if columns is not None and of_test is not None and columns != of_test:
         differing = (k for k, (a, b) in enumerate(zip(columns, of_test, strict=False)) if a != b)
         k = next(differing, min(len(columns), len(of_test)))
@@ -106,7 +106,7 @@ def _refuse_other_order(where: str, given: Mapping[str, Any]) -> None:
             "x_test[x_train.columns]"
         )
     for axis in ("train", "test"):
-        rows, labels = (pandas_names(given.get(f"{part}_{axis}"), "index") for part in "xy")
+        rows, labels = (pandas_index(given.get(f"{part}_{axis}")) for part in "xy")
         if rows is None or labels is None or len(rows) != len(labels) or rows == labels:
             continue
         counted = list(range(len(rows)))
@@ -117,9 +117,15 @@ def _refuse_other_order(where: str, given: Mapping[str, Any]) -> None:
             )
 
 
-def pandas_names(value: Any, axis: str) -> list[Any] | None:
-    """What a DataFrame or a Series calls its rows (``axis`` index) or columns; None for anything else."""
-    return list(getattr(value, axis)) if hasattr(value, "iloc") and hasattr(value, axis) else None
+def _columns(value: Any) -> list[str] | None:
+    """Names of a table's columns, whether pandas, Polars or Arrow made it; None for anything else."""
+    names = getattr(value, "column_names", getattr(value, "columns", None))
+    return None if names is None else [str(name) for name in names]
+
+
+def pandas_index(value: Any) -> list[Any] | None:
+    """What a DataFrame or a Series calls its rows; None for anything else."""
+    return list(value.index) if hasattr(value, "iloc") else None
 
 
 def _contiguous(where: str, name: str, value: Any) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from memexp.data import Data
 from memexp.data.own_trial import line_of
-from memexp.data.python_data import pandas_names
+from memexp.data.python_data import pandas_index
 from memexp.errors import InputError
 from memexp.seeds import torch_seed
 from memexp.spec.designs import Mask
@@ -177,7 +177,7 @@ def _checked(work: OwnTrials, side: str, given: Any) -> NDArray[Any]:
     labels = work.y_train if side == "train" else work.y_test
     if isinstance(given, torch.Tensor):
         given = given.detach().cpu()
-    rows, in_order = pandas_names(given, "index"), list(range(len(labels)))
+    rows, in_order = pandas_index(given), list(range(len(labels)))
     if rows is not None and rows != in_order and set(rows) == set(in_order):
         raise InputError(
             f"{work.where} gives answers for {side} whose index is not 0, 1, ... in order, and they are taken in their "
