@@ -161,7 +161,7 @@ def launch(
     """Create the run of a spec (or the runs of a sweep), or go on with it, and train what is missing."""
     from memexp.launch.launch import create_runs
     from memexp.launch.submission import scripts, seconds_per_block
-    from memexp.launch.until import begin, read_aim
+    from memexp.launch.until import begin, first_look_is_late, read_aim
     from memexp.launch.where import choose_profile, local_resources
     from memexp.runs.plan import planner
     from memexp.runs.software import Accept
@@ -194,6 +194,8 @@ def launch(
         if not _agreed(ask and not sweep, "Train now?", [made], resources):
             return 3
         run, goal = begin(made, folder, size_of(made), aim)
+        if late := goal and first_look_is_late(run, goal):
+            remark(late)
         if resources is not None:
             return _train(run, resources, accept, goal)
         assert where is not None
@@ -227,7 +229,10 @@ def _agreed(ask: bool, question: str, plans: Iterable[Plan], resources: Resource
         rows.append(("time", f"about {about} with {counted(workers, 'worker')}, if nothing is done yet"))
     cli_watch.remarks([*rows, ("disk", f"{size(megabytes)} at most")])
     with spoken():
-        return typer.confirm(question, default=True, err=True)
+        try:
+            return typer.confirm(question, default=True, err=True)
+        except typer.Abort:  # Ctrl-C is a no
+            return False
 
 
 def _seconds(made: Plan, resources: Resources | None) -> float | None:

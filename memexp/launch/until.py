@@ -91,6 +91,22 @@ def begin(plan: Plan, runs: Path, block: int | None = None, aim: Aim | None = No
     return _as_large(run, aim.goal(plan.spec, run.manifest.block_size))
 
 
+def first_look_is_late(run: Run, goal: Goal) -> str:
+    """What to say of a run that was made as large as its spec, since a run never shrinks to a look; else nothing."""
+    former = read_launches(run.paths)[-1:]
+    if (
+        goal.trials != goal.looks[-1]
+        or goal.trials == goal.looks[0]
+        or not run.missing()
+        or (former and former[0].until)
+    ):
+        return ""
+    return (
+        f"{run.paths.root} was made with all its {goal.trials:,} trials, so the first look comes when all are trained; "
+        f"under another name it comes after {goal.looks[0]:,}"
+    )
+
+
 def going_on(run: Run) -> tuple[Run, Goal | None]:
     """The run with the goal of its last launch, if that had one."""
     last = read_launches(run.paths)[-1:]

@@ -205,8 +205,9 @@ def test_launch_says_size_time_and_disk_before_it_asks(tmp_path: Path, write_spe
 def test_launch_asks_before_it_runs_a_trial_of_the_users_own(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def sizes(): return 9, 3\ndef trial(mask, seed): open('ran', 'w')\n")
     (tmp_path / "spec.yaml").write_text("name: own\ntrial: {file: own.py}\nsubsets: {ratio: 0.6, trials: 20}\n")
-    said = on_a_terminal(tmp_path, "launch", "spec.yaml", "--executor", "local", answer="n\n")
+    said = on_a_terminal(tmp_path, "launch", "spec.yaml", "--executor", "local", answer="\x03")
     assert "Train now?" in said, said
+    assert "Abort" not in said  # Ctrl-C is a no
     assert not (tmp_path / "ran").exists()
 
 

@@ -21,7 +21,7 @@ import yaml
 from benchmarks.until import simulate
 from memexp.analysis.goal import judge
 from memexp.launch.launch import launch_local
-from memexp.launch.until import Aim, in_rounds, looks, read_aim
+from memexp.launch.until import Aim, _as_large, first_look_is_late, in_rounds, looks, read_aim
 from memexp.runs.pool import Progress, Resources
 from memexp.runs.run import Run, open_run
 from memexp.store.goal import Goal
@@ -46,6 +46,11 @@ def brute_force(run: Run, trials: int, quantile: float) -> float:
             variance += p * (1 - p) / n
         errors.append(variance**0.5 if 0 < mask[:, i].sum() < trials else np.inf)
     return float(sorted(errors)[int(np.ceil(quantile * len(errors))) - 1])
+
+
+def begin_again(run: Run) -> tuple[Run, Goal]:
+    """As `launch --until` opens a run that is there."""
+    return _as_large(run, Aim(0.1, 0.5).goal(run.spec, run.manifest.block_size))
 
 
 def test_looks_are_whole_blocks_and_groups_up_to_the_specs_trials() -> None:
@@ -102,6 +107,17 @@ def test_it_stops_at_the_first_look_that_is_good_enough(
     assert size == next(look for look in looks(make_spec(subsets={"trials": 400}), 10)
                         if look > 80 and brute_force(whole, look, 0.9) <= 0.1)  # fmt: skip
     assert size > 80
+
+
+def test_a_run_that_is_as_large_as_its_spec_is_not_said_to_stop_early(
+    new_run: Callable[..., Run], run_copy: Run
+) -> None:
+    run = new_run(subsets={"trials": 50})
+    late = first_look_is_late(*begin_again(run))
+    assert (
+        "all its 50 trials, so the first look comes when all are trained; under another name it comes after 20" in late
+    )
+    assert first_look_is_late(*begin_again(run_copy)) == ""  # all are trained
 
 
 @pytest.mark.long
