@@ -170,8 +170,9 @@ def logs(
     found = _log_files(run, task, failed) if task is not None or failed else sorted(paths.logs.rglob("*.[lo][ou][gt]"))
     written = [path for path in found if path.is_file() and path.stat().st_size]
     if not written:
-        if found or (task is None and not failed):
-            text = f"{len(found)}, all empty: nothing was reported" if found else "none"
+        if found or task is None:
+            none = "none of a task that ended without finishing" if failed else "none"
+            text = f"{len(found)}, all empty: nothing was reported" if found else none
             show([("logs", text), ("next", command("status", run))])
             return
         raise InputError(f"{run} has no such log; `{command('status', run)}` shows its tasks")

@@ -82,7 +82,10 @@ def _parts(root: Path, split: bool) -> dict[str, Path]:
         return {"train": root / "train", "test": root / test}
     wanted = "needs the folders train/ and test/ (or val/), each with a folder for every class"
     if split:
-        raise DataError(f"{root} {wanted}")
+        raise DataError(
+            f"{root} {wanted}; where the folders of the classes are alone, a spec reads them as they are: "
+            "`dataset: {source: folder, size: ..., test: {fraction: 0.2}}`"
+        )
     others = [entry.name for entry in root.iterdir() if entry.is_dir()]
     unclear = sorted(name for name in others if name.casefold() in _NEARLY and name != "train")
     if unclear:

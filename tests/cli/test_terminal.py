@@ -93,6 +93,13 @@ def test_speed_does_not_count_what_came_before_the_first_sign_of_work(
     assert lines[-1] == "training: 22 of 100 trials, 1.00 trials/s, 1 min 18 s left"  # 0.37 with the start
 
 
+def test_that_nothing_failed_is_no_fault(memexp: Memexp, run_copy: Run) -> None:
+    said = memexp("logs", run_copy.paths.root, "--failed")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.startswith("logs  none of a task that ended without finishing\n")
+    assert memexp("logs", run_copy.paths.root, "--task", 3).returncode == 2  # there is no task
+
+
 def test_no_bar_stays_when_its_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a run that is merged already, say, `merging 0 %` would."""
     monkeypatch.setenv("TERM", "xterm-256color")

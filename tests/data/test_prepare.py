@@ -174,7 +174,7 @@ def remove_class_content(images: Path) -> None:
         (remove_class_content, "val/cow has no images; delete the class from both splits, or fill it"),
         (lambda i: shutil.rmtree(i / "val/cow"), "train has classes that .*/val lacks: cow"),
         (shutil.rmtree, "images does not exist or is no folder"),
-        (lambda i: shutil.rmtree(i / "val"), "needs the folders train/ and test/"),
+        (lambda i: shutil.rmtree(i / "val"), "needs the folders train/ and test/ .*source: folder"),
         (lambda i: shutil.copy(i / "train/dog/0.png", i / "train/dog/0.PNG"), "dog: 0.PNG and 0.png have one name"),
         (lambda i: shutil.copytree(i / "train/dog", i / "train/dog/more"), "0.png and more/0.png have one name"),
         (lambda i: shutil.copytree(i / "train/dog", i / "train/Dog"), "'Dog' and 'dog', which differ in capitals"),
