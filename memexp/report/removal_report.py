@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from memexp.report.report import replace_report
 from memexp.spec.spec import Spec
 from memexp.store.manifest import Manifest
 from memexp.store.paths import RunPaths
+
+_NONE = "–"
 
 
 def write_removal_report(
@@ -66,8 +69,16 @@ def _row(condition: Condition, controls: Mapping[str, Condition]) -> list[str]:
     if control is None:
         return [*first, "", ""] if controls else first
     gap, error = difference(condition, control)
-    return [*first, _accuracy(control), f"{100 * gap:+.2f} ±\u00a0{100 * error:.2f}"]
+    return [*first, _accuracy(control), _give_or_take(f"{100 * gap:+.2f}", 100 * error)]
 
 
 def _accuracy(condition: Condition) -> str:
-    return f"{100 * condition.mean:.2f} ±\u00a0{100 * condition.deviation:.2f}\u00a0%"
+    found = _give_or_take(f"{100 * condition.mean:.2f}", 100 * condition.deviation)
+    return found if found == _NONE else f"{found}\u00a0%"
+
+
+def _give_or_take(value: str, error: float) -> str:
+    """A value with its error, where there are trials, and more than one."""
+    if "nan" in value:
+        return _NONE
+    return value if math.isnan(error) else f"{value} ±\u00a0{error:.2f}"

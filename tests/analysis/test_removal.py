@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,9 @@ def test_a_spec_names_a_file_of_lists_and_the_run_keeps_them(
     assert memexp("report", run.paths.root).returncode == 0
     assert {len(row) for row in removal_section(conditions, 200)["rows"]} == {6}
     alone = removal_section([each for each in conditions if not each.control], 200)
+    few = [replace(each, accuracy=each.accuracy[:k]) for k, each in enumerate(conditions[:2])]
+    cells = [removal_section([replace(each, control=False)], 200)["rows"][0][3] for each in few]
+    assert cells == ["–", f"{100 * few[1].mean:.2f}\u00a0%"], "no trial, and one: no error is told"
     assert (alone["controls"], {len(row) for row in alone["rows"]}) == (False, {4}), "no empty columns"
     (tmp_path / "sets.json").write_text(json.dumps(SETS | {"few": [3, 6]}))
     refused = memexp("launch", path, "--executor", "local", "--yes")
