@@ -116,7 +116,7 @@ def test_the_notebook_of_the_page_goes_from_arrays_to_a_report(tmp_path: Path, m
     assert (tmp_path / "runs/wine/report/index.html").is_file()
     page = (tmp_path / "runs/wine/report/labels.html").read_text("utf-8")
     assert "The examples are rows of 13 features." in page
-    assert re.search(r"<br>memorization .*<br>feature \d+ [\d.e+]+ \([+-][\d.]+ sd\), ", page), (
+    assert re.search(r"<br>memorization .*<br>feature \d+ [\d.e+]+ \([+-][\d.]+\u00a0sd\)<br>", page), (
         "what is unusual of a suspect"
     )
     assert names["run"].run.manifest.classes == ["class_0", "class_1", "class_2"]
