@@ -5,8 +5,6 @@ Nothing heavy is imported at the top: ``memexp --help`` and ``memexp status`` st
 
 from __future__ import annotations
 
-import atexit
-import gc
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -23,9 +21,6 @@ from memexp.version import __version__
 
 if TYPE_CHECKING:
     from memexp.runs.verify import Verdict
-
-# With torch imported, looking for garbage once more would keep the shell waiting for a third of a second.
-atexit.register(gc.freeze)
 
 app = typer.Typer(
     no_args_is_help=True,
