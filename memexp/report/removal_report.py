@@ -60,8 +60,9 @@ def removal_section(conditions: Sequence[Condition], n_train: int, note: str = "
 def _row(condition: Condition, controls: Mapping[str, Condition]) -> list[str]:
     """Cells of a row; those of controls only where the run has any."""
     control = controls.get(condition.name)
+    ours = condition.threshold is not None  # otherwise the name is the user's
     first = [
-        condition.name.replace(">= ", "≥\u00a0"),
+        condition.name.replace(">= ", "≥\u00a0") if ours else condition.name,
         f"{condition.removed:,}",
         f"{len(condition.accuracy):,}",
         _accuracy(condition),
