@@ -6,6 +6,8 @@ import io
 import json
 import os
 import pty
+import select
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -182,10 +184,13 @@ def on_a_terminal(folder: Path, *words: str, answer: str = "") -> str:
     """What a command says to a terminal; ``answer`` is typed as soon as it asks."""
     child, terminal = pty.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # also where these tests run in the background, which ignores it
         os.chdir(folder)
         os.execve(sys.executable, [sys.executable, "-m", "memexp", *words], os.environ | {"TERM": "xterm"})
     said, end = b"", time.monotonic() + 120
     while time.monotonic() < end:
+        if not select.select([terminal], [], [], 1)[0]:
+            continue
         try:
             piece = os.read(terminal, 4096)
         except OSError:  # its end
@@ -194,6 +199,9 @@ def on_a_terminal(folder: Path, *words: str, answer: str = "") -> str:
         if answer and b"[Y/n]" in said:
             os.write(terminal, answer.encode())
             answer = ""
+    else:
+        os.kill(child, signal.SIGKILL)
+        pytest.fail(f"has not ended: {said!r}")
     os.waitpid(child, 0)
     return said.decode(errors="replace")
 
