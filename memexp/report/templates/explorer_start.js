@@ -38,7 +38,11 @@ $("close").addEventListener("click", () => $("detail").close());
 $("previous").addEventListener("click", () => step(-1));
 $("next").addEventListener("click", () => step(1));
 $("copylink").addEventListener("click", TAKES.link);
-$("detail").addEventListener("close", () => { writeAddress(); if (opened >= 0) focusOn(opened); });
+// The event comes after the key that closed it; the key after that one may be the search's.
+$("detail").addEventListener("close", () => {
+  writeAddress();
+  if (opened >= 0 && document.activeElement !== $("search")) focusOn(opened);
+});
 
 addEventListener("keydown", (event) => {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) || event.ctrlKey || event.metaKey || event.altKey;
