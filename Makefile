@@ -40,9 +40,9 @@ test-long: $(VENV)/installed-dev
 test-process: $(VENV)/installed-dev
 	$(PYTEST) $(SIDE_BY_SIDE) -m "(process or browser) and not slurm" $(ARGS)
 
-# The tests of a Slurm cluster have the machine for themselves.
+# Each process has clusters of its own; a test alone waits for two fifths of its time.
 test-slurm: $(VENV)/installed-dev
-	$(PYTEST) -m slurm $(ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) -m slurm $(ARGS)
 
 # The lowest versions that pyproject.toml allows, and the newest Python with what pip takes there.
 test-lowest:
