@@ -60,3 +60,8 @@ def command(*words: object) -> str:
     """The ``memexp`` command of these words as one types it: quoted for a shell, a path never taken for an option."""
     safe = (f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words)
     return shlex.join(["memexp", *safe])
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be used, without Python's number of the fault and the path, which the message names."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

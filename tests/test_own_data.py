@@ -173,6 +173,19 @@ def test_every_form_of_data_in_memory(form: str, files: Path, tmp_path: Path) ->
         np.testing.assert_allclose(tested, x[run.data.test_index], rtol=1e-6)
 
 
+@pytest.mark.long
+def test_a_page_compares_runs_that_have_no_test_set(tmp_path: Path, memexp: Callable[..., Done]) -> None:
+    x, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 2
+    for seed, place in enumerate(("a", "b")):
+        spec = SPEC | {"subsets": SPEC["subsets"] | {"seed": seed}}
+        package.launch(spec, data=(x, y), runs=tmp_path / place, workers=0)
+    done = memexp("report", "a/own", "--compare", "b/own")
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"\d+ of 60 examples (is a discovery|are discoveries)", (tmp_path / "a/own/report/index.html").read_text()
+    )
+
+
 def test_faults_of_a_spec_in_memory_are_named(tmp_path: Path) -> None:
     x, y = np.zeros((20, 2)), np.arange(20) % 2
     with pytest.raises(SpecError, match="the data are given, so dataset names no source or path"):

@@ -127,9 +127,7 @@ def attack(
         If no margins were recorded, or the trials are too few.
     """
     table.require("train_margin")
-    counts = count_trials_of(table)
-    attacked = _targets(table, targets)
-    partners = Partners(table, counts)
+    attacked, partners = _targets(table, targets), Partners(table, count_trials_of(table))
     size = len(_KEPT) * table.n_train + 2 * table.n_test
     batches = np.array_split(attacked, min(len(attacked), -(-len(attacked) * size // _NUMBERS)))
     roc = {name: Roc(table.group[attacked]) for name in METHODS}
@@ -153,7 +151,7 @@ def attack(
     curves = {name: each.curve() for name, each in roc.items()}
     return Attack(
         curves, risk, len(attacked), table.n_trials, partners.size, partners.one_of_other_side, _audited(audits),
-        partners.note(counts),
+        partners.note(),
     )  # fmt: skip
 
 
@@ -209,7 +207,8 @@ class _Batch:
         self._pool = np.zeros((2, 3, n))  # in and out: number, sum and squares of the residuals
         for rows, (mask, margin) in table.bands("mask", "train_margin"):
             shadows = Shadows(margin, mask)
-            shares = [np.where(side, probability(margin), 0.0) for side in (mask, ~mask)]
+            probabilities = probability(margin)
+            shares = [np.where(side, probabilities, 0.0) for side in (mask, ~mask)]
             summed = [(share, share.sum(axis=1)) for share in shares]  # once for all targets
             for place, target in enumerate(targets.tolist()):
                 self._add(shadows, summed, rows, place, target, partners.of(target, mask))
@@ -292,7 +291,7 @@ def _log_density(value: Floats, center: Floats, deviation: Floats | np.float64) 
 
 
 def _separations(table: TrialTable) -> tuple[Floats, Floats, Floats, Floats, Floats, Floats]:
-    """The first fields of :class:`Risk`, in order."""
+    """The first six fields of :class:`Risk`, in order."""
     found = np.empty((6, table.n_train))
     for rows, (mask, margin) in table.bands("mask", "train_margin"):
         found[:4, rows] = separation(margin, mask)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
-from memexp.analysis.export import make_folder
+from memexp.analysis.export import make_folder, new_array
 from memexp.analysis.votes import Floats, Votes
 from memexp.errors import InputError, command
 from memexp.files import explain_unwritable
@@ -42,17 +41,11 @@ def write_cleanlab(votes: Votes, folder: Path, tell: Callable[[float], None] = l
         for number, axis in enumerate(votes.axes):
             labels = votes.labels(axis)
             path = folder / f"{_NAMES[axis]}pred_probs.npy"
-            building = path.with_name(f".{path.name}.new")
-            try:
-                table: Any = open_memmap(building, "w+", np.float32, (len(labels), votes.n_classes))
+            with new_array(path, np.float32, (len(labels), votes.n_classes)) as table:
                 for band in votes.bands(axis):
                     _require_votes(votes, band.rows.start, band.n)
                     table[band.rows] = band.said
                     tell((number + band.rows.stop / len(labels)) / len(votes.axes))
-                table.flush()
-                building.replace(path)
-            finally:
-                building.unlink(missing_ok=True)
             np.save(path.with_name(f"{_NAMES[axis]}labels.npy"), labels)
             written += [path, path.with_name(f"{_NAMES[axis]}labels.npy")]
     return written

@@ -6,6 +6,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,19 @@ Arrays = dict[str, NDArray[Any]]
 
 _ROWS = 65536
 _ENDINGS = {"fz": ".npz", "csv": ".csv", "parquet": ".parquet"}
+
+
+@contextmanager
+def new_array(path: Path, dtype: Any, shape: tuple[int, int]) -> Iterator[NDArray[Any]]:
+    """A .npy file of a matrix to be filled, mapped; it has its name once it is whole."""
+    building = path.with_name(f".{path.name}.new")
+    try:
+        found = np.lib.format.open_memmap(building, mode="w+", dtype=dtype, shape=shape)
+        yield found
+        found.flush()
+        building.replace(path)
+    finally:
+        building.unlink(missing_ok=True)
 
 
 def form_of(out: Path) -> str:

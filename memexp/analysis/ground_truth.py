@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from memexp.analysis.arrivals import experiment_of
-from memexp.analysis.export import make_folder
+from memexp.analysis.export import make_folder, new_array
 from memexp.analysis.trial_table import TrialTable
 from memexp.errors import InputError
 from memexp.files import explain_unwritable, write_atomic
@@ -84,18 +84,11 @@ def _transposed(
     table: TrialTable, name: str, path: Path, shape: tuple[int, int], tell: Callable[[float], None]
 ) -> NDArray[Any]:
     """A matrix as (trials, examples), written part by part under another name, and mapped."""
-    found: NDArray[Any] | None = None
-    building = path.with_name(f".{path.name}.new")
-    try:
+    found: NDArray[Any]
+    with new_array(path, np.float16 if name.endswith("_margin") else np.bool_, shape) as found:
         for rows, (band,) in table.bands(name):
-            if found is None:
-                found = np.lib.format.open_memmap(building, mode="w+", dtype=band.dtype, shape=shape)
             found[:, rows] = band.T
             tell(rows.stop / shape[1])
-        assert found is not None
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)
     return found
 
 
@@ -110,11 +103,10 @@ def beside(scores: Path) -> Path:
 
 
 def without_used(table: TrialTable, manifest: Manifest, scores: Path) -> tuple[TrialTable, int]:
-    """The trials that scores were not made from, as far as it is noted beside them; and how many others there are.
+    """The trials that can judge scores, and how many cannot: they made these, or are of a group with one that did.
 
-    Trials of a group with one that they were made from are left out too.
-
-    Those of a run may have been merged into another one, of another seed, and the scores made there.
+    Which trials made them is noted beside the scores. A run's trials are known in a run of another seed too, into
+    which they were merged and where the scores were made.
 
     Raises
     ------

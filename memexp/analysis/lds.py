@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from memexp.analysis.intervals import clustered_error
 from memexp.analysis.trial_table import TrialTable
-from memexp.errors import InputError
+from memexp.errors import InputError, reason
 
 Floats = NDArray[np.float64]
 
@@ -189,8 +189,9 @@ def open_scores(path: Path) -> NDArray[Any]:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        why = error.strerror or error if isinstance(error, OSError) else error
-        raise InputError(f"{path} cannot be read as an array ({why}); give a .npy file with a matrix") from error
+        raise InputError(
+            f"{path} cannot be read as an array ({reason(error)}); give a .npy file with a matrix"
+        ) from error
     if not isinstance(found, np.ndarray) or found.ndim != 2:
         what = f"shape {found.shape}" if isinstance(found, np.ndarray) else "several arrays"
         raise InputError(f"{path} holds {what}; give a .npy file with one matrix (test, train)")

@@ -23,7 +23,8 @@ class Partners:
     """What is left out with a target, besides itself."""
 
     def __init__(self, table: TrialTable, counts: NDArray[np.int64]) -> None:
-        self.group, even = table.group, int(np.ptp(counts)) == 0
+        self.group, self._counts = table.group, counts
+        even = int(np.ptp(counts)) == 0
         sizes = np.bincount(self.group)
         self.by_group = bool(sizes.max() > 1)
         self.one_of_other_side = even and not self.by_group
@@ -34,12 +35,13 @@ class Partners:
                 f"{self.size} is left out, since it tells what the target saw; train more"
             )
 
-    def note(self, counts: NDArray[np.int64]) -> str:
+    def note(self) -> str:
         """Words on trials that seem to be a part of groups which nobody knows, or nothing.
 
         In imported trials, of which some are lacking: examples are then in more equal numbers of trials than
         independent draws give, and the others tell by their number what the target saw.
         """
+        counts = self._counts
         share, total = counts.mean() / len(self.group), len(self.group)
         least = max(0.0, min(_EQUAL, 1 - 5 * np.sqrt(2 / len(counts))))
         if self.by_group or self.one_of_other_side or not counts.var() < least * total * share * (1 - share):

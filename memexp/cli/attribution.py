@@ -95,7 +95,7 @@ def datamodel(
     import numpy as np
 
     from memexp.analysis import datamodel as models
-    from memexp.analysis.export import require_place
+    from memexp.analysis.export import new_array, require_place
     from memexp.analysis.ground_truth import beside, trial_names
     from memexp.files import explain_unwritable, write_atomic
 
@@ -106,21 +106,17 @@ def datamodel(
         remark(f"trials had groups of examples in or out as one: the weights of a group's examples {told}")
     name = outcome or ("margin" if "test_margin" in whole.recorded else "correct")
     fitted, rest = _split(whole, trials)
-    building = to.with_name(f".{to.name}.new")
-    try:
-        with explain_unwritable(to, "The trials are untouched."), progress("fitting", 1, "parts") as tell:
-            shape = whole.n_test, whole.n_train
-            weights = np.lib.format.open_memmap(building, mode="w+", dtype=np.float32, shape=shape)
-            write = lambda tests, trains, part: weights.__setitem__((tests, trains), part)  # noqa: E731
-            if method == "ridge":
-                found = models.fit(fitted, name, rest, write, penalty, tell)
-            else:
-                models.difference(fitted, name, write, tell)
-            weights.flush()
-            write_atomic(beside(to), trial_names(fitted, opened.manifest))
-            building.replace(to)
-    finally:
-        building.unlink(missing_ok=True)
+    with (
+        explain_unwritable(to, "The trials are untouched."),
+        progress("fitting", 1, "parts") as tell,
+        new_array(to, np.float32, (whole.n_test, whole.n_train)) as weights,
+    ):
+        write = lambda tests, trains, part: weights.__setitem__((tests, trains), part)  # noqa: E731
+        if method == "ridge":
+            found = models.fit(fitted, name, rest, write, penalty, tell)
+        else:
+            models.difference(fitted, name, write, tell)
+        write_atomic(beside(to), trial_names(fitted, opened.manifest))
     facts: dict[str, Any] = {"outcome": name, "trials": fitted.n_trials}
     if method == "ridge":
         facts |= {"penalty": found.penalty, "r2_left_out": _mean(found.r2)}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memexp.data.raw import Ids, RawData, as_ids
-from memexp.errors import DataError
+from memexp.errors import DataError, reason
 from memexp.spec.subsets import names_file
 from memexp.spec.user_paths import read_text
 
@@ -63,7 +63,7 @@ def read_groups(path: Path, count: int, ids: Ids | None) -> Ids:
     except (OSError, ValueError, EOFError, csv.Error) as error:
         if isinstance(error, DataError):
             raise
-        why = error.strerror if isinstance(error, OSError) else error
+        why = reason(error)
         if path.suffix == ".npy" and isinstance(error, ValueError):  # numpy's own words advise to unpickle it
             why = "it is no array of text or integers"
         raise DataError(f"{where} cannot be read ({why}); correct the path or the file") from error

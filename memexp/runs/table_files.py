@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memexp.errors import InputError
+from memexp.errors import InputError, reason
 from memexp.runs.tables import bits
 
 Array = NDArray[Any]
@@ -39,8 +39,7 @@ def read_array(text: Path) -> Array:
     except InputError:
         raise
     except (OSError, ValueError, EOFError) as error:
-        why = error.strerror or error if isinstance(error, OSError) else error
-        raise InputError(f"{path} cannot be read as an array ({why}); give a .npy or .npz file") from error
+        raise InputError(f"{path} cannot be read as an array ({reason(error)}); give a .npy or .npz file") from error
 
 
 def read_published(folder: Path) -> tuple[Array, dict[str, Array], dict[str, Array]]:

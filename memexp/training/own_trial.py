@@ -177,8 +177,8 @@ def _checked(work: OwnTrials, side: str, given: Any) -> NDArray[Any]:
     labels = work.y_train if side == "train" else work.y_test
     if isinstance(given, torch.Tensor):
         given = given.detach().cpu()
-    rows, in_order = pandas_index(given), list(range(len(labels)))
-    if rows is not None and rows != in_order and set(rows) == set(in_order):
+    rows, in_order = pandas_index(given), range(len(labels))
+    if rows is not None and rows != [*in_order] and set(rows) == {*in_order}:
         raise InputError(
             f"{work.where} gives answers for {side} whose index is not 0, 1, ... in order, and they are taken in their "
             "order; return them by .sort_index(), or .to_numpy() if they are in order"

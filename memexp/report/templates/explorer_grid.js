@@ -23,7 +23,7 @@ const cell = (position) => {
 // On paper stand the first of those shown, as many whatever the window.
 const MOST_PRINTED = 120;
 let printing = false;
-const print = (now) => {
+const onPaper = (now) => {
   printing = now;
   const cut = now && shown.length > MOST_PRINTED ? `; printed are the first ${MOST_PRINTED}` : "";
   describe(cut);
